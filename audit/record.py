@@ -1,0 +1,124 @@
+"""The records of the audit log: one frozen type per kind, none of which holds text of a turn.
+
+Texts (what was typed, generated, withheld, delivered) go beside the record as `Content`, stored apart and encrypted; the
+record's leaf holds a commitment to each. Times are UTC; ids are UUIDv7 in their usual string form.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+
+class Kind(StrEnum):
+    """Every kind of record. docs/events.md describes each; a test compares."""
+
+    TURN_ACCEPTED = "turn.accepted"
+    TURN_RELEASED = "turn.released"
+    TURN_COMPLETED = "turn.completed"
+    TURN_BLOCKED = "turn.blocked"
+    TURN_ABORTED = "turn.aborted"
+    TURN_INTERRUPTED = "turn.interrupted"
+    TURN_REFUSED = "turn.refused"
+    LOGIN = "login"
+    LOGIN_FAILED = "login.failed"
+    LOGOUT = "logout"
+    ACCESS_SEARCH = "access.search"
+    ACCESS_READ = "access.read"
+    ACCESS_DENIED = "access.denied"
+    FEEDBACK_GIVEN = "feedback.given"
+    POLICY_ACTIVATED = "policy.activated"
+    MODEL_ACTIVATED = "model.activated"
+
+
+class FindingRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A finding and what the policy made of it."""
+
+    guard: str
+    rule: str
+    category: str
+    start: int
+    end: int
+    score: float
+    threshold: float
+    band: str
+    action: str
+    shadow: bool = False
+
+
+class StageRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one stage did: `ran | skipped | error | timed_out`, and how many characters it examined."""
+
+    stage: str
+    """For instance `input.filters.personal_data`, `output.classifier`."""
+    status: str
+    characters: int
+    milliseconds: float
+    version: str = ""
+    error: str = ""
+
+
+class Content(msgspec.Struct, frozen=True):
+    """One text that belongs to a record; kept encrypted, apart from the leaf."""
+
+    name: str
+    """Which text it is: `message`, `system`, `generated`, `withheld`, `delivered`, `comment` …"""
+    role: str
+    text: str
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One record to be appended. Fields that a kind does not use stay empty and are left out of the leaf."""
+
+    kind: Kind
+    at: datetime
+    subject: str
+    """The person (or service) it is about: the provider's stable subject; `anonymous` where nobody is signed in."""
+    turn_id: str = ""
+    conversation_id: str = ""
+    name: str = ""
+    groups: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    surface: str = ""
+    """`page | api`, with `.stream` where the answer is streamed."""
+    source_ip: str = ""
+    user_agent: str = ""
+    trace_id: str = ""
+    model: str = ""
+    model_revision: str = ""
+    verdict: str = ""
+    """`allow | flag | redact | pseudonymise | escalate | block | refused`: what became of the turn so far."""
+    reason: str = ""
+    """Stable code of the cause: `input_blocked`, `output_blocked`, `rate_limited`, `client_gone` …"""
+    categories: tuple[str, ...] = ()
+    policy_hash: str = ""
+    classifier_hash: str = ""
+    normaliser_version: str = ""
+    stages: tuple[StageRecord, ...] = ()
+    findings: tuple[FindingRecord, ...] = ()
+    offset: int = 0
+    """`turn.released`: code points of the answer delivered before this stretch."""
+    length: int = 0
+    """`turn.released`: code points that this stretch delivers."""
+    finish_reason: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    duration_ms: int = 0
+    first_release_ms: int = 0
+    parameters: dict[str, str | int | float | bool] = msgspec.field(default_factory=dict)
+    """Request parameters as sent to the model (`temperature` …); never text."""
+    detail: dict[str, str | int | float | bool] = msgspec.field(default_factory=dict)
+    """What only one kind needs (`limit` of a refusal, `rating` of a feedback …); documented in docs/events.md."""
+    context: tuple[str, ...] = ()
+    """`turn.accepted`: the dialogue sent to the model, as ids of texts in order (filled in by the log)."""
+    contents: tuple[Content, ...] = ()
+    """Texts of this record; they are taken out of the leaf and replaced by commitments."""
+    dialogue: tuple[Content, ...] = ()
+    """`turn.accepted`: the full context sent to the model, each text stored once per subject; never in the leaf."""
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """Proof for the caller that a record is durable."""
+
+    entry_id: str
+    leaf_hash: str

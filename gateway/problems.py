@@ -1,0 +1,187 @@
+"""Every error that a client may see: one base class, mapped once to RFC 9457 problem details.
+
+`type` is `urn:attest:problem:<code>`; docs/errors.md describes each code, and a test compares. Under `/v1` the same
+errors take OpenAI's shape, so that its client libraries understand them. No message ever quotes a request.
+"""
+
+from typing import Any, ClassVar
+
+import msgspec
+
+
+class AttestError(Exception):
+    """Base of all errors that a client may see. The message says what to do next."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Something failed on our side"
+    openai_type: ClassVar[str] = "server_error"
+
+    def __init__(self, detail: str = "", *, retry_after: int | None = None, turn_id: str = "") -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.retry_after = retry_after
+        self.turn_id = turn_id
+
+
+class BadRequestError(AttestError):
+    """The request cannot be understood."""
+
+    code = "bad-request"
+    status = 400
+    title = "The request cannot be understood"
+    openai_type = "invalid_request_error"
+
+
+class UnauthenticatedError(AttestError):
+    """Nobody is signed in, or the token is not valid."""
+
+    code = "unauthenticated"
+    status = 401
+    title = "Sign in first"
+    openai_type = "authentication_error"
+
+
+class ForbiddenError(AttestError):
+    """The principal's roles do not allow it, or the request came from another site."""
+
+    code = "forbidden"
+    status = 403
+    title = "Not allowed"
+    openai_type = "permission_error"
+
+
+class NotFoundError(AttestError):
+    """There is no such thing, or it is somebody else's."""
+
+    code = "not-found"
+    status = 404
+    title = "Not found"
+    openai_type = "invalid_request_error"
+
+
+class MethodNotAllowedError(AttestError):
+    """The address exists, but not for this method."""
+
+    code = "method-not-allowed"
+    status = 405
+    title = "Method not allowed"
+    openai_type = "invalid_request_error"
+
+
+class ConflictError(AttestError):
+    """The thing is in a state that does not allow it."""
+
+    code = "conflict"
+    status = 409
+    title = "Not possible now"
+    openai_type = "invalid_request_error"
+
+
+class TooLargeError(AttestError):
+    """The body is larger than the limit."""
+
+    code = "too-large"
+    status = 413
+    title = "The request is too large"
+    openai_type = "invalid_request_error"
+
+
+class UnsupportedMediaError(AttestError):
+    """The body has a type that the address does not take."""
+
+    code = "unsupported-media-type"
+    status = 415
+    title = "Send JSON"
+    openai_type = "invalid_request_error"
+
+
+class RateLimitedError(AttestError):
+    """The subject started too many turns."""
+
+    code = "rate-limited"
+    status = 429
+    title = "Too many turns; wait a moment"
+    openai_type = "rate_limit_error"
+
+
+class OverloadedError(AttestError):
+    """No place is free, and the queue is full or the wait was too long."""
+
+    code = "overloaded"
+    status = 503
+    title = "Too many turns are running; try again shortly"
+
+
+class LimiterUnavailableError(AttestError):
+    """Admission cannot be decided and the setting says closed."""
+
+    code = "limiter-unavailable"
+    status = 503
+    title = "Admission cannot be decided now; try again shortly"
+
+
+class AuditUnavailableProblemError(AttestError):
+    """The record cannot be made durable, so nothing is done."""
+
+    code = "audit-unavailable"
+    status = 503
+    title = "The audit log cannot take the record, so the turn was not started"
+
+
+class InferenceUnavailableError(AttestError):
+    """The model does not answer."""
+
+    code = "inference-unavailable"
+    status = 503
+    title = "The model does not answer now; try again shortly"
+
+
+class ProviderUnavailableError(AttestError):
+    """The identity provider does not answer."""
+
+    code = "provider-unavailable"
+    status = 503
+    title = "The sign-in service does not answer now; try again shortly"
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = ""
+    instance: str = ""
+    turn_id: str = ""
+
+
+def problem(error: AttestError, instance: str = "") -> Problem:
+    """Return the problem details of an error."""
+    return Problem(
+        type=f"urn:attest:problem:{error.code}",
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        instance=instance,
+        turn_id=error.turn_id,
+    )
+
+
+def openai_error(error: AttestError) -> dict[str, Any]:
+    """Return the same in the shape that OpenAI's clients read."""
+    body: dict[str, Any] = {"message": error.detail, "type": error.openai_type, "param": None, "code": error.code}
+    if error.turn_id:
+        body["turn_id"] = error.turn_id
+    return {"error": body}
+
+
+def all_codes() -> dict[str, type[AttestError]]:
+    """Return every error code and its class."""
+    found: dict[str, type[AttestError]] = {}
+    pending = [AttestError]
+    while pending:
+        kind = pending.pop()
+        found[kind.code] = kind
+        pending += kind.__subclasses__()
+    return found

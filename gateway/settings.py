@@ -1,0 +1,182 @@
+"""Every setting of Attest, read once at start from the environment, checked, frozen.
+
+`load()` names every wrong setting at once. docs/configuration.md describes each; a test compares.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Environment(StrEnum):
+    """Where this copy runs: production refuses what only development may do."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class WhenLimiterFails(StrEnum):
+    """What admission does while Redis is gone."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the message names each one."""
+
+
+class Settings(BaseSettings):
+    """One object chooses between the embedded default and production parts."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ATTEST_", env_file=None, frozen=True, use_attribute_docstrings=True, extra="ignore"
+    )
+
+    env: Environment = Environment.DEVELOPMENT
+    """`production` refuses the development provider, plain-http cookies and generated client secrets."""
+    host: str = "127.0.0.1"
+    """Address that the gateway listens on."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    """Port that the gateway listens on."""
+    public_url: AnyHttpUrl | None = None
+    """Address that browsers use, when a proxy stands before the gateway; default `http://HOST:PORT`."""
+    data_dir: Path = Path("./data")
+    """Folder for the embedded database, keys (mode 0600) and logs."""
+    database_url: SecretStr = SecretStr("")
+    """`postgresql+asyncpg://…` or `sqlite+aiosqlite:///…`; default: SQLite in the data folder."""
+    redis_url: SecretStr = SecretStr("")
+    """Redis or Valkey for limits shared by several gateways; default: limits in this process."""
+    redis_failure: WhenLimiterFails = WhenLimiterFails.CLOSED
+    """While Redis is gone: `closed` refuses turns with 503, `open` admits them and says so in log and metric."""
+    inference_url: AnyHttpUrl | None = None
+    """Any OpenAI-compatible server (ends in `/v1`); default: the inference tier that `attest up` starts."""
+    inference_api_key: SecretStr = SecretStr("")
+    """Bearer key that the inference server wants."""
+    inference_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    """Longest silence of the inference server before the turn is aborted, in seconds."""
+    model_dir: Path | None = None
+    """ChatGLM3 checkpoint folder that `attest inference` serves; default: the demo checkpoint that ships."""
+    model: str = ""
+    """Model that the chat page asks for; default: the first that the inference server names."""
+    policy: Path | None = None
+    """Policy file; default: the policy that ships."""
+    master_key_file: Path | None = None
+    """File with the 32-byte key (base64) that wraps content keys; default: made in the data folder."""
+
+    oidc_issuer: AnyHttpUrl | None = None
+    """Issuer of the company's OpenID provider; default (development only): the provider that ships."""
+    oidc_client_id: str = "attest"
+    """Client id of Attest at the provider."""
+    oidc_client_secret: SecretStr = SecretStr("")
+    """Client secret; empty for a public client (PKCE alone)."""
+    oidc_scopes: str = "openid profile email"
+    """Scopes asked for at sign-in."""
+    oidc_audience: str = ""
+    """Audience that bearer tokens on the API must carry; default: the client id."""
+    oidc_groups_claim: str = "groups"
+    """Claim with the person's groups; a dotted path reaches into objects (`realm_access.roles`)."""
+    oidc_roles: Annotated[dict[str, str], NoDecode] = Field(
+        default={"staff": "staff", "compliance": "compliance", "security": "security", "admin": "admin"}
+    )
+    """Group → role, as `group=role,group=role`; roles are staff, compliance, security, admin."""
+    oidc_ca_file: Path | None = None
+    """CA certificates for the provider, when it uses a company CA."""
+
+    session_idle_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
+    """A session unused for this long ends."""
+    session_lifetime_hours: Annotated[int, Field(ge=1, le=168)] = 12
+    """A session ends after this long in any case."""
+    rate_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """Turns a minute that one subject may start (token bucket, refilled evenly)."""
+    rate_burst: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """Size of the bucket: turns that may be started at once after a rest."""
+    concurrent_turns: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Turns that run at the same time in one gateway."""
+    queued_turns: Annotated[int, Field(ge=0, le=10_000)] = 128
+    """Turns that wait for a place; one more is answered 503."""
+    queue_wait_s: Annotated[float, Field(gt=0, le=300)] = 10.0
+    """Longest wait for a place, in seconds."""
+    body_limit_bytes: Annotated[int, Field(ge=1024, le=64 * 2**20)] = 1_000_000
+    """Largest request body."""
+    message_limit_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 32_000
+    """Longest new message of a turn, in characters."""
+    history_limit_messages: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Most messages in one request."""
+    guard_timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """Longest time that one guard may take for one text."""
+    classifier_threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """Threads of ONNX Runtime within one batch."""
+    log_level: str = "INFO"
+    """`DEBUG | INFO | WARNING | ERROR`; no level logs content."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_roles(cls, values: dict[str, object]) -> dict[str, object]:
+        raw = values.get("oidc_roles")
+        if isinstance(raw, str):
+            pairs = [pair.split("=", 1) for pair in raw.split(",") if pair.strip()]
+            if any(len(pair) != 2 for pair in pairs):  # noqa: PLR2004 - a pair
+                raise ValueError("ATTEST_OIDC_ROLES must read group=role,group=role")
+            values["oidc_roles"] = {group.strip(): role.strip() for group, role in pairs}
+        return values
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        wrong = [f"{role!r} is no role" for role in self.oidc_roles.values() if role not in ROLES]
+        if self.env is Environment.PRODUCTION and self.oidc_issuer is None:
+            wrong.append("ATTEST_OIDC_ISSUER must be set in production")
+        if self.oidc_issuer is None and self.host not in LOOPBACK:
+            wrong.append("ATTEST_OIDC_ISSUER must be set unless ATTEST_HOST is a loopback address")
+        if self.env is Environment.PRODUCTION and self.base_url.startswith("http://"):
+            wrong.append("ATTEST_PUBLIC_URL must be https in production")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    @property
+    def base_url(self) -> str:
+        """Address that browsers use, without a slash at its end."""
+        return str(self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def uses_development_provider(self) -> bool:
+        """Whether the provider that ships is the identity provider."""
+        return self.oidc_issuer is None
+
+    @property
+    def issuer(self) -> str:
+        """Issuer of id and access tokens, exactly as they carry it."""
+        return str(self.oidc_issuer).rstrip("/") if self.oidc_issuer else f"{self.base_url}/dev-provider"
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the database."""
+        return self.database_url.get_secret_value() or f"sqlite+aiosqlite:///{self.data_dir.resolve()}/attest.db"
+
+    @property
+    def inference(self) -> str:
+        """Base of the OpenAI-compatible inference server, without a slash at its end."""
+        return str(self.inference_url or f"http://127.0.0.1:{self.port + 1}/v1").rstrip("/")
+
+
+ROLES = ("staff", "compliance", "security", "admin")
+
+
+def load(**overrides: object) -> Settings:
+    """Read and check the settings; raise `SettingsError` that names every wrong one at once."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [_describe(problem["loc"], problem["msg"]) for problem in error.errors(include_input=False)]
+        raise SettingsError("Attest cannot start with these settings:\n" + "\n".join(lines)) from None
+
+
+def _describe(where: tuple[int | str, ...], message: str) -> str:
+    name = "ATTEST_" + str(where[0]).upper() if where else ""
+    return f"  {name}: {message}" if name else f"  {message}"
