@@ -43,6 +43,8 @@ class FindingRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     threshold: float
     band: str
     action: str
+    where: str = ""
+    """Which text the span counts in: `message`, `context.N` (Nth message before it) or `answer`."""
     shadow: bool = False
 
 

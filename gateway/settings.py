@@ -108,6 +108,12 @@ class Settings(BaseSettings):
     """Longest new message of a turn, in characters."""
     history_limit_messages: Annotated[int, Field(ge=1, le=10_000)] = 200
     """Most messages in one request."""
+    context_limit_chars: Annotated[int, Field(ge=1, le=4_000_000)] = 100_000
+    """Most characters of all messages of one request together."""
+    answer_limit_chars: Annotated[int, Field(ge=1000, le=4_000_000)] = 200_000
+    """An answer is cut here, whatever the model goes on saying."""
+    turn_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 900.0
+    """A turn that runs longer is aborted, in seconds; also the longest that a stalled reader may hold its place."""
     guard_timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
     """Longest time that one guard may take for one text."""
     classifier_threads: Annotated[int, Field(ge=1, le=64)] = 1
