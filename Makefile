@@ -1,0 +1,60 @@
+# Attest. `make` lists what can be made; `make run` and `make test` do all the set-up themselves.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+UV = $(shell command -v uv || echo $(VENV)-uv/bin/uv)
+
+.PHONY: help run test check bench soak lock screenshots clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: $(VENV)/.run ## set up and start everything on http://127.0.0.1:8080 (ATTEST_* settings apply)
+	@exec $(BIN)/python -m gateway up
+
+test: $(VENV)/.dev ## set up and run all tests (real servers where installed; CI=true makes a missing one a failure)
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/.dev ## lint, format, types, import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## measure, and write docs/benchmarks.md
+	$(BIN)/python -m tests.bench
+
+soak: $(VENV)/.dev ## send every harmless prompt and 500 labelled ones through the running product
+	$(BIN)/python -m tests.bench.soak
+
+lock: $(VENV)/.uv ## resolve requirements/*.lock anew (hashes, no index address: any mirror serves)
+	$(UV) pip compile pyproject.toml --extra dev $(LOCK) -o requirements/dev.lock
+	$(UV) pip compile pyproject.toml --extra inference $(LOCK) -c requirements/dev.lock -o requirements/run.lock
+	$(UV) pip compile pyproject.toml $(LOCK) -c requirements/dev.lock -o requirements/gateway.lock
+	cp requirements/run.lock requirements/inference.lock
+
+clean: ## remove the environment and caches (not ./data)
+	rm -rf $(VENV) $(VENV)-uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+LOCK := --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --quiet
+
+$(VENV)/.uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Attest needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Set PYTHON=/path/to/python3.11."; exit 1; }
+	@command -v uv >/dev/null || { \
+	  $(PYTHON) -m pip install --quiet uv 2>/dev/null && command -v uv >/dev/null \
+	  || { $(PYTHON) -m venv $(VENV)-uv && $(VENV)-uv/bin/python -m pip install --quiet uv; }; }
+	@[ -x $(BIN)/python ] || $(UV) venv --quiet --python "$$(command -v $(PYTHON))" $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.uv requirements/run.lock pyproject.toml
+	@echo "Installing (once; the inference tier brings PyTorch, about 3 GB) ..."
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/run.lock
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.uv requirements/dev.lock pyproject.toml
+	@echo "Installing the development environment (once) ..."
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
+	@touch $@ $(VENV)/.run

@@ -1,0 +1,119 @@
+"""The answer of one turn: hold back, examine, release what was examined. The caller makes each release durable."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import msgspec
+from safety.stream import StreamWindow, Stretch, deliver
+
+from audit.record import FindingRecord
+from gateway.turn_records import findings_of
+from inference.ports import Delta, FinishReason, Usage
+from safety.ports import Direction, SafetyLayer, TurnContext
+from safety.verdict import Decision
+
+
+class Release(msgspec.Struct, frozen=True):
+    """Examined text that may be shown once its record is durable."""
+
+    text: str
+    offset: int
+    """Code points of the answer delivered before it."""
+    decisions: tuple[Decision, ...]
+    findings: tuple[FindingRecord, ...]
+
+
+@dataclass
+class Answer:
+    """What the model said so far and what became of it. Lives in the one task that conducts the turn."""
+
+    safety: SafetyLayer
+    groups: tuple[str, ...]
+    limit_chars: int
+    window: StreamWindow = field(default_factory=StreamWindow)
+    generated: list[str] = field(default_factory=list)
+    characters: int = 0
+    taken: int = 0
+    """Code points of the generated text that were released, counted before redaction."""
+    delivered: int = 0
+    """Code points delivered, counted after redaction."""
+    decisions: list[Decision] = field(default_factory=list)
+    findings: list[FindingRecord] = field(default_factory=list)
+    blocking: Decision | None = None
+    finish_reason: FinishReason | None = None
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def text(self) -> str:
+        """All that was generated."""
+        return "".join(self.generated)
+
+    @property
+    def withheld(self) -> str:
+        """What was generated and never released."""
+        return self.text[self.taken :]
+
+    @property
+    def redacted(self) -> bool:
+        """Whether something was replaced before it was shown."""
+        return any(decision.redactions for decision in self.decisions)
+
+    async def take(self, deltas: list[Delta]) -> Release | None:
+        """Take deltas from the model; return what is examined and complete now."""
+        stretches: list[Stretch] = []
+        for delta in deltas:
+            text = delta.text[: max(0, self.limit_chars - self.characters)]
+            if text:
+                self.generated.append(text)
+                self.characters += len(text)
+                stretches += self.window.push(text)
+            self.finish_reason = delta.finish_reason or self.finish_reason
+            self.usage = delta.usage or self.usage
+        if self.full:
+            self.finish_reason = FinishReason.LENGTH
+        return await self._examine(stretches)
+
+    async def tick(self) -> Release | None:
+        """Release what has waited too long for the end of its sentence."""
+        return await self._examine(self.window.overdue())
+
+    async def finish(self) -> Release | None:
+        """The model has said all: examine what is held back."""
+        return await self._examine(self.window.flush())
+
+    @property
+    def full(self) -> bool:
+        """Whether the answer has reached its limit: nothing more is taken."""
+        return self.characters >= self.limit_chars
+
+    async def _examine(self, stretches: list[Stretch]) -> Release | None:
+        if not stretches:
+            return None
+        decisions = await asyncio.gather(
+            *(
+                self.safety.examine(
+                    stretch.overlap + stretch.text,
+                    TurnContext(direction=Direction.OUTPUT, groups=self.groups, overlap=len(stretch.overlap)),
+                )
+                for stretch in stretches
+            )
+        )
+        texts: list[str] = []
+        passed: list[Decision] = []
+        findings: list[FindingRecord] = []
+        for stretch, decision in zip(stretches, decisions, strict=True):
+            findings += findings_of(decision, "answer", self.taken - len(stretch.overlap))
+            self.decisions.append(decision)
+            if decision.blocked:
+                self.blocking = decision
+                break
+            passed.append(decision)
+            texts.append(deliver(decision, stretch))
+            self.taken += len(stretch.text)
+        self.findings += findings
+        text = "".join(texts)
+        if not text:
+            return None
+        release = Release(text=text, offset=self.delivered, decisions=tuple(passed), findings=tuple(findings))
+        self.delivered += len(text)
+        return release

@@ -1,0 +1,187 @@
+"""`/v1`: the OpenAI-compatible surface. Thin: it turns bodies into a `TurnRequest` and events into chunks."""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.response import Stream
+
+from gateway.auth.access import open_to
+from gateway.auth.principal import Role
+from gateway.http.openai_types import (
+    AnswerMessage,
+    AttestInfo,
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionRequest,
+    Choice,
+    ChunkChoice,
+    ChunkDelta,
+    ModelCard,
+    ModelList,
+    TokenUsage,
+)
+from gateway.http.sse import data as sse_data
+from gateway.http.sse import with_heartbeat
+from gateway.models import ModelCatalogue
+from gateway.problems import AttestError, AuditUnavailableProblemError, InferenceUnavailableError, openai_error
+from gateway.settings import Settings
+from gateway.turn import TurnService
+from gateway.turn_events import Outcome, Surface, TextReleased, TurnEnded, TurnEvent, TurnRequest, TurnStarted
+
+REFUSAL = "Attest blocked this turn by policy. 该轮对话已被策略拦截。"
+DEFAULT_MAX_TOKENS = 1024
+_encode = msgspec.json.Encoder().encode
+
+
+@get("/v1/models", **open_to(Role.STAFF), tags=["chat"], sync_to_thread=False)
+async def list_models(catalogue: ModelCatalogue) -> ModelList:
+    """List the models on offer."""
+    return ModelList(data=[ModelCard(id=model.name) for model in await catalogue.all()])
+
+
+@post("/v1/chat/completions", **open_to(Role.STAFF), tags=["chat"], status_code=200)
+async def chat_completions(
+    request: Request[Any, Any, Any],
+    data: ChatCompletionRequest,
+    turns: TurnService,
+    catalogue: ModelCatalogue,
+    settings: Settings,
+) -> Response[Any]:
+    """Answer a dialogue under full control, streamed or not.
+
+    A blocked turn answers 200 with `finish_reason: "content_filter"`; `attest` names turn, reason, categories and rules.
+    """
+    turn = _turn_request(request, data, await catalogue.resolve(data.model), settings)
+    events = turns.run(turn)
+    if not data.stream:
+        return Response(await _whole(events, turn.model))
+    # Nothing is sent before there is something to show, so that a model that is down can still be answered with 503.
+    opening = await _opening(events)
+    include_usage = data.stream_options is not None and data.stream_options.include_usage
+    chunks = with_heartbeat(_chunks(opening, events, turn.model, include_usage=include_usage))
+    return Stream(
+        chunks, media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
+    )
+
+
+def _turn_request(
+    request: Request[Any, Any, Any], body: ChatCompletionRequest, model: str, settings: Settings
+) -> TurnRequest:
+    return TurnRequest(
+        principal=request.user,
+        surface=Surface.API,
+        streamed=body.stream,
+        messages=body.dialogue(settings),
+        model=model,
+        max_tokens=body.max_completion_tokens or body.max_tokens or DEFAULT_MAX_TOKENS,
+        temperature=0.7 if body.temperature is None else body.temperature,
+        top_p=0.9 if body.top_p is None else body.top_p,
+        stop=body.stops(),
+        seed=body.seed,
+        source_ip=request.client.host if request.client else "",
+        user_agent=request.headers.get("user-agent", ""),
+    )
+
+
+async def _whole(events: AsyncGenerator[TurnEvent, None], model: str) -> ChatCompletion:
+    texts: list[str] = []
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, TextReleased):
+                texts.append(event.text)
+            elif isinstance(event, TurnEnded):
+                _raise_if_aborted(event)
+                return _completion(event, "".join(texts), model)
+    raise AttestError
+
+
+async def _opening(events: AsyncGenerator[TurnEvent, None]) -> TurnEvent:
+    async for event in events:
+        if isinstance(event, TurnStarted):
+            continue
+        if isinstance(event, TurnEnded):
+            _raise_if_aborted(event)
+        return event
+    raise AttestError
+
+
+async def _chunks(
+    opening: TurnEvent, events: AsyncGenerator[TurnEvent, None], model: str, *, include_usage: bool
+) -> AsyncGenerator[bytes, None]:
+    created, answer_id = int(time.time()), f"chatcmpl-{time.time_ns():x}"
+
+    def chunk(delta: ChunkDelta, **fields: Any) -> bytes:
+        choice = ChunkChoice(delta=delta, finish_reason=fields.pop("finish_reason", None))
+        body = ChatCompletionChunk(id=answer_id, created=created, model=model, choices=[choice], **fields)
+        return sse_data(_encode(body))
+
+    async with aclosing(events):
+        yield chunk(ChunkDelta(role="assistant", content=""))
+        event: TurnEvent | None = opening
+        while event is not None:
+            if isinstance(event, TextReleased):
+                yield chunk(ChunkDelta(content=event.text))
+            elif isinstance(event, TurnEnded):
+                if event.outcome is Outcome.ABORTED:
+                    yield sse_data(_encode(openai_error(_aborted(event))))
+                else:
+                    refusal = REFUSAL if event.outcome is Outcome.BLOCKED else None
+                    delta = ChunkDelta(refusal=refusal)
+                    yield chunk(delta, finish_reason=event.finish_reason, attest=_info(event))
+                    if include_usage:
+                        body = ChatCompletionChunk(
+                            id=answer_id, created=created, model=model, choices=[], usage=_usage(event)
+                        )
+                        yield sse_data(_encode(body))
+            event = await anext(events, None)
+        yield sse_data(b"[DONE]")
+
+
+def _completion(event: TurnEnded, text: str, model: str) -> ChatCompletion:
+    refusal = REFUSAL if event.outcome is Outcome.BLOCKED else None
+    return ChatCompletion(
+        id=f"chatcmpl-{event.turn_id}",
+        created=int(time.time()),
+        model=model,
+        choices=[Choice(message=AnswerMessage(content=text, refusal=refusal), finish_reason=event.finish_reason)],
+        usage=_usage(event),
+        attest=_info(event),
+    )
+
+
+def _usage(event: TurnEnded) -> TokenUsage:
+    prompt, completion = event.usage.prompt_tokens, event.usage.completion_tokens
+    return TokenUsage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
+
+
+def _info(event: TurnEnded) -> AttestInfo:
+    return AttestInfo(
+        turn_id=event.turn_id,
+        outcome=event.outcome.value,
+        reason=event.reason,
+        categories=event.categories,
+        rules=event.rules,
+        redacted=event.redacted,
+    )
+
+
+def _raise_if_aborted(event: TurnEnded) -> None:
+    if event.outcome is Outcome.ABORTED:
+        raise _aborted(event)
+
+
+def _aborted(event: TurnEnded) -> AttestError:
+    if event.reason == "model_failed":
+        return InferenceUnavailableError(retry_after=5, turn_id=event.turn_id)
+    if event.reason == "audit_unavailable":
+        return AuditUnavailableProblemError(
+            "The audit log cannot take the record, so the answer was stopped.", retry_after=5, turn_id=event.turn_id
+        )
+    return AttestError(turn_id=event.turn_id)
+
+
+openai_routes = [list_models, chat_completions]

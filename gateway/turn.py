@@ -1,0 +1,233 @@
+"""The governed turn. `TurnService.run` is the only way from a person to the model and back, on every surface.
+
+The stages stand in `_Conductor.conduct` in the order in which they happen. What a person sees is durable before it is
+shown; a stage that fails stops the turn; whatever ends a turn, it gets a closing record.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from audit.ports import AuditLog
+from audit.record import Kind
+from gateway.answer import Answer, Release
+from gateway.delta_reader import DeltaReader
+from gateway.dialogue import ExaminedDialogue, examine_dialogue
+from gateway.identifiers import uuid7
+from gateway.limits.admission import Admission
+from gateway.problems import AttestError, AuditUnavailableProblemError
+from gateway.settings import Settings
+from gateway.telemetry import Telemetry
+from gateway.turn_events import Outcome, TextReleased, TurnEnded, TurnEvent, TurnRequest, TurnStarted
+from gateway.turn_log import TurnLog
+from gateway.turn_records import blocking, reason_of
+from inference.ports import ChatModel, ChatRequest, InferenceError
+from safety.ports import SafetyLayer
+from safety.verdict import Decision
+
+TICK_S = 0.25
+"""How often a silent model is looked after: overdue half sentences are examined and released."""
+UNREAD_EVENTS = 64
+"""Events that may wait for a reader; a reader slower than this holds the model back."""
+STALL_S = 60.0
+"""A reader that takes nothing for so long counts as gone."""
+
+Emit = Callable[[TurnEvent], Awaitable[None]]
+Events = asyncio.Queue[TurnEvent | AttestError | None]
+
+
+@dataclass(frozen=True)
+class TurnService:
+    """Runs governed turns with the parts that the composition root gives it."""
+
+    safety: SafetyLayer
+    model: ChatModel
+    audit: AuditLog
+    admission: Admission
+    telemetry: Telemetry
+    settings: Settings
+    revision_of: Callable[[str], str]
+    """Exact revision of a model's weights as the inference tier names it; empty where it does not."""
+    running: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def run(self, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
+        """Run one turn and yield what may be shown, as it may be shown.
+
+        Raises an `AttestError` only before the first event; after it every end is a `TurnEnded`. Closing the generator
+        (the client is gone) aborts the turn; its closing record is written all the same.
+        """
+        events: Events = asyncio.Queue(UNREAD_EVENTS)
+        # The turn has a task of its own: a reader that stalls or vanishes can neither hold a place nor lose a record.
+        task = asyncio.create_task(self._conduct(request, events))
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
+        try:
+            while (event := await events.get()) is not None:
+                if isinstance(event, AttestError):
+                    raise event
+                yield event
+        finally:
+            task.cancel()
+
+    async def close(self) -> None:
+        """End all running turns; each gets its closing record."""
+        for task in tuple(self.running):
+            task.cancel()
+        if self.running:
+            await asyncio.wait(tuple(self.running), timeout=10)
+
+    async def _conduct(self, request: TurnRequest, events: Events) -> None:
+        async def emit(event: TurnEvent) -> None:
+            await asyncio.wait_for(events.put(event), STALL_S)
+
+        last: AttestError | None = None
+        try:
+            with self.telemetry.turn(request) as span:
+                ended = await _Conductor(self, request, emit).conduct()
+                span.ended(ended)
+                await emit(ended)
+        except AttestError as error:
+            last = error
+        except TimeoutError:
+            return
+        finally:
+            # Room for the last word: a reader this far behind has been given up, or will find its queue closed.
+            if events.full():
+                events.get_nowait()
+            events.put_nowait(last)
+
+
+class _Conductor:
+    """One turn from its first stage to its closing record."""
+
+    def __init__(self, service: TurnService, request: TurnRequest, emit: Emit) -> None:
+        self._service = service
+        self._request = request
+        self._emit = emit
+        self._turn_id = uuid7()
+        self._log = TurnLog(service.audit, service.safety, service.telemetry, request, self._turn_id)
+        self._answer = Answer(
+            safety=service.safety, groups=request.principal.groups, limit_chars=service.settings.answer_limit_chars
+        )
+
+    async def conduct(self) -> TurnEnded:
+        """Run the stages, top to bottom; the closing record is durable when this returns."""
+        log = self._log
+        try:
+            return await self._stages()
+        except AttestError as error:
+            if log.accepted_durably:
+                return self._abandoned("audit_unavailable")
+            await self._refused(error)
+            raise
+        except InferenceError:
+            return await self._aborted("model_failed")
+        except (asyncio.CancelledError, TimeoutError):
+            if log.open:
+                self._abandoned("client_gone")
+            raise
+        except Exception as error:
+            self._service.telemetry.fault("turn", error)
+            if log.accepted_durably:
+                return self._abandoned("internal")
+            raise AttestError(turn_id=self._turn_id) from error
+
+    async def _stages(self) -> TurnEnded:
+        log, answer, request = self._log, self._answer, self._request
+        async with self._service.admission.admit(request.principal):
+            dialogue = await self._examine_input()
+            await log.accepted(request, dialogue, self._service.revision_of(request.model))
+            if dialogue.deciding.blocked:
+                return await self._blocked("input", dialogue.deciding)
+            await self._emit(TurnStarted(self._turn_id, message_redacted=bool(dialogue.decisions[-1].redactions)))
+            last = await self._infer_and_release(dialogue)
+            if answer.blocking is not None:
+                return await self._blocked("output", answer.blocking, last)
+            return await self._completed(last)
+
+    async def _examine_input(self) -> ExaminedDialogue:
+        with self._service.telemetry.stage("input"):
+            return await examine_dialogue(self._service.safety, self._request)
+
+    async def _infer_and_release(self, dialogue: ExaminedDialogue) -> Release | None:
+        """Release the answer sentence by sentence; return the last stretch, which goes with the closing record."""
+        answer, deadline = self._answer, time.monotonic() + self._service.settings.turn_timeout_s
+        stream = self._service.model.stream(self._model_request(dialogue), self._service.telemetry.headers())
+        async with DeltaReader(stream) as reader:
+            while not answer.full and (deltas := await reader.batch(TICK_S)) is not None:
+                release = await (answer.take(deltas) if deltas else answer.tick())
+                if answer.blocking is not None:
+                    return release
+                if release is not None:
+                    await self._release(release)
+                if time.monotonic() > deadline:
+                    raise InferenceError("the turn took longer than its time limit")
+        return await answer.finish()
+
+    async def _release(self, release: Release) -> None:
+        await self._log.released(release)
+        await self._emit(TextReleased(release.text))
+
+    def _model_request(self, dialogue: ExaminedDialogue) -> ChatRequest:
+        request = self._request
+        return ChatRequest(
+            model=request.model,
+            messages=dialogue.context,
+            max_tokens=request.max_tokens,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            stop=request.stop,
+            seed=request.seed,
+        )
+
+    async def _completed(self, last: Release | None) -> TurnEnded:
+        await self._log.closed(Kind.TURN_COMPLETED, self._answer, release=last)
+        await self._show(last)
+        reason = self._answer.finish_reason
+        return self._ended(Outcome.COMPLETED, finish_reason=reason.value if reason else "stop")
+
+    async def _blocked(self, side: str, decision: Decision, last: Release | None = None) -> TurnEnded:
+        reason = reason_of(decision, side)
+        await self._log.closed(Kind.TURN_BLOCKED, self._answer, reason, release=last)
+        await self._show(last)
+        categories, rules = blocking(decision)
+        return self._ended(
+            Outcome.BLOCKED, reason=reason, categories=categories, rules=rules, finish_reason="content_filter"
+        )
+
+    async def _aborted(self, reason: str) -> TurnEnded:
+        try:
+            await self._log.closed(Kind.TURN_ABORTED, self._answer, reason)
+        except AuditUnavailableProblemError:
+            return self._abandoned(reason)
+        return self._ended(Outcome.ABORTED, reason=reason)
+
+    def _abandoned(self, reason: str) -> TurnEnded:
+        """Leave the closing record to a task of its own: nobody waits for it, or the log is gone for now."""
+        service = self._service
+        task = asyncio.create_task(self._log.closed_without_reader(Kind.TURN_ABORTED, self._answer, reason))
+        service.running.add(task)
+        task.add_done_callback(service.running.discard)
+        return self._ended(Outcome.ABORTED, reason=reason)
+
+    async def _refused(self, error: AttestError) -> None:
+        error.turn_id = self._turn_id
+        self._service.telemetry.refused(error.code)
+        with suppress(AuditUnavailableProblemError):  # the refusal stands all the same: nothing was shown
+            await self._log.refused(error, self._request.messages[-1].content)
+
+    async def _show(self, release: Release | None) -> None:
+        if release is not None:
+            await self._emit(TextReleased(release.text))
+
+    def _ended(self, outcome: Outcome, **fields: object) -> TurnEnded:
+        return TurnEnded(
+            turn_id=self._turn_id,
+            outcome=outcome,
+            redacted=self._answer.redacted,
+            usage=self._answer.usage,
+            duration_ms=self._log.elapsed_ms,
+            **fields,  # type: ignore[arg-type]
+        )
