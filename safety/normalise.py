@@ -1,19 +1,88 @@
 """The one reading of a text that every guard shares: `normalise(text) -> NormalisedText`.
 
-`VERSION` stands in every audit record; raise it with any change that can change a verdict.
+Read as plain text: compatibility and full-width forms (NFKC of each character), invisible and control characters,
+floods of combining marks, look-alike letters, letters spaced out, traditional Chinese characters (for matching), and
+what is hidden in encodings, as segments. Offsets lead back to the original. `VERSION` stands in every audit record;
+raise it with any change that can change a verdict.
 """
 
-import unicodedata
+from dataclasses import replace
 
+from safety.normalising.decode import (
+    MAX_CHARACTERS,
+    MAX_DEPTH,
+    MAX_SEGMENTS,
+    Hidden,
+    hidden_in,
+    hidden_in_controls,
+    may_hide,
+)
+from safety.normalising.fold import fold
+from safety.normalising.spaced import may_be_spaced
+from safety.normalising.tables import tables
 from safety.normalising.text import NormalisedText, Segment
 
-__all__ = ["VERSION", "NormalisedText", "Segment", "normalise"]
+__all__ = ["TOO_MUCH", "VERSION", "NormalisedText", "Segment", "normalise", "warm_up"]
 
 VERSION = "1"
+TOO_MUCH = "encoded.too_much"
+"""Change that is noted when encodings were nested deeper, or held more, than is looked into."""
+
+_Placed = tuple[Hidden, int, int]
+"""A hidden text and the span of the original that it was found in."""
 
 
 def normalise(text: str) -> NormalisedText:
     """Read `text` as guards shall see it; linear in its length, never raises."""
-    clean = text.encode("utf-8", "replace").decode("utf-8").replace("\0", " ")
-    folded = "".join(c if len(k := unicodedata.normalize("NFKC", c)) != 1 else k for c in clean)
-    return NormalisedText(original=text, text=folded, changes=() if folded == text else ("compatibility",))
+    table = tables()
+    if table.structural.search(text) is None:
+        folded = text if text.isascii() else text.translate(table.translation)
+        raw = folded.encode("utf-8")
+        if not may_be_spaced(raw):
+            changes = () if folded == text else ("forms",)
+            if may_hide()(raw) is None:
+                return NormalisedText(text, folded, (), changes)
+            return _with_segments(NormalisedText(text, folded, (), changes))
+    reading = fold(text)
+    read = NormalisedText(text, reading.text, (), tuple(sorted(reading.changes)), reading.starts, reading.ends)
+    return _with_segments(read)
+
+
+def warm_up() -> None:
+    """Build the tables and patterns now, so that no turn pays for it (about 0.1 s)."""
+    normalise("warm up \u200b %41%42")
+
+
+def _with_segments(read: NormalisedText) -> NormalisedText:
+    layer = [(h, h.start, h.end) for h in hidden_in_controls(read.original)]
+    layer += [(h, *read.original_span(h.start, h.end)) for h in hidden_in(read.text)]
+    if not layer:
+        return read
+    found: list[Segment] = []
+    room, cut = MAX_CHARACTERS, False
+    for depth in range(1, MAX_DEPTH + 1):
+        below: list[_Placed] = []
+        for hidden, start, end in _bundled(layer):
+            text = _fold_text(hidden.text[:room])
+            cut = cut or len(hidden.text) > room
+            room -= min(room, len(hidden.text))
+            found.append(Segment(hidden.kind, text, start, end, depth))
+            below += [(deeper, start, end) for deeper in hidden_in(text)]
+        layer = below
+    kinds = {f"encoded.{s.kind}" for s in found} | ({TOO_MUCH} if cut or layer else set())
+    return replace(read, segments=tuple(found), changes=tuple(sorted({*read.changes, *kinds})))
+
+
+def _fold_text(text: str) -> str:
+    table = tables()
+    return fold(text).text if table.structural.search(text) else text.translate(table.translation)
+
+
+def _bundled(layer: list[_Placed]) -> list[_Placed]:
+    """Keep the number of segments bounded without losing one: what is over the limit becomes one long segment."""
+    rest = layer[MAX_SEGMENTS:]
+    if not rest:
+        return layer
+    first, last = min(start for _, start, _ in rest), max(end for _, _, end in rest)
+    bundle = Hidden("several", "\n".join(hidden.text for hidden, _, _ in rest), 0, 0)
+    return [*layer[:MAX_SEGMENTS], (bundle, first, last)]

@@ -1,0 +1,178 @@
+"""Reading disguised characters plainly, on whole arrays of code points, with offsets; linear time throughout."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safety.normalising.tables import (
+    DIGIT,
+    FOREIGN,
+    INVISIBLE,
+    LATIN,
+    LETTER,
+    LOOKALIKE,
+    MARK,
+    ODD,
+    SEPARATOR,
+    Tables,
+    tables,
+)
+from safety.normalising.text import Offsets
+
+Codes = NDArray[np.uint32]
+Mask = NDArray[np.bool_]
+
+_LONGEST_GAP = 4
+_SHORTEST_RUN = 4
+_HAN = (0x3400, 0xA000)
+_SHORTEST_HAN_RUN = 3
+_MARKS_PER_LETTER = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """Code points and, for each, the span [start, end) of the original that it was read from."""
+
+    codes: Codes
+    starts: Offsets
+    ends: Offsets
+    changes: frozenset[str]
+
+    @property
+    def text(self) -> str:
+        """The reading as a string."""
+        return self.codes.astype("<u4").tobytes().decode("utf-32-le")
+
+    def keep(self, mask: Mask) -> "Reading":
+        """Drop the code points outside `mask`."""
+        return replace(self, codes=self.codes[mask], starts=self.starts[mask], ends=self.ends[mask])
+
+    def changed(self, codes: Codes, kind: str) -> "Reading":
+        """Replace code points one by one; `kind` is noted when any differs."""
+        if np.array_equal(codes, self.codes):
+            return self
+        return replace(self, codes=codes, changes=self.changes | {kind})
+
+
+def fold(text: str) -> Reading:
+    """Read `text` without its disguises; see the functions below for each step."""
+    table = tables()
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint32)
+    places = np.arange(len(codes) + 1, dtype=np.int32)
+    reading = Reading(codes, places[:-1], places[1:], frozenset())
+    for step in (_drop_invisible, _spell_out, _compose, _join_spaced, _unmask, _simplify):
+        reading = step(reading, table)
+    return reading
+
+
+def _drop_invisible(reading: Reading, table: Tables) -> Reading:
+    """Zero-width, bidi, tag and control characters, variation selectors, fillers."""
+    visible = (table.flags[reading.codes] & INVISIBLE) == 0
+    if visible.all():
+        return reading
+    return replace(reading.keep(visible), changes=reading.changes | {"invisible"})
+
+
+def _spell_out(reading: Reading, table: Tables) -> Reading:
+    """Compatibility forms (NFKC of each code point): full-width, mathematical, circled, ligatures, lone surrogates."""
+    codes = reading.codes
+    lengths = table.expansion_length[codes]
+    if not (lengths != 1).any():
+        return reading.changed(table.single[codes], "forms")
+    origin = np.repeat(np.arange(len(codes)), lengths)
+    first = np.cumsum(lengths, dtype=np.int64) - lengths
+    within = np.arange(len(origin)) - first[origin]
+    long = lengths[origin] != 1
+    spelled = table.single[codes][origin]
+    spelled[long] = table.expansions[table.expansion_at[codes[origin[long]]] + within[long]]
+    return Reading(spelled, reading.starts[origin], reading.ends[origin], reading.changes | {"forms"})
+
+
+def _compose(reading: Reading, table: Tables) -> Reading:
+    """Join a letter and its mark where Unicode has one character for both; drop the marks that are left over."""
+    for _ in range(_MARKS_PER_LETTER):
+        marks = (table.flags[reading.codes] & MARK) != 0
+        if not marks.any():
+            return reading
+        at = np.flatnonzero(marks[1:])
+        key = (reading.codes[at].astype(np.uint64) << np.uint64(32)) | reading.codes[at + 1]
+        found = np.minimum(np.searchsorted(table.pairs, key), len(table.pairs) - 1)
+        hit = table.pairs[found] == key
+        if not hit.any():
+            break
+        at, found = at[hit], found[hit]
+        codes, ends = reading.codes.copy(), reading.ends.copy()
+        codes[at], ends[at] = table.composed[found], reading.ends[at + 1]
+        kept = np.ones(len(codes), dtype=np.bool_)
+        kept[at + 1] = False
+        reading = replace(reading, codes=codes, ends=ends, changes=reading.changes | {"forms"}).keep(kept)
+    return _drop_marks(reading, table)
+
+
+def _drop_marks(reading: Reading, table: Tables) -> Reading:
+    marks = (table.flags[reading.codes] & MARK) != 0
+    if not marks.any():
+        return reading
+    owner = np.cumsum(~marks) - 1
+    lost = np.flatnonzero(marks & (owner >= 0))
+    ends = reading.ends[~marks].copy()
+    np.maximum.at(ends, owner[lost], reading.ends[lost])
+    kept = reading.keep(~marks)
+    return replace(kept, ends=ends, changes=reading.changes | {"marks"})
+
+
+def _join_spaced(reading: Reading, table: Tables) -> Reading:
+    """Join letters that stand one by one ('b o m b', 'b.o.m.b', '炸*弹*制'): wider gaps become one space."""
+    flags = table.flags[reading.codes]
+    word = (flags & (LETTER | DIGIT)) != 0
+    alone = (flags & LETTER) != 0
+    alone[1:] &= ~word[:-1]
+    alone[:-1] &= ~word[1:]
+    at = np.flatnonzero(alone)
+    if len(at) < _SHORTEST_HAN_RUN:
+        return reading
+    separators = np.concatenate(([0], np.cumsum((flags & SEPARATOR) != 0)))
+    gaps = np.diff(at)
+    linked = (gaps <= _LONGEST_GAP) & (separators[at[1:]] - separators[at[:-1] + 1] == gaps - 1)
+    capital, following = reading.codes[at[:-1]], reading.codes[at[1:]]
+    linked &= ~((capital == ord("I")) & (following >= ord("a")) & (following <= ord("z")))  # 'I b o m b' is 'I bomb'
+    run = np.concatenate(([0], np.cumsum(~linked)))
+    han = (reading.codes[at] >= _HAN[0]) & (reading.codes[at] < _HAN[1])
+    size = np.bincount(run) + (np.bincount(run, weights=han) > 0) * (_SHORTEST_RUN - _SHORTEST_HAN_RUN)
+    joined = linked & (size[run[:-1]] >= _SHORTEST_RUN)
+    if not joined.any():
+        return reading
+    narrow = np.full(run[-1] + 1, _LONGEST_GAP)
+    np.minimum.at(narrow, run[:-1][joined], gaps[joined])
+    wide = gaps > narrow[run[:-1]]
+    codes, kept = reading.codes.copy(), np.ones(len(flags), dtype=np.bool_)
+    codes[at[:-1][joined & wide] + 1] = ord(" ")
+    for step in range(1, _LONGEST_GAP):
+        here = at[:-1][joined & (gaps > step) & ~(wide & (step == 1))] + step
+        kept[here] = False
+    return replace(reading, codes=codes, changes=reading.changes | {"joined"}).keep(kept)
+
+
+def _unmask(reading: Reading, table: Tables) -> Reading:
+    """Read look-alike letters as Latin in words that no language writes so; leave real Russian and Greek words.
+
+    A word is dressed up when it mixes Latin with look-alikes, when it has a letter that no everyday alphabet has, or
+    when all its letters are look-alikes in a text that is otherwise Latin.
+    """
+    flags = table.flags[reading.codes]
+    if not (flags & LOOKALIKE).any():
+        return reading
+    letters = (flags & LETTER) != 0
+    starts = np.flatnonzero(np.diff(np.concatenate(([-1], letters.astype(np.int8)))))
+    word = np.cumsum(np.isin(np.arange(len(flags)), starts)) - 1
+    has = np.bitwise_or.reduceat(flags, starts)
+    foreign = (has & FOREIGN) != 0
+    latin_text = bool((flags & LATIN).any()) and not bool((flags & FOREIGN).any())
+    dressed = ((has & LATIN) != 0) | (((has & ODD) != 0) & ~foreign) | latin_text
+    return reading.changed(np.where(dressed[word], table.latin[reading.codes], reading.codes), "lookalikes")
+
+
+def _simplify(reading: Reading, table: Tables) -> Reading:
+    """Traditional Chinese characters as simplified ones, one by one."""
+    return reading.changed(table.simplified[reading.codes], "forms")

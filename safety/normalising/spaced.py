@@ -1,0 +1,18 @@
+"""A quick test for letters that stand one by one; the joining itself is a step of `fold`."""
+
+from functools import cache
+
+import re2
+
+_SEPARATOR = r"[ \n\t.*\-_·•|/\\~^+=`'\"#:\x{2190}-\x{22ff}\x{2460}-\x{27bf}\x{2b00}-\x{2bff}\x{1f000}-\x{1faff}]"
+_ALONE = rf"(?:^|[^\pL\p{{Nd}}])\pL(?:{_SEPARATOR}{{1,3}}\pL){{2,}}(?:$|[^\pL\p{{Nd}}])"
+
+
+@cache
+def _pattern() -> re2._Regexp:
+    return re2.compile(_ALONE.encode())
+
+
+def may_be_spaced(raw: bytes) -> bool:
+    """Whether `raw` (UTF-8) may hold a run of single letters with separators between them."""
+    return _pattern().search(raw) is not None
