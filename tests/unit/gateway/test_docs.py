@@ -31,5 +31,5 @@ def test_a_setting_is_described_in_the_words_of_the_code(name: str):
 
 
 def test_errors_names_every_code_with_its_status():
-    documented = {code: int(cells[0]) for code, cells in _rows("errors.md").items()}
+    documented = {code: int(cells[0]) for code, cells in _rows("errors.md").items() if cells[0].isdigit()}
     assert documented == {code: kind.status for code, kind in all_codes().items()}
