@@ -1,0 +1,66 @@
+"""What every response says about what browsers may do with it."""
+
+from urllib.parse import urlsplit
+
+from litestar.datastructures import MutableScopeHeaders
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.settings import Settings
+
+
+def security_headers(settings: Settings) -> dict[str, str]:
+    """Return the headers that every response carries unless its handler says otherwise.
+
+    A form may lead to the identity provider (sign-out does, by a redirect), hence its origin in `form-action`.
+    """
+    issuer = urlsplit(settings.issuer)
+    headers = {
+        "content-security-policy": "; ".join(
+            (
+                "default-src 'none'",
+                "script-src 'self'",
+                "style-src 'self'",
+                "connect-src 'self'",
+                "img-src 'self' data:",
+                "font-src 'self'",
+                f"form-action 'self' {issuer.scheme}://{issuer.netloc}",
+                "frame-ancestors 'none'",
+                "base-uri 'none'",
+                "require-trusted-types-for 'script'",
+                "trusted-types attest",
+            )
+        ),
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+        "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=(), interest-cohort=()",
+        "cross-origin-opener-policy": "same-origin",
+        "cross-origin-resource-policy": "same-origin",
+        "x-frame-options": "DENY",
+        "cache-control": "no-store",
+    }
+    if settings.base_url.startswith("https://"):
+        headers["strict-transport-security"] = "max-age=31536000; includeSubDomains"
+    return headers
+
+
+class SecurityHeaders(ASGIMiddleware):
+    """Adds the headers to every response that does not carry its own."""
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, settings: Settings) -> None:
+        self._headers = security_headers(settings)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Pass the request on and complete the start of its response."""
+
+        async def complete(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                present = MutableScopeHeaders.from_message(message)
+                for name, value in self._headers.items():
+                    present.setdefault(name, value)
+            await send(message)
+
+        await next_app(scope, receive, complete)
