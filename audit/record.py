@@ -1,7 +1,7 @@
 """The records of the audit log: one frozen type per kind, none of which holds text of a turn.
 
-Texts (what was typed, generated, withheld, delivered) go beside the record as `Content`, stored apart and encrypted; the
-record's leaf holds a commitment to each. Times are UTC; ids are UUIDv7 in their usual string form.
+Texts (what was typed, generated, withheld, delivered) go beside the record as `Content`, stored apart and encrypted;
+the record's leaf holds a commitment to each. Times are UTC; ids are UUIDv7 in their usual string form.
 """
 
 from datetime import datetime
@@ -69,6 +69,17 @@ class Content(msgspec.Struct, frozen=True):
     text: str
 
 
+class Commitment(msgspec.Struct, frozen=True):
+    """What a leaf says of one text: enough to prove the text later, nothing from which it could be guessed."""
+
+    name: str
+    role: str
+    characters: int
+    """Code points of the text."""
+    commitment: str
+    """SHA-256, as hex, over a random 32-byte nonce and the text; the nonce is kept encrypted with the text."""
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One record to be appended. Fields that a kind does not use stay empty and are left out of the leaf."""
 
@@ -117,6 +128,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Texts of this record; they are taken out of the leaf and replaced by commitments."""
     dialogue: tuple[Content, ...] = ()
     """`turn.accepted`: the full context sent to the model, each text stored once per subject; never in the leaf."""
+    entry_id: str = ""
+    """UUIDv7 of the record, given by the log; what a caller puts here is not used."""
+    commitments: tuple[Commitment, ...] = ()
+    """One for each of `contents`, in order; made by the log."""
+    escaped: bool = False
+    """Some text of the leaf held a lone surrogate: see `audit.canonical.escape`. Always false in an entry read back."""
 
 
 class Receipt(msgspec.Struct, frozen=True):

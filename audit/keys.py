@@ -1,0 +1,150 @@
+"""The master key and the keys under it: master key → key of a subject → key of a record → text (AES-256-GCM each).
+
+Destroying a subject's key makes all of that subject's texts unreadable for good, and leaves every leaf as it is.
+"""
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import hmac
+import os
+import stat
+from pathlib import Path
+from typing import Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+KEY_BYTES = 32
+_NONCE_BYTES = 12
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class KeyFileError(Exception):
+    """The master key cannot be used; the message says what to do."""
+
+
+class MasterKey(Protocol):
+    """What wraps the keys of subjects: a key file here, a key management service elsewhere. Calls may block."""
+
+    identity: str
+    """Which key it is, without revealing it: stands beside what it wrapped."""
+
+    def wrap(self, key: bytes, about: bytes) -> bytes:
+        """Return `key` encrypted; `about` is authenticated with it."""
+
+    def unwrap(self, wrapped: bytes, about: bytes) -> bytes:
+        """Undo `wrap`. Raises `KeyFileError` when it was wrapped by another key, for something else, or altered."""
+
+
+class FileMasterKey:
+    """A master key of 32 bytes from a file (base64), readable by its owner alone."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != KEY_BYTES:
+            raise KeyFileError("The master key must be 32 bytes, base64.")
+        self._key = key
+        self.identity = hashlib.sha256(b"attest/master-key/v1" + key).hexdigest()[:16]
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> "FileMasterKey":
+        """Read the key file; make it, with mode 0600, when there is none. Two processes at once get the same key.
+
+        Raises `KeyFileError` when the file is not ours alone or holds no key.
+        """
+        with contextlib.suppress(FileExistsError):
+            if not path.exists():
+                _create(path)
+        return cls.load(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "FileMasterKey":
+        """Read the key file. Raises `KeyFileError`."""
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise KeyFileError(f"The master key file {path} cannot be read: {error.strerror}.") from None
+        with os.fdopen(handle, "rb") as file:
+            if os.fstat(file.fileno()).st_mode & _OTHERS:
+                raise KeyFileError(f"The master key file {path} can be read by others; run: chmod 600 {path}")
+            try:
+                key = base64.b64decode(file.read(1024).strip(), validate=True)
+            except binascii.Error:
+                raise KeyFileError(f"The master key file {path} does not hold base64.") from None
+        return cls(key)
+
+    def wrap(self, key: bytes, about: bytes) -> bytes:
+        """Encrypt a key; see `MasterKey`."""
+        return encrypt(self._key, key, about)
+
+    def unwrap(self, wrapped: bytes, about: bytes) -> bytes:
+        """Decrypt a key; see `MasterKey`."""
+        try:
+            return decrypt(self._key, wrapped, about)
+        except InvalidTag:
+            raise KeyFileError(
+                "The master key is not the one that this database's texts are encrypted with; "
+                "give the right file (ATTEST_MASTER_KEY_FILE)."
+            ) from None
+
+
+def _create(path: Path) -> None:
+    """Write a new key so that it is whole and durable before it has its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)  # fails when another process was faster, and never replaces a key
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise KeyFileError(f"The master key file {path} cannot be made: {error.strerror}.") from None
+    finally:
+        draft.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def encrypt(key: bytes, data: bytes, about: bytes) -> bytes:
+    """Return a random 96-bit nonce and the AES-256-GCM ciphertext; `about` is authenticated with it."""
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, data, about)
+
+
+def decrypt(key: bytes, sealed: bytes, about: bytes) -> bytes:
+    """Undo `encrypt`. Raises `cryptography.exceptions.InvalidTag`."""
+    return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], about)
+
+
+class SubjectKey:
+    """The key that wraps the record keys of one subject, and names the subject's texts."""
+
+    def __init__(self, key_id: str, key: bytes) -> None:
+        self.key_id = key_id
+        self._key = key
+        self._naming = hmac.digest(key, b"attest/text-id/v1", "sha256")
+
+    def __repr__(self) -> str:
+        return f"SubjectKey({self.key_id})"
+
+    def text_id(self, role: str, text: bytes) -> str:
+        """Return the id of a dialogue text: HMAC-SHA-256 (base64url), the same for the same text of this subject."""
+        digest = hmac.digest(self._naming, role.encode("utf-8", "surrogatepass") + b"\x00" + text, "sha256")
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+    def new_record_key(self, about: bytes) -> tuple[bytes, bytes]:
+        """Return a fresh record key and the same wrapped; `about` is what the record is known by."""
+        record_key = os.urandom(KEY_BYTES)
+        return record_key, encrypt(self._key, record_key, about)
+
+    def record_key(self, wrapped: bytes, about: bytes) -> bytes:
+        """Unwrap a record key. Raises `cryptography.exceptions.InvalidTag`."""
+        return decrypt(self._key, wrapped, about)
