@@ -40,7 +40,7 @@ def normalise(text: str) -> NormalisedText:
         raw = folded.encode("utf-8")
         if not may_be_spaced(raw):
             changes = () if folded == text else ("forms",)
-            if may_hide()(raw) is None:
+            if not may_hide(raw):
                 return NormalisedText(text, folded, (), changes)
             return _with_segments(NormalisedText(text, folded, (), changes))
     reading = fold(text)

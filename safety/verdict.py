@@ -22,7 +22,7 @@ class Category(StrEnum):
     PRIVACY = "privacy"
     PROMPT_ATTACK = "prompt_attack"
     PERSONAL_DATA = "personal_data"
-    SECRET = "secret"
+    SECRET = "secret"  # noqa: S105 - a category's name
     COMPANY = "company"
     OUTPUT_REVIEW = "output_review"
 
@@ -63,6 +63,14 @@ def severity_of(action: Action) -> int:
     return _STRICTNESS[action]
 
 
+class Severity(StrEnum):
+    """How grave a rule's author thinks a hit is; the policy may answer each degree differently."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
 class Finding(msgspec.Struct, frozen=True):
     """What one guard saw: where in the *original* text, under which rule, how surely. Never the text itself."""
 
@@ -75,6 +83,8 @@ class Finding(msgspec.Struct, frozen=True):
     """One past the last code point of the span in the original text."""
     score: float
     """0 to 1; a filter rule says 1.0, the classifier its calibrated probability."""
+    severity: Severity = Severity.HIGH
+    """The rule's own degree; a classifier leaves it, since its score speaks."""
 
 
 class Examination(msgspec.Struct, frozen=True):

@@ -4,12 +4,14 @@ import base64
 import binascii
 import html
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-import re2
+
+from safety.linear import Pattern
+from safety.normalising.text import characters_at
 
 MAX_DEPTH = 3
 MAX_SEGMENTS = 32
@@ -22,7 +24,10 @@ _B64 = r"[A-Za-z0-9+/_-]"
 _FORMS = {
     "url": r"""[^\s"'<>%]*(?:%[0-9A-Fa-f]{2}[^\s"'<>%]*){2,}""",
     "html": r"(?:[^\s&]{0,40}&(?:#[0-9]{2,7}|#[xX][0-9A-Fa-f]{2,6}|[A-Za-z]{2,8});)+[^\s&]{0,40}",
-    "escape": r"(?:[^\s\\]{0,40}\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|u\{[0-9A-Fa-f]{1,6}\})){2,}[^\s\\]{0,40}",
+    "escape": (
+        r"(?:[^\s\\]{0,40}\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|u\{[0-9A-Fa-f]{1,6}\})){2,}"
+        r"[^\s\\]{0,40}"
+    ),
     "hex": r"(?:0x)?(?:[0-9A-Fa-f]{2}[ :,-]{0,2}(?:0x)?){6,}",
 }
 _BASE64 = rf"{_B64}{{16,}}(?:\s{{1,2}}{_B64}{{16,}})*(?:\s{{1,2}}{_B64}{{2,15}})?={{0,2}}|{_B64}{{6,15}}={{1,2}}"
@@ -49,18 +54,34 @@ class Hidden(msgspec.Struct, frozen=True):
 
 
 @cache
-def may_hide() -> Callable[[bytes], object]:
-    """Return a quick test for texts (UTF-8) in which something encoded may stand."""
-    return re2.compile("|".join([*_FORMS.values(), _BASE64]).encode()).search  # type: ignore[no-any-return]
+def _any_form() -> Pattern:
+    return Pattern("|".join([*_FORMS.values(), _BASE64]))
+
+
+def may_hide(raw: bytes) -> bool:
+    """Whether something encoded may stand in `raw` (UTF-8): a quick test."""
+    return _any_form().found_in(raw)
 
 
 def hidden_in(text: str) -> Iterator[Hidden]:
     """Yield every encoded stretch of `text` that decodes to readable text; one layer."""
+    for kind, spans in (*_encoded_by_form(text), ("base64", (m.span() for m in _BASE64_TOKEN.finditer(text)))):
+        decoder = _DECODERS[kind]
+        for start, end in spans:
+            token = text[start:end]
+            decoded = decoder(token)
+            if decoded is not None and decoded != token and _readable(decoded):
+                yield Hidden(kind, decoded, start, end)
+
+
+def _encoded_by_form(text: str) -> Iterator[tuple[str, Iterable[tuple[int, int]]]]:
+    raw = text.encode("utf-8")
     for kind, pattern in _patterns():
-        for found in pattern.finditer(text):
-            decoded = _DECODERS[kind](found.group())
-            if decoded is not None and decoded != found.group() and _readable(decoded):
-                yield Hidden(kind, decoded, *found.span())
+        spans = list(pattern.spans(raw))
+        if spans and len(raw) != len(text):
+            places = characters_at(raw, [place for span in spans for place in span])
+            spans = list(zip(places[::2], places[1::2], strict=True))
+        yield kind, spans
 
 
 def hidden_in_controls(original: str) -> Iterator[Hidden]:
@@ -74,8 +95,8 @@ def hidden_in_controls(original: str) -> Iterator[Hidden]:
 
 
 @cache
-def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    return (*((kind, re2.compile(pattern)) for kind, pattern in _FORMS.items()), ("base64", _BASE64_TOKEN))
+def _patterns() -> tuple[tuple[str, Pattern], ...]:
+    return tuple((kind, Pattern(pattern)) for kind, pattern in _FORMS.items())
 
 
 def _selector_byte(code: int) -> int:

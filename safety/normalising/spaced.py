@@ -2,17 +2,17 @@
 
 from functools import cache
 
-import re2
+from safety.linear import Pattern
 
 _SEPARATOR = r"[ \n\t.*\-_·•|/\\~^+=`'\"#:\x{2190}-\x{22ff}\x{2460}-\x{27bf}\x{2b00}-\x{2bff}\x{1f000}-\x{1faff}]"
 _ALONE = rf"(?:^|[^\pL\p{{Nd}}])\pL(?:{_SEPARATOR}{{1,3}}\pL){{2,}}(?:$|[^\pL\p{{Nd}}])"
 
 
 @cache
-def _pattern() -> re2._Regexp:
-    return re2.compile(_ALONE.encode())
+def _pattern() -> Pattern:
+    return Pattern(_ALONE)
 
 
 def may_be_spaced(raw: bytes) -> bool:
     """Whether `raw` (UTF-8) may hold a run of single letters with separators between them."""
-    return _pattern().search(raw) is not None
+    return _pattern().found_in(raw)

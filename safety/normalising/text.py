@@ -81,7 +81,15 @@ class NormalisedText:
 
     @cached_property
     def _character_of_byte(self) -> Offsets:
-        raw = np.frombuffer(self.utf8, dtype=np.uint8)
-        index = np.zeros(len(raw) + 1, dtype=np.int32)
-        np.cumsum((raw & 0xC0) != 0x80, out=index[1:])  # noqa: PLR2004 - continuation bytes are 10xxxxxx
-        return index
+        return _character_index(self.utf8)
+
+
+def characters_at(raw: bytes, positions: list[int]) -> list[int]:
+    """Turn byte positions in UTF-8 text into code point positions."""
+    return [int(n) for n in _character_index(raw)[positions]]
+
+
+def _character_index(raw: bytes) -> Offsets:
+    index = np.zeros(len(raw) + 1, dtype=np.int32)
+    np.cumsum((np.frombuffer(raw, dtype=np.uint8) & 0xC0) != 0x80, out=index[1:])  # noqa: PLR2004 - continuation bytes
+    return index

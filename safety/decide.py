@@ -1,0 +1,138 @@
+"""From what guards saw to what is done: a pure function of examinations, policy and context."""
+
+from collections.abc import Iterable, Sequence
+
+from safety.policy_shape import CLASSIFIER, Mode, Override, Policy, Thresholds, category_action
+from safety.ports import Direction, TurnContext
+from safety.verdict import (
+    Action,
+    Band,
+    Decision,
+    Examination,
+    Finding,
+    Redaction,
+    StageStatus,
+    Verdict,
+    severity_of,
+)
+
+_FILTER_THRESHOLD = 1.0
+_CUTS = (Action.REDACT, Action.PSEUDONYMISE)
+_STOPS = (Action.BLOCK, Action.ESCALATE)
+_DEFAULT_PLACEHOLDER = "[REDACTED]"
+
+
+def decide(
+    examinations: Sequence[Examination],
+    policy: Policy,
+    context: TurnContext,
+    *,
+    policy_hash: str,
+    normaliser_version: str,
+) -> Decision:
+    """Judge every finding, answer every failed guard, and let the strictest action rule.
+
+    Findings that end inside `context.overlap` were judged with the text before and are left out; redactions begin
+    after it, since what was released can no longer be cut.
+    """
+    layers = tuple(policy.groups[group] for group in context.groups if group in policy.groups)
+    verdicts = tuple(
+        _judge(finding, policy, layers, context.direction)
+        for examination in examinations
+        for finding in examination.findings
+        if not context.overlap or finding.end > context.overlap
+    )
+    enforced = [verdict for verdict in verdicts if not verdict.shadow]
+    actions = [verdict.action for verdict in enforced]
+    actions += [_on_failure(e.guard, policy, layers) for e in examinations if e.status in _FAILED]
+    return Decision(
+        action=max(actions, key=severity_of, default=Action.ALLOW),
+        verdicts=verdicts,
+        examinations=tuple(examinations),
+        policy_hash=policy_hash,
+        normaliser_version=normaliser_version,
+        redactions=_redactions(enforced, policy, context.overlap),
+    )
+
+
+_FAILED = (StageStatus.ERROR, StageStatus.TIMED_OUT)
+
+
+def _judge(finding: Finding, policy: Policy, layers: tuple[Override, ...], direction: Direction) -> Verdict:
+    if finding.guard == CLASSIFIER:
+        return _judge_score(finding, policy, layers)
+    action = max(
+        (_filter_action(finding, policy, layer, direction) for layer in (None, *layers)),
+        key=severity_of,
+    )
+    entries = [part.rules[finding.rule] for part in _parts(policy, layers) if finding.rule in part.rules]
+    modes = [entry.mode for entry in entries if entry.mode is not None]
+    band = Band.BLOCK if action in _STOPS else Band.ALLOW
+    shadow = bool(modes) and Mode.ENFORCE not in modes
+    return Verdict(finding=finding, band=band, threshold=_FILTER_THRESHOLD, action=action, shadow=shadow)
+
+
+def _parts(policy: Policy, layers: tuple[Override, ...]) -> tuple[Policy | Override, ...]:
+    return (policy, *layers)
+
+
+def _filter_action(finding: Finding, policy: Policy, layer: Override | None, direction: Direction) -> Action:
+    part = policy if layer is None else layer
+    entry = part.rules.get(finding.rule)
+    named = getattr(entry, direction.value) if entry is not None else None
+    if named is not None:
+        return Action(named)
+    if (rule := part.categories.get(finding.category)) is not None:
+        return category_action(rule, direction, finding.severity)
+    # A layer that says nothing takes nothing away; a policy that says nothing about a category lets nothing through.
+    return Action.ALLOW if layer is not None else Action.BLOCK
+
+
+def _judge_score(finding: Finding, policy: Policy, layers: tuple[Override, ...]) -> Verdict:
+    parts = [
+        part.classifier[finding.category] for part in _parts(policy, layers) if finding.category in part.classifier
+    ]
+    if not parts:
+        return Verdict(finding=finding, band=Band.BLOCK, threshold=0.0, action=Action.BLOCK)
+    shadow = all(part.mode is Mode.SHADOW for part in parts)
+    uncertain, block = min(part.uncertain for part in parts), min(part.block for part in parts)
+    if finding.score >= block:
+        return Verdict(finding, Band.BLOCK, block, _strictest(parts, "block_action"), shadow)
+    if finding.score >= uncertain:
+        return Verdict(finding, Band.UNCERTAIN, uncertain, _strictest(parts, "uncertain_action"), shadow)
+    return Verdict(finding, Band.ALLOW, uncertain, Action.ALLOW, shadow)
+
+
+def _strictest(parts: Iterable[Thresholds], name: str) -> Action:
+    return max((Action(getattr(part, name)) for part in parts), key=severity_of)
+
+
+def _on_failure(guard: str, policy: Policy, layers: tuple[Override, ...]) -> Action:
+    rules = [policy.failures, *(layer.failures for layer in layers if layer.failures is not None)]
+    return max((rule.guards.get(guard, rule.default) for rule in rules), key=severity_of)
+
+
+def _redactions(verdicts: Iterable[Verdict], policy: Policy, overlap: int) -> tuple[Redaction, ...]:
+    cuts = sorted(
+        ((v.finding.start, -v.finding.end, v.finding) for v in verdicts if v.action in _CUTS),
+        key=lambda cut: cut[:2],
+    )
+    merged: list[Redaction] = []
+    for _, _, finding in cuts:
+        start, end = max(finding.start, overlap), finding.end
+        if start >= end:
+            continue
+        if merged and start < merged[-1].end:
+            last = merged[-1]
+            merged[-1] = Redaction(last.start, max(last.end, end), last.placeholder)
+        else:
+            merged.append(Redaction(start, end, _placeholder(finding, policy)))
+    return tuple(merged)
+
+
+def _placeholder(finding: Finding, policy: Policy) -> str:
+    entry = policy.rules.get(finding.rule)
+    if entry is not None and entry.placeholder is not None:
+        return entry.placeholder
+    rule = policy.categories.get(finding.category)
+    return rule.placeholder if rule is not None else _DEFAULT_PLACEHOLDER

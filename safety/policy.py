@@ -1,0 +1,71 @@
+"""The policy: read from YAML, checked, hashed. What is made of findings is `decide`.
+
+`load_policy(path)` refuses unknown fields, and any group override that is weaker than the floor, by name.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from safety.decide import decide
+from safety.policy_floor import weaker_overrides
+from safety.policy_shape import CLASSIFIED, FILTERED, Override, Policy
+
+__all__ = ["DEFAULT_POLICY", "Policy", "PolicyError", "decide", "load_policy", "parse_policy", "policy_hash"]
+
+DEFAULT_POLICY = Path(__file__).parent / "policies" / "default.yaml"
+"""The policy that ships."""
+
+
+class PolicyError(ValueError):
+    """A policy that cannot be used; the message names the field and what is wrong with it."""
+
+
+def load_policy(path: Path) -> Policy:
+    """Read and check a policy file; raise `PolicyError` that names what to mend."""
+    try:
+        return parse_policy(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(f"the policy file {path} cannot be read: {error}") from None
+    except PolicyError as error:
+        raise PolicyError(f"{path}: {error}") from None
+
+
+def parse_policy(text: str) -> Policy:
+    """Make a policy of YAML text; raise `PolicyError` that names what to mend."""
+    try:
+        policy = msgspec.convert(yaml.safe_load(text), Policy)
+    except yaml.YAMLError as error:
+        raise PolicyError(f"not YAML: {error}") from None
+    except msgspec.ValidationError as error:
+        raise PolicyError(str(error)) from None
+    if wrong := [*_problems(policy), *weaker_overrides(policy)]:
+        raise PolicyError("; ".join(wrong))
+    return policy
+
+
+def policy_hash(policy: Policy) -> str:
+    """SHA-256 of the canonical form: equal for files that differ in comments, order or defaults spelled out."""
+    plain = json.dumps(msgspec.to_builtins(policy), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _problems(policy: Policy) -> Iterable[str]:
+    missing = [c.value for c in FILTERED if c not in policy.categories]
+    if missing:
+        yield f"categories: nothing is said about {', '.join(missing)}"
+    missing = [c.value for c in CLASSIFIED if c not in policy.classifier]
+    if missing:
+        yield f"classifier: nothing is said about {', '.join(missing)}"
+    parts: dict[str, Policy | Override] = {"": policy}
+    parts |= {f"groups.{name}.": group for name, group in policy.groups.items()}
+    for where, part in parts.items():
+        for category, bands in part.classifier.items():
+            if category not in CLASSIFIED:
+                yield f"{where}classifier.{category}: the classifier has no such category"
+            if bands.uncertain > bands.block:
+                yield f"{where}classifier.{category}: `uncertain` is above `block`"
