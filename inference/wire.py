@@ -58,8 +58,8 @@ class WireRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     presence_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
     tools: list[msgspec.Raw] | None = None
-    tool_choice: msgspec.Raw | None = None
-    response_format: msgspec.Raw | None = None
+    tool_choice: msgspec.Raw = msgspec.Raw(b"null")
+    response_format: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class WireUsage(msgspec.Struct, frozen=True):

@@ -1,0 +1,92 @@
+"""`attest inference`: serve one model over OpenAI's API."""
+
+import asyncio
+import importlib
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+import uvicorn
+
+from inference import logs
+from inference.engine.base import Engine, ModelFolderError
+from inference.engine.scripted import ScriptedEngine, read_script
+from inference.server import create_app
+
+LOG = logging.getLogger("attest.inference")
+
+DEMO = Path(__file__).parent / "models" / "demo"
+DEFAULT_GATEWAY_PORT = 8080
+ENGINES = ("torch", "scripted")
+DTYPES = ("auto", "bfloat16", "float32")
+
+
+def default_port() -> int:
+    """Return the port beside the gateway's, where the gateway looks for the tier by default."""
+    text = os.environ.get("ATTEST_PORT", "")
+    return (int(text) if text.isdigit() else DEFAULT_GATEWAY_PORT) + 1
+
+
+@click.group(invoke_without_command=True)
+@click.option("--model", "folder", type=click.Path(path_type=Path), envvar="ATTEST_MODEL_DIR", help="ChatGLM3 folder.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=default_port, help="Default: ATTEST_PORT + 1.")
+@click.option("--dtype", type=click.Choice(DTYPES), default="auto", show_default=True)
+@click.option("--engine", "kind", type=click.Choice(ENGINES), default="torch", show_default=True)
+@click.option("--script", type=click.Path(path_type=Path), help="Answers of the scripted engine (JSON).")
+@click.option("--name", default="", help="Name of the model in the API; default: the folder's name.")
+@click.option("--slots", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests decoded together.")
+@click.option("--queue", type=click.IntRange(0, 10_000), default=64, show_default=True, help="Requests that may wait.")
+@click.pass_context
+def inference(
+    ctx: click.Context,
+    *,
+    folder: Path | None,
+    host: str,
+    port: int,
+    dtype: str,
+    kind: str,
+    script: Path | None,
+    name: str,
+    slots: int,
+    queue: int,
+) -> None:
+    """Serve a ChatGLM3 checkpoint folder over OpenAI's chat completions API."""
+    if ctx.invoked_subcommand is not None:
+        return
+    logs.configure(os.environ.get("ATTEST_LOG_LEVEL", "INFO").upper())
+    try:
+        engine: Engine
+        if kind == "scripted":
+            engine = ScriptedEngine(read_script(script) if script else None)
+        else:
+            # Imported by name: only this engine needs torch, and a scripted tier starts without it.
+            torch_engine = importlib.import_module("inference.engine.torch_engine")
+            engine = torch_engine.open_engine(folder or DEMO, dtype=dtype, name=name, slots=slots, queue=queue)
+        asyncio.run(serve(engine, host, port))
+    except ModelFolderError as error:
+        raise click.ClickException(str(error)) from None
+
+
+async def serve(engine: Engine, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; running streams get a second to end."""
+    config = uvicorn.Config(
+        create_app(engine),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    server = uvicorn.Server(config)
+    info = engine.info
+    LOG.info("serving", extra={"model": info.name, "revision": info.revision, "host": host, "port": port})
+    await server.serve()
+    if not server.started:
+        sys.exit(1)
