@@ -1,0 +1,93 @@
+"""Who asks, put into `scope["user"]` before every handler; and the defence of cookie sessions against other sites."""
+
+from typing import Any
+
+import structlog
+from litestar.connection import ASGIConnection
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.auth.access import ACCESS
+from gateway.auth.bearer import BearerTokens
+from gateway.auth.principal import Principal
+from gateway.auth.session import Cookies, Sessions
+from gateway.auth.tokens import TokenError
+from gateway.problems import ForbiddenError, ProviderUnavailableError, UnauthenticatedError
+
+_SAFE = ("GET", "HEAD", "OPTIONS")
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+class AuthenticationMiddleware(ASGIMiddleware):
+    """Reads `Authorization: Bearer` or the session's cookie; a bearer token counts alone where one is sent.
+
+    A missing or unknown cookie leaves nobody signed in. A bad token raises `UnauthenticatedError`, an unsafe request of
+    a session from another site `ForbiddenError`.
+    """
+
+    scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
+
+    def __init__(self, bearer: BearerTokens, sessions: Sessions, cookies: Cookies, base_url: str) -> None:
+        self._bearer = bearer
+        self._sessions = sessions
+        self._cookies = cookies
+        self._origin = base_url.lower()
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Identify, defend, go on."""
+        connection: Connection = ASGIConnection(scope)
+        scope["user"] = await self._identify(connection)
+        scope["auth"] = None
+        await next_app(scope, receive, send)
+
+    async def _identify(self, connection: Connection) -> Principal | None:
+        header = connection.headers.get("authorization")
+        if header is not None:
+            scheme, _, token = header.partition(" ")
+            if scheme.lower() == "bearer":
+                return await self._from_token(token.strip())
+        cookie = connection.cookies.get(self._cookies.session)
+        if not cookie:
+            return None
+        principal = await self._from_cookie(cookie, connection.scope)
+        if principal is not None:
+            self._check_same_site(connection)
+        return principal
+
+    async def _from_token(self, token: str) -> Principal:
+        try:
+            return await self._bearer.principal(token)
+        except TokenError as error:
+            raise UnauthenticatedError(f"The bearer token is not valid ({error.reason}); get a new one.") from None
+
+    async def _from_cookie(self, cookie: str, scope: Scope) -> Principal | None:
+        try:
+            return await self._sessions.find(cookie)
+        except (SQLAlchemyError, OSError) as error:
+            structlog.get_logger("attest.auth").error("session.unreadable", error=type(error).__name__)
+            if scope["route_handler"].opt.get(ACCESS) == ("public",):
+                return None
+            raise ProviderUnavailableError("Your session cannot be checked now; try again shortly.") from None
+
+    def _check_same_site(self, connection: Connection) -> None:
+        """Let an unsafe request of a session pass only from our own pages.
+
+        Browsers set Sec-Fetch-Site (on https and loopback) and Origin themselves; neither can be forged by a page. A
+        client that sends none of them is no browser, and has bearer tokens.
+        """
+        scope = connection.scope
+        if scope["type"] == ScopeType.HTTP and scope["method"] in _SAFE:
+            return
+        fetch_site = connection.headers.get("sec-fetch-site")
+        origin = connection.headers.get("origin", "").lower()
+        own = bool(origin) and (origin == self._origin or self._is_own_host(origin, connection))
+        from_own_page = fetch_site == "same-origin" and (own or origin in ("", "null"))
+        if not (own if fetch_site is None else from_own_page):
+            raise ForbiddenError("This request did not come from our own pages; reload the page and try again.")
+
+    def _is_own_host(self, origin: str, connection: Connection) -> bool:
+        host = connection.headers.get("host", "").lower()
+        return bool(host) and origin in (f"http://{host}", f"https://{host}")

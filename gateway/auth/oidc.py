@@ -1,0 +1,190 @@
+"""Sign-in with OpenID Connect: authorization code with PKCE (RFC 7636), and RP-initiated logout.
+
+OpenID Connect Core 1.0 sections 3.1 and 12; OAuth 2.0 Security Best Current Practice (RFC 9700).
+"""
+
+import hmac
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+import structlog
+from authlib.oauth2.auth import ClientAuth
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
+from authlib.oidc.core import CodeIDToken
+from joserfc.errors import ClaimError, ExpiredTokenError, JoseError
+
+from gateway.auth.provider import Metadata, Provider
+from gateway.auth.roles import RoleMap
+from gateway.auth.sealing import new_secret
+from gateway.auth.session import SignInUnderWay
+from gateway.auth.tokens import SKEW_S, TokenError, Verified, check_standard_claims, verify
+from gateway.problems import ProviderUnavailableError
+from gateway.settings import Settings
+
+_OK, _SERVER_ERROR = 200, 500
+
+
+class SignInError(Exception):
+    """A sign-in that came to nothing; `reason` is a stable code, recorded in the audit log."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """A sign-in just begun: where to send the browser, and what the callback needs."""
+
+    url: str
+    state: str
+    under_way: SignInUnderWay
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who the provider says it is: verified claims, and the id token for the later logout."""
+
+    claims: dict[str, Any]
+    id_token: str
+    provider_session: str
+
+
+class _TokenAnswer(msgspec.Struct, frozen=True):
+    id_token: str
+    access_token: str = ""
+
+
+class OidcClient:
+    """The gateway as a client of one provider."""
+
+    def __init__(
+        self, settings: Settings, provider: Provider, roles: RoleMap, unix_time: Callable[[], float] = time.time
+    ) -> None:
+        self._provider = provider
+        self._roles = roles
+        self._unix_time = unix_time
+        self._client_id = settings.oidc_client_id
+        self._client_secret = settings.oidc_client_secret.get_secret_value()
+        self._scopes = settings.oidc_scopes
+        self._redirect_uri = f"{settings.base_url}/auth/callback"
+        self._after_logout = f"{settings.base_url}/auth/signed-out"
+
+    async def begin(self, return_to: str, *, other_account: bool = False) -> Begun:
+        """Make state, nonce and verifier, and the address of the provider's login page.
+
+        `other_account` makes the provider ask again, whoever is signed in there.
+        """
+        metadata = await self._provider.metadata()
+        under_way = SignInUnderWay(nonce=new_secret(), verifier=new_secret(), return_to=return_to)
+        state = new_secret()
+        extra = {"prompt": "login"} if other_account else {}
+        url = prepare_grant_uri(
+            metadata.authorization_endpoint,
+            client_id=self._client_id,
+            response_type="code",
+            redirect_uri=self._redirect_uri,
+            scope=self._scopes,
+            state=state,
+            nonce=under_way.nonce,
+            code_challenge=create_s256_code_challenge(under_way.verifier),  # type: ignore[no-untyped-call]
+            code_challenge_method="S256",
+            **extra,
+        )
+        return Begun(url=url, state=state, under_way=under_way)
+
+    async def finish(self, code: str, issuer: str | None, under_way: SignInUnderWay) -> Identity:
+        """Change the code for tokens and check them; raise `SignInError` or `ProviderUnavailableError`.
+
+        `issuer` is the callback's `iss` parameter (RFC 9207), which tells providers apart.
+        """
+        metadata = await self._provider.metadata()
+        if issuer != metadata.issuer and (issuer or metadata.authorization_response_iss_parameter_supported):
+            raise SignInError("issuer_mismatch")
+        tokens = await self._exchange(metadata, code, under_way.verifier)
+        try:
+            verified = await verify(tokens.id_token, self._provider)
+            self._check_id_token(verified, tokens.access_token, metadata.issuer, under_way.nonce)
+        except TokenError as error:
+            raise SignInError(f"id_token_{error.reason}") from None
+        claims = verified.claims
+        if not self._roles.has_groups(claims) and metadata.userinfo_endpoint and tokens.access_token:
+            claims = claims | await self._userinfo(metadata.userinfo_endpoint, tokens.access_token, claims["sub"])
+        session = claims.get("sid")
+        return Identity(claims, tokens.id_token, session if isinstance(session, str) else "")
+
+    async def end_session_url(self, id_token: str) -> str | None:
+        """Return where the browser ends the provider's session (RP-Initiated Logout 1.0), or None if it cannot."""
+        try:
+            endpoint = (await self._provider.metadata()).end_session_endpoint
+        except ProviderUnavailableError:
+            return None
+        if not endpoint.startswith(("https://", "http://")):
+            return None
+        query = {"client_id": self._client_id, "post_logout_redirect_uri": self._after_logout}
+        if id_token:
+            query["id_token_hint"] = id_token
+        return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
+
+    async def _exchange(self, metadata: Metadata, code: str, verifier: str) -> _TokenAnswer:
+        body = prepare_token_request(
+            "authorization_code", "", redirect_uri=self._redirect_uri, code=code, code_verifier=verifier
+        )
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        client = ClientAuth(self._client_id, self._client_secret, self._auth_method(metadata))
+        url, headers, body = client.prepare(  # type: ignore[no-untyped-call]
+            "POST", metadata.token_endpoint, headers, body
+        )
+        answer = await self._provider.http.request("POST", url, headers=headers, body=body)
+        if answer.status >= _SERVER_ERROR:
+            raise ProviderUnavailableError
+        if answer.status != _OK:
+            structlog.get_logger("attest.auth").warning("provider.code_refused", status=answer.status)
+            raise SignInError("code_refused")
+        try:
+            return msgspec.json.decode(answer.body, type=_TokenAnswer)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise SignInError("no_id_token") from None
+
+    def _auth_method(self, metadata: Metadata) -> str:
+        """Prefer the form: how a secret with special characters goes into a Basic header differs between servers."""
+        if not self._client_secret:
+            return "none"
+        offered = metadata.token_endpoint_auth_methods_supported
+        return "client_secret_post" if "client_secret_post" in offered else "client_secret_basic"
+
+    def _check_id_token(self, verified: Verified, access_token: str, issuer: str, nonce: str) -> None:
+        now = int(self._unix_time())
+        check_standard_claims(verified.claims, issuer, now)
+        if verified.claims.get("typ") not in (None, "ID"):
+            raise TokenError("type")
+        claims = CodeIDToken(
+            verified.claims,
+            msgspec.structs.asdict(verified.header),
+            options={
+                "iss": {"essential": True, "value": issuer},
+                "aud": {"essential": True, "value": self._client_id},
+            },
+            params={"client_id": self._client_id, "nonce": nonce, "access_token": access_token},
+        )
+        try:
+            claims.validate(now=now, leeway=SKEW_S)
+        except ExpiredTokenError:
+            raise TokenError("expired") from None
+        except ClaimError as error:
+            raise TokenError(f"claim_{error.claim.split(',', maxsplit=1)[0]}") from None
+        except (JoseError, TypeError, ValueError):
+            raise TokenError("claims") from None
+        if not hmac.compare_digest(str(verified.claims.get("nonce")).encode(), nonce.encode()):
+            raise TokenError("claim_nonce")
+
+    async def _userinfo(self, endpoint: str, access_token: str, subject: str) -> dict[str, Any]:
+        """Ask for the groups of a provider that keeps them out of the id token (OIDC Core, section 5.3)."""
+        answer = await self._provider.http.request("GET", endpoint, headers={"authorization": f"Bearer {access_token}"})
+        try:
+            claims = msgspec.json.decode(answer.body, type=dict[str, Any]) if answer.status == _OK else {}
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            claims = {}
+        return claims if claims.get("sub") == subject else {}

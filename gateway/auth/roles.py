@@ -1,0 +1,67 @@
+"""Claims → who the person is: name, groups, and roles from the groups by configuration."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.auth.principal import Principal, Role
+from gateway.settings import Settings
+
+GROUP_LIMIT = 500
+_NAME_LIMIT = 200
+
+
+class RoleMap:
+    """Where the groups stand in the claims, and which group gives which role."""
+
+    def __init__(self, claim: str, roles: Mapping[str, str]) -> None:
+        self._claim = claim
+        self._roles = {_bare(group): Role(role) for group, role in roles.items()}
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "RoleMap":
+        """Read `ATTEST_OIDC_GROUPS_CLAIM` and `ATTEST_OIDC_ROLES`."""
+        return cls(settings.oidc_groups_claim, settings.oidc_roles)
+
+    def has_groups(self, claims: Mapping[str, Any]) -> bool:
+        """Whether the claims say anything about groups."""
+        return _at(claims, self._claim) is not None
+
+    def groups(self, claims: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the groups as the provider names them."""
+        found = _at(claims, self._claim)
+        names = [found] if isinstance(found, str) else found if isinstance(found, list) else []
+        return tuple(name for name in names if isinstance(name, str) and 0 < len(name) <= 255)[:GROUP_LIMIT]  # noqa: PLR2004
+
+    def roles(self, groups: tuple[str, ...]) -> frozenset[Role]:
+        """Return the roles; Keycloak's paths (`/staff`) count like the bare name."""
+        return frozenset(self._roles[_bare(group)] for group in groups if _bare(group) in self._roles)
+
+    def principal(self, claims: Mapping[str, Any], *, session: bool) -> Principal:
+        """Return the person behind verified claims (`sub` already checked)."""
+        groups = self.groups(claims)
+        return Principal(
+            subject=claims["sub"], name=_name(claims), groups=groups, roles=self.roles(groups), session=session
+        )
+
+
+def _bare(group: str) -> str:
+    return group.removeprefix("/")
+
+
+def _at(claims: Mapping[str, Any], path: str) -> object:
+    """Follow a dotted path; a claim whose own name has dots (`https://example.org/groups`) wins."""
+    if path in claims:
+        return claims[path]
+    for split in (i for i, c in enumerate(path) if c == "."):
+        inner = claims.get(path[:split])
+        if isinstance(inner, Mapping) and (found := _at(inner, path[split + 1 :])) is not None:
+            return found
+    return None
+
+
+def _name(claims: Mapping[str, Any]) -> str:
+    for claim in ("name", "preferred_username", "email", "sub"):
+        value = claims.get(claim)
+        if isinstance(value, str) and (shown := "".join(c for c in value if c.isprintable()).strip()):
+            return shown[:_NAME_LIMIT]
+    return "?"
