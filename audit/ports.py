@@ -17,6 +17,14 @@ class AuditOverloadedError(AuditUnavailableError):
     """The queue before the log is full: answer 503 with `Retry-After`."""
 
 
+class AuditRejectedError(AuditUnavailableError):
+    """The entry itself cannot be recorded (a number that is not finite, a time without zone): mend the caller."""
+
+
+class AuditIntegrityError(Exception):
+    """What is stored is not what was written: a leaf, a text or a key was altered. The message names the record."""
+
+
 class TurnFilter(msgspec.Struct, frozen=True):
     """Which turns to list; empty fields do not filter."""
 
@@ -62,6 +70,16 @@ class TurnTrail(msgspec.Struct, frozen=True):
     """What the person was shown; while no closing record stands, put together from the releases."""
     records: tuple[Entry, ...]
     """Every record of the turn, oldest first, without contents."""
+    reason: str = ""
+    closing_kind: str = ""
+    """Empty while the turn runs."""
+    name: str = ""
+    conversation_id: str = ""
+    surface: str = ""
+    model: str = ""
+    categories: tuple[str, ...] = ()
+    comments: tuple[Content, ...] = ()
+    """Texts of records that came later (feedback), oldest first."""
 
 
 class AuditLog(Protocol):

@@ -31,6 +31,12 @@ class Kind(StrEnum):
     MODEL_ACTIVATED = "model.activated"
 
 
+CLOSING_KINDS = frozenset(
+    {Kind.TURN_COMPLETED, Kind.TURN_BLOCKED, Kind.TURN_ABORTED, Kind.TURN_INTERRUPTED, Kind.TURN_REFUSED}
+)
+"""The kinds that end a turn."""
+
+
 class FindingRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """A finding and what the policy made of it."""
 

@@ -1,0 +1,265 @@
+"""The writer on PostgreSQL: one task with a connection of its own, one durable commit for all that waits."""
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import asyncpg
+
+from audit.canonical import UnrecordableError
+from audit.keys import KeyFileError, MasterKey, SubjectKey
+from audit.ports import AuditRejectedError, AuditUnavailableError
+from audit.record import Receipt
+from audit.ring import KEY_COLUMNS, KeyRing
+from audit.rows import COLUMNS, ON_CONFLICT, NamedEntry, RowMaker, Rows, name_texts, subjects_with_texts
+from audit.writers.ports import Settle, Submission, take_batch
+
+_SMALL_CHARACTERS = 20_000
+"""Batches with more text than this are encrypted in a thread, so that the event loop goes on."""
+
+
+def _insert(table: str, columns: tuple[str, ...]) -> str:
+    marks = ", ".join(f"${at}" for at in range(1, len(columns) + 1))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})" + ON_CONFLICT.get(table, "")  # noqa: S608 - names are ours
+
+
+_INSERT = {table: _insert(table, columns) for table, columns in COLUMNS.items()}
+_INSERT_KEY = _insert("subject_key", KEY_COLUMNS) + " ON CONFLICT DO NOTHING"
+_FIND_KEY = "SELECT key_id, wrapped FROM subject_key WHERE subject = $1 AND destroyed_us IS NULL"
+_WEAK_COMMITS = ("off", "local")
+_FAULTS_OF_ONE = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    ValueError,
+    OverflowError,
+)
+"""Errors that one submission may cause: then each of the batch is tried by itself."""
+
+
+class PostgresWriter:
+    """Commits submissions to PostgreSQL. See `audit.writers.ports.Writer`."""
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        writer_id: str,
+        master: MasterKey,
+        settle: Settle,
+        *,
+        lock_wait_s: float = 5.0,
+    ) -> None:
+        """`options` are those of `asyncpg.connect`."""
+        self.writer_id = writer_id
+        self._options = {name: value for name, value in options.items() if name in _CONNECT_OPTIONS}
+        self._settle = settle
+        self._lock_wait_s = lock_wait_s
+        self._ring = KeyRing(master)
+        self._maker = RowMaker(writer_id)
+        self._queue: deque[Submission] = deque()
+        self._wake = asyncio.Event()
+        self._ending = False
+        self._connection: asyncpg.Connection | None = None
+        self._placed = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open the database, take our place among the writers, start the task."""
+        try:
+            await self._connect()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, KeyFileError) as error:
+            await self._disconnect()
+            raise AuditUnavailableError(_why(error)) from error
+        self._ending = False
+        self._task = asyncio.create_task(self._run(), name="audit-writer")
+
+    def submit(self, submission: Submission) -> None:
+        """Queue a submission."""
+        self._queue.append(submission)
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Commit what is queued, end the task, close the connection (which gives up our place)."""
+        self._ending = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+            self._task = None
+        await self._disconnect()
+
+    @contextlib.asynccontextmanager
+    async def claim(self, writer_id: str) -> AsyncIterator[bool]:
+        """Hold a dead writer's place: the server freed its advisory lock when the connection ended."""
+        try:
+            connection = await asyncpg.connect(**self._options)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise AuditUnavailableError(_why(error)) from error
+        try:
+            yield bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", _lock_of(writer_id)))
+        finally:
+            await connection.close()
+
+    async def _run(self) -> None:
+        while self._queue or not self._ending:
+            if not self._queue:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            batch = take_batch(self._queue.popleft(), lambda: self._queue.popleft() if self._queue else None)
+            await self._commit_all(batch)
+            self._settle(batch)
+
+    async def _commit_all(self, batch: list[Submission]) -> None:
+        """Commit a batch, or give each submission its error. Never raises: the task must live."""
+        records = [submission for submission in batch if submission.entries]
+        try:
+            if len(records) < len(batch):
+                await self._probe()
+            if records:
+                await self._commit(records)
+        except _FAULTS_OF_ONE as error:
+            if len(batch) == 1:
+                batch[0].error = _mapped(error)
+                return
+            for submission in batch:
+                await self._commit_all([submission])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must reach those who wait, not end the task
+            await self._disconnect()
+            for submission in batch:
+                submission.error = _mapped(error)
+
+    async def _commit(self, batch: list[Submission]) -> None:
+        connection = await self._connected()
+        entries = [entry for submission in batch for entry in submission.entries]
+        keys = {subject: await self._key(connection, subject) for subject in subjects_with_texts(entries)}
+        in_thread = sum(submission.characters for submission in batch) > _SMALL_CHARACTERS
+        named = await _maybe_in_thread(in_thread, lambda: [name_texts(one.entries, keys) for one in batch])
+        known = await _known(connection, named)
+        rows, receipts = await _maybe_in_thread(in_thread, lambda: self._make(named, keys, known))
+        async with connection.transaction():
+            for table, statement in _INSERT.items():
+                if rows.by_table[table]:
+                    await connection.executemany(statement, rows.by_table[table])
+        for submission, of_these in zip(batch, receipts, strict=True):
+            submission.receipts = of_these
+
+    def _make(
+        self, named: list[tuple[NamedEntry, ...]], keys: Mapping[str, SubjectKey], known: set[str]
+    ) -> tuple[Rows, list[tuple[Receipt, ...]]]:
+        rows = Rows.none()
+        receipts = []
+        for several in named:
+            more, of_these = self._maker.make(several, keys, known)
+            rows.add(more)
+            receipts.append(of_these)
+        rows.by_table["audit_text"].sort(key=lambda row: str(row[0]))  # one order everywhere: no deadlock
+        return rows, receipts
+
+    async def _key(self, connection: "asyncpg.Connection", subject: str) -> SubjectKey:
+        """Return a subject's key; make it first, durably, when there is none."""
+        if (key := self._ring.cached(subject)) is not None:
+            return key
+        row = await connection.fetchrow(_FIND_KEY, subject)
+        if row is None:
+            await connection.execute(_INSERT_KEY, *await asyncio.to_thread(self._ring.new_row, subject))
+            row = await connection.fetchrow(_FIND_KEY, subject)
+        return await asyncio.to_thread(self._ring.open, row["key_id"], subject, row["wrapped"])
+
+    async def _probe(self) -> None:
+        """Write something durably, to see that the server takes it."""
+        connection = await self._connected()
+        change = "UPDATE audit_writer SET seen_us = $1 WHERE writer_id = $2"
+        await connection.execute(change, time.time_ns() // 1000, self.writer_id)
+
+    async def _connected(self) -> "asyncpg.Connection":
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            connection = await self._connect()
+        if not self._placed:  # after a lost connection the server may still hold the old one's lock for a while
+            self._placed = bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", _lock_of(self.writer_id)))
+        return connection
+
+    async def _connect(self) -> "asyncpg.Connection":
+        self._placed = False
+        connection = await asyncpg.connect(
+            **{
+                "timeout": 10,
+                "command_timeout": 2 * self._lock_wait_s,
+                **self._options,
+                "server_settings": {
+                    "application_name": "attest-audit",
+                    **self._options.get("server_settings", {}),
+                    "lock_timeout": str(int(self._lock_wait_s * 1000)),
+                },
+            }
+        )
+        self._connection = connection
+        if await connection.fetchval("SHOW synchronous_commit") in _WEAK_COMMITS:
+            await connection.execute("SET synchronous_commit = on")
+        now = time.time_ns() // 1000
+        await connection.execute(
+            "INSERT INTO audit_writer (writer_id, started_us, seen_us) VALUES ($1, $2, $2)"
+            " ON CONFLICT (writer_id) DO UPDATE SET seen_us = excluded.seen_us",
+            self.writer_id,
+            now,
+        )
+        row = await connection.fetchrow(
+            "SELECT key_id, subject, wrapped FROM subject_key WHERE destroyed_us IS NULL LIMIT 1"
+        )
+        if row is not None:
+            await asyncio.to_thread(self._ring.open, row["key_id"], row["subject"], row["wrapped"])
+        self._placed = bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", _lock_of(self.writer_id)))
+        return connection
+
+    async def _disconnect(self) -> None:
+        """Drop the connection; what was not committed is undone. The next batch opens a new one."""
+        connection, self._connection = self._connection, None
+        self._placed = False
+        self._ring.forget()
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                await connection.close(timeout=2)
+
+
+_CONNECT_OPTIONS = frozenset(
+    (
+        *("dsn", "host", "port", "user", "password", "passfile", "database", "timeout", "ssl", "direct_tls"),
+        *("command_timeout", "server_settings", "target_session_attrs", "krbsrvname", "gsslib"),
+    )
+)
+"""What of a database URL concerns the connection itself; SQLAlchemy's own options are left out."""
+
+
+async def _known(connection: "asyncpg.Connection", named: list[tuple[NamedEntry, ...]]) -> set[str]:
+    wanted = {text.text_id for several in named for one in several for text in one.texts}
+    if not wanted:
+        return set()
+    rows = await connection.fetch("SELECT text_id FROM audit_text WHERE text_id = ANY($1::text[])", list(wanted))
+    return {row["text_id"] for row in rows}
+
+
+async def _maybe_in_thread(in_thread: bool, work: Any) -> Any:
+    return await asyncio.to_thread(work) if in_thread else work()
+
+
+def _lock_of(writer_id: str) -> int:
+    digest = hashlib.sha256(b"attest/audit-writer/" + writer_id.encode()).digest()
+    return int.from_bytes(digest[:8], signed=True)
+
+
+def _mapped(error: Exception) -> Exception:
+    if isinstance(error, UnrecordableError):
+        return AuditRejectedError(str(error))
+    return AuditUnavailableError(_why(error))
+
+
+def _why(error: Exception) -> str:
+    """Say what failed without quoting any value."""
+    if isinstance(error, KeyFileError):
+        return str(error)
+    hint = "; run: attest migrate" if isinstance(error, asyncpg.UndefinedTableError) else ""
+    return f"The audit log cannot take records now ({type(error).__name__}{hint})."
