@@ -4,12 +4,12 @@ import asyncio
 from dataclasses import dataclass, field
 
 import msgspec
-from safety.stream import StreamWindow, Stretch, deliver
 
 from audit.record import FindingRecord
 from gateway.turn_records import findings_of
 from inference.ports import Delta, FinishReason, Usage
 from safety.ports import Direction, SafetyLayer, TurnContext
+from safety.stream import StreamWindow, Stretch, deliver
 from safety.verdict import Decision
 
 
@@ -78,7 +78,7 @@ class Answer:
         return await self._examine(self.window.overdue())
 
     async def finish(self) -> Release | None:
-        """The model has said all: examine what is held back."""
+        """Examine what is held back, when the model has said all."""
         return await self._examine(self.window.flush())
 
     @property

@@ -1,4 +1,4 @@
-"""The `attest` command: a list of subcommands, each loaded only when called, so that the gateway never imports torch."""
+"""The `attest` command: its subcommands are loaded only when called, so that the gateway never imports torch."""
 
 from importlib import import_module
 
@@ -19,11 +19,11 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """A group whose commands are imported on first use."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click gives it
         """Name the subcommands in the order of the list above."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click gives it
         """Import and return one subcommand."""
         if cmd_name not in COMMANDS:
             return None

@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     """A session unused for this long ends."""
     session_lifetime_hours: Annotated[int, Field(ge=1, le=168)] = 12
     """A session ends after this long in any case."""
+    trusted_proxies: str = ""
+    """Addresses of proxies whose `X-Forwarded-For` and `-Proto` are believed, with commas; default: none."""
     rate_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 100
     """Turns a minute that one subject may start (token bucket, refilled evenly)."""
     rate_burst: Annotated[int, Field(ge=1, le=100_000)] = 100
@@ -149,6 +151,11 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """Address that browsers use, without a slash at its end."""
         return str(self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def master_key_path(self) -> Path:
+        """File of the key that wraps content keys."""
+        return self.master_key_file or self.data_dir / "master.key"
 
     @property
     def uses_development_provider(self) -> bool:

@@ -154,7 +154,7 @@ class _Conductor:
     async def _infer_and_release(self, dialogue: ExaminedDialogue) -> Release | None:
         """Release the answer sentence by sentence; return the last stretch, which goes with the closing record."""
         answer, deadline = self._answer, time.monotonic() + self._service.settings.turn_timeout_s
-        stream = self._service.model.stream(self._model_request(dialogue), self._service.telemetry.headers())
+        stream = self._service.model.stream(self._model_request(dialogue))
         async with DeltaReader(stream) as reader:
             while not answer.full and (deltas := await reader.batch(TICK_S)) is not None:
                 release = await (answer.take(deltas) if deltas else answer.tick())

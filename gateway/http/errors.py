@@ -1,6 +1,7 @@
-"""Errors on their way out: RFC 9457 problem details everywhere, OpenAI's shape under `/v1`. Never a quoted request."""
+"""Errors on their way out: RFC 9457 problem details, OpenAI's shape under `/v1`, a page for browsers that want one."""
 
-import structlog
+from typing import Any
+
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
@@ -16,7 +17,10 @@ from gateway.problems import (
     openai_error,
     problem,
 )
+from gateway.telemetry import Telemetry
+from gateway.web.pages import Pages
 
+PROBLEM_JSON = "application/problem+json"
 _BY_STATUS: dict[int, type[AttestError]] = {
     kind.status: kind
     for kind in (
@@ -31,8 +35,11 @@ _BY_STATUS: dict[int, type[AttestError]] = {
 }
 
 
-def respond(request: Request, error: AttestError) -> Response[object]:  # type: ignore[type-arg]
-    """Return the response for one of our errors."""
+AnyRequest = Request[Any, Any, Any]
+
+
+def respond(request: AnyRequest, error: AttestError) -> Response[Any]:
+    """Return the response for one of our errors, in the shape that the client reads."""
     headers = {"cache-control": "no-store"}
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
@@ -40,32 +47,30 @@ def respond(request: Request, error: AttestError) -> Response[object]:  # type: 
         headers["www-authenticate"] = "Bearer"
     if request.url.path.startswith("/v1/"):
         return Response(openai_error(error), status_code=error.status, headers=headers, media_type=MediaType.JSON)
-    return Response(problem(error), status_code=error.status, headers=headers, media_type="application/problem+json")
+    pages: Pages | None = request.app.state.get("pages")
+    if pages is not None and request.method == "GET" and request.headers.get("accept", "").startswith("text/html"):
+        return pages.problem(request, error)
+    return Response(problem(error), status_code=error.status, headers=headers, media_type=PROBLEM_JSON)
 
 
-def on_attest_error(request: Request, error: AttestError) -> Response[object]:  # type: ignore[type-arg]
+def on_attest_error(request: AnyRequest, error: AttestError) -> Response[Any]:
     """Map one of our own errors."""
     return respond(request, error)
 
 
-def on_http_exception(request: Request, error: HTTPException) -> Response[object]:  # type: ignore[type-arg]
+def on_http_exception(request: AnyRequest, error: HTTPException) -> Response[Any]:
     """Map an error of the framework: its status stays, its text (which may quote input) does not."""
     kind = _BY_STATUS.get(error.status_code)
     if kind is None:
         kind = BadRequestError if error.status_code < 500 else AttestError  # noqa: PLR2004 - HTTP's own border
-    detail = ""
-    if isinstance(error, ValidationException):
-        detail = _fields(error)
+    detail = _fields(error) if isinstance(error, ValidationException) else ""
     return respond(request, kind(detail))
 
 
-def on_any_exception(request: Request, error: Exception) -> Response[object]:  # type: ignore[type-arg]
-    """Map what nobody foresaw: logged by its type and place, never by its message."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}" if trace else ""
-    structlog.get_logger("attest.http").error("request.failed", error=type(error).__name__, where=where)
+def on_any_exception(request: AnyRequest, error: Exception) -> Response[Any]:
+    """Map what nobody foresaw: counted and logged by its type and place, never by its message."""
+    telemetry: Telemetry = request.app.state["telemetry"]
+    telemetry.fault("http", error)
     return respond(request, AttestError())
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.response import Stream
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 
 from gateway.auth.access import open_to
 from gateway.auth.principal import Role
@@ -31,14 +32,15 @@ from gateway.problems import AttestError, AuditUnavailableProblemError, Inferenc
 from gateway.settings import Settings
 from gateway.turn import TurnService
 from gateway.turn_events import Outcome, Surface, TextReleased, TurnEnded, TurnEvent, TurnRequest, TurnStarted
+from gateway.web.stream_response import EventStreamResponse
 
 REFUSAL = "Attest blocked this turn by policy. 该轮对话已被策略拦截。"
 DEFAULT_MAX_TOKENS = 1024
 _encode = msgspec.json.Encoder().encode
 
 
-@get("/v1/models", **open_to(Role.STAFF), tags=["chat"], sync_to_thread=False)
-async def list_models(catalogue: ModelCatalogue) -> ModelList:
+@get("/v1/models", **open_to(Role.STAFF), tags=["chat"])
+async def list_models(catalogue: NamedDependency[SkipValidation[ModelCatalogue]]) -> ModelList:
     """List the models on offer."""
     return ModelList(data=[ModelCard(id=model.name) for model in await catalogue.all()])
 
@@ -47,25 +49,23 @@ async def list_models(catalogue: ModelCatalogue) -> ModelList:
 async def chat_completions(
     request: Request[Any, Any, Any],
     data: ChatCompletionRequest,
-    turns: TurnService,
-    catalogue: ModelCatalogue,
-    settings: Settings,
-) -> Response[Any]:
+    turns: NamedDependency[SkipValidation[TurnService]],
+    catalogue: NamedDependency[SkipValidation[ModelCatalogue]],
+    settings: NamedDependency[Settings],
+) -> Response[ChatCompletion] | EventStreamResponse:
     """Answer a dialogue under full control, streamed or not.
 
-    A blocked turn answers 200 with `finish_reason: "content_filter"`; `attest` names turn, reason, categories and rules.
+    A blocked turn answers 200 with `finish_reason: "content_filter"`; `attest` names turn, reason, categories, rules.
     """
     turn = _turn_request(request, data, await catalogue.resolve(data.model), settings)
     events = turns.run(turn)
     if not data.stream:
         return Response(await _whole(events, turn.model))
     # Nothing is sent before there is something to show, so that a model that is down can still be answered with 503.
-    opening = await _opening(events)
+    turn_id, opening = await _opening(events)
     include_usage = data.stream_options is not None and data.stream_options.include_usage
-    chunks = with_heartbeat(_chunks(opening, events, turn.model, include_usage=include_usage))
-    return Stream(
-        chunks, media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
-    )
+    chunks = with_heartbeat(_chunks(turn_id, opening, events, turn.model, include_usage=include_usage))
+    return EventStreamResponse(chunks, events.aclose)
 
 
 def _turn_request(
@@ -99,20 +99,24 @@ async def _whole(events: AsyncGenerator[TurnEvent, None], model: str) -> ChatCom
     raise AttestError
 
 
-async def _opening(events: AsyncGenerator[TurnEvent, None]) -> TurnEvent:
+async def _opening(events: AsyncGenerator[TurnEvent, None]) -> tuple[str, TurnEvent]:
+    """Return the turn's id and the first event after its start."""
+    turn_id = ""
     async for event in events:
         if isinstance(event, TurnStarted):
+            turn_id = event.turn_id
             continue
         if isinstance(event, TurnEnded):
             _raise_if_aborted(event)
-        return event
+            turn_id = event.turn_id
+        return turn_id, event
     raise AttestError
 
 
 async def _chunks(
-    opening: TurnEvent, events: AsyncGenerator[TurnEvent, None], model: str, *, include_usage: bool
+    turn_id: str, opening: TurnEvent, events: AsyncGenerator[TurnEvent, None], model: str, *, include_usage: bool
 ) -> AsyncGenerator[bytes, None]:
-    created, answer_id = int(time.time()), f"chatcmpl-{time.time_ns():x}"
+    created, answer_id = int(time.time()), f"chatcmpl-{turn_id}"
 
     def chunk(delta: ChunkDelta, **fields: Any) -> bytes:
         choice = ChunkChoice(delta=delta, finish_reason=fields.pop("finish_reason", None))

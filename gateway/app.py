@@ -1,0 +1,165 @@
+"""The composition root: every component of the gateway, in the order in which it starts."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from safety.compose import build_safety
+
+from audit.keys import FileMasterKey
+from audit.log import SqlAuditLog
+from gateway.auth.access import PUBLIC
+from gateway.auth.authentication import Authentication
+from gateway.database import make_engine
+from gateway.history.store import HistoryStore
+from gateway.http.chat import chat_routes
+from gateway.http.chat_turns import chat_turn_routes
+from gateway.http.docs import PlainDocs
+from gateway.http.errors import on_any_exception, on_attest_error, on_http_exception
+from gateway.http.health import Readiness, health_routes
+from gateway.http.openai import openai_routes
+from gateway.limits.admission import Admission
+from gateway.logging import RequestLog
+from gateway.measured import MeasuredModel, MeasuredSafety
+from gateway.models import ModelCatalogue
+from gateway.problems import AttestError
+from gateway.settings import Settings
+from gateway.telemetry import Telemetry
+from gateway.turn import TurnService
+from gateway.web.assets import favicon, static_file
+from gateway.web.headers import SecurityHeaders
+from gateway.web.pages import make_pages
+from inference.openai_compat import Bounds, OpenAICompatModel
+from migrations.run import upgrade
+
+SWEEP_S = 60.0
+"""How often turns of gateways that died are looked for and closed."""
+
+
+def create_app(settings: Settings) -> Litestar:
+    """Compose the gateway. Nothing is opened before the application starts, except that rules and model are checked."""
+    telemetry = Telemetry()
+    engine = make_engine(settings.database)
+    audit = SqlAuditLog(engine, FileMasterKey.load_or_create(settings.master_key_path))
+    authentication = Authentication.from_settings(settings, engine, audit)
+    admission = Admission.from_settings(settings, on_limiter_failure=telemetry.limiter_failed)
+    safety = build_safety(settings.policy, None, settings.guard_timeout_s, settings.classifier_threads)
+    endpoint = OpenAICompatModel(
+        settings.inference,
+        api_key=settings.inference_api_key.get_secret_value(),
+        bounds=Bounds(silence_s=settings.inference_timeout_s, total_s=settings.turn_timeout_s),
+    )
+    model = MeasuredModel(endpoint, telemetry)
+    catalogue = ModelCatalogue(model, settings.model)
+    turns = TurnService(
+        safety=MeasuredSafety(safety, telemetry),
+        model=model,
+        audit=audit,
+        admission=admission,
+        telemetry=telemetry,
+        settings=settings,
+        revision_of=catalogue.revision_of,
+    )
+    pages = make_pages(settings, safety.rule_title)
+    history = HistoryStore(engine)
+    readiness = Readiness(
+        {
+            "audit log": audit.ready,
+            "inference": catalogue.refresh,
+            "limits": admission.ready,
+            "safety": safety.ready,
+            "sign-in": authentication.ready,
+        }
+    )
+    telemetry.watch(lambda: admission.running, lambda: admission.queued)
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncGenerator[None, None]:
+        """Start in this order; end in the opposite one, running turns first, so that each gets its closing record."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(telemetry.aclose)
+            stack.push_async_callback(engine.dispose)
+            await asyncio.to_thread(upgrade, settings.database)
+            stack.push_async_callback(audit.close)
+            await audit.start()
+            await audit.recover()
+            stack.push_async_callback(authentication.close)
+            await authentication.start()
+            stack.push_async_callback(safety.close)
+            stack.push_async_callback(admission.aclose)
+            stack.push_async_callback(endpoint.close)
+            stack.push_async_callback(turns.close)
+            sweeping = asyncio.create_task(_sweep(audit, telemetry))
+            stack.callback(sweeping.cancel)
+            yield
+
+    parts = {
+        "turns": turns,
+        "catalogue": catalogue,
+        "history": history,
+        "audit": audit,
+        "settings": settings,
+        "pages": pages,
+        "assets": pages.assets,
+        "telemetry": telemetry,
+        "readiness": readiness,
+    }
+    return Litestar(
+        route_handlers=[
+            *health_routes,
+            *authentication.routes,
+            *openai_routes,
+            *chat_routes,
+            *chat_turn_routes,
+            static_file,
+            favicon,
+        ],
+        middleware=[RequestLog(telemetry), SecurityHeaders(settings), authentication.middleware],
+        dependencies={name: Provide(_giver(part), sync_to_thread=False) for name, part in parts.items()},
+        exception_handlers={
+            AttestError: on_attest_error,
+            HTTPException: on_http_exception,
+            Exception: on_any_exception,
+        },
+        lifespan=[lifespan],
+        state=State({"pages": pages, "telemetry": telemetry}),
+        request_max_body_size=settings.body_limit_bytes,
+        openapi_config=_openapi(pages.assets.url("css/app.css")),
+        logging_config=None,
+        debug=False,
+    )
+
+
+def _openapi(stylesheet: str) -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Attest",
+        version=version("attest-gateway"),
+        description="A governed chat gateway that proves what it did.",
+        render_plugins=[PlainDocs(stylesheet), JsonRenderPlugin()],
+        openapi_router=Router(path="/docs", route_handlers=[], **PUBLIC),
+        components=Components(
+            security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
+        ),
+        security=[{"bearer": []}],
+    )
+
+
+def _giver(part: object) -> Callable[[], object]:
+    return lambda: part
+
+
+async def _sweep(audit: SqlAuditLog, telemetry: Telemetry) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        try:
+            await audit.recover()
+        except Exception as error:  # noqa: BLE001 - the next round tries again
+            telemetry.fault("sweep", error)

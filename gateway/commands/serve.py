@@ -1,0 +1,39 @@
+"""`attest serve`: the gateway itself."""
+
+import sys
+
+import click
+import uvicorn
+
+from audit.keys import KeyFileError
+from gateway.app import create_app
+from gateway.logging import configure_logging
+from gateway.settings import SettingsError, load
+
+GRACE_S = 5
+"""How long open streams may go on after the signal to stop."""
+
+
+@click.command()
+def serve() -> None:
+    """Run the gateway on ATTEST_HOST:ATTEST_PORT until it is told to stop."""
+    try:
+        settings = load()
+        configure_logging(settings.log_level)
+        app = create_app(settings)
+    except (SettingsError, KeyFileError, ValueError) as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
+        timeout_graceful_shutdown=GRACE_S,
+    )

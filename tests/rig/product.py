@@ -1,0 +1,140 @@
+"""The real product for tests: inference tier (scripted or a checkpoint) and gateway, each a process of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.rig.process import free_port, stop, wait_for
+
+ROOT = Path(__file__).parents[2]
+
+
+def answers(url: str) -> bool:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.status == 200
+
+
+@dataclass
+class Product:
+    """A running product; `restart_gateway` starts the gateway anew on the same data."""
+
+    folder: Path
+    port: int
+    inference_port: int
+    environment: dict[str, str]
+    inference: subprocess.Popen[bytes] | None = None
+    gateway: subprocess.Popen[bytes] | None = None
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def data_dir(self) -> Path:
+        return self.folder / "data"
+
+    def start_inference(self, *arguments: str) -> None:
+        command = ["inference", "--host", "127.0.0.1", "--port", str(self.inference_port), *arguments]
+        self.inference = self._start(command, "inference.log")
+        health = f"http://127.0.0.1:{self.inference_port}/health"
+        wait_for(lambda: answers(health), self.inference, 120, "the inference tier")
+
+    def start_gateway(self, *, wait: bool = True) -> None:
+        self.gateway = self._start(["serve"], "gateway.log")
+        if wait:
+            wait_for(lambda: answers(f"{self.url}/health/ready"), self.gateway, 60, "the gateway")
+
+    def kill_gateway(self) -> None:
+        assert self.gateway is not None
+        os.killpg(self.gateway.pid, signal.SIGKILL)
+        self.gateway.wait(10)
+
+    def restart_gateway(self) -> None:
+        self.kill_gateway()
+        self.start_gateway()
+
+    def token(self, name: str) -> str:
+        if name not in self.tokens:
+            self.tokens[name] = self.attest("dev-token", name).strip()
+        return self.tokens[name]
+
+    def attest(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", *arguments],
+            env=self.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def show(self, turn_id: str) -> dict[str, object]:
+        shown: dict[str, object] = json.loads(self.attest("audit", "show", turn_id, "--json"))
+        return shown
+
+    def logs(self) -> str:
+        return "".join(path.read_text(errors="replace") for path in self.folder.glob("*.log"))
+
+    def close(self) -> None:
+        for process in (self.gateway, self.inference):
+            if process is not None:
+                stop(process)
+
+    def _start(self, arguments: list[str], log: str) -> subprocess.Popen[bytes]:
+        with (self.folder / log).open("ab") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", "gateway", *arguments],
+                env=self.environment,
+                cwd=ROOT,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+
+@contextlib.contextmanager
+def running_product(folder: Path, script: object = None, **settings: str) -> Iterator[Product]:
+    """Start a product in `folder`: on the scripted engine when a script is given, else on the demo checkpoint."""
+    port, inference_port = free_port(), free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ATTEST_", "OTEL_"))}
+    environment |= {
+        "ATTEST_DATA_DIR": str(folder / "data"),
+        "ATTEST_PORT": str(port),
+        "ATTEST_INFERENCE_URL": f"http://127.0.0.1:{inference_port}/v1",
+        "ATTEST_RATE_PER_MINUTE": "100000",
+        "ATTEST_RATE_BURST": "100000",
+        "OMP_NUM_THREADS": "1",
+        **settings,
+    }
+    product = Product(folder=folder, port=port, inference_port=inference_port, environment=environment)
+    try:
+        if script is None:
+            product.start_inference()
+        else:
+            path = folder / "script.json"
+            path.write_text(json.dumps(script, ensure_ascii=False))
+            product.start_inference("--engine", "scripted", "--script", str(path))
+        product.start_gateway()
+        yield product
+    finally:
+        product.close()
+
+
+def eventually(check, seconds: float = 10) -> object:
+    """Return the first true value of `check()`, or its last one."""
+    end = time.monotonic() + seconds
+    while not (value := check()) and time.monotonic() < end:
+        time.sleep(0.1)
+    return value

@@ -1,0 +1,247 @@
+"""The order of a turn, with small parts of our own: nothing is shown before its record, whatever ends it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from audit.ports import AuditUnavailableError
+from audit.record import Entry, Kind, Receipt
+from gateway.auth.principal import Principal, Role
+from gateway.limits.admission import Admission
+from gateway.problems import AuditUnavailableProblemError, RateLimitedError
+from gateway.settings import load
+from gateway.telemetry import Telemetry
+from gateway.turn import TurnService
+from gateway.turn_events import Outcome, Surface, TextReleased, TurnEnded, TurnRequest, TurnStarted
+from inference.ports import Delta, FinishReason, InferenceError, Message
+from inference.ports import Role as Speaker
+from safety.verdict import Action, Band, Category, Decision, Examination, Finding, Redaction, StageStatus, Verdict
+
+
+class Trace:
+    """One list of what happened, in order."""
+
+    def __init__(self):
+        self.events: list[str] = []
+        self.entries: list[Entry] = []
+
+
+class WordSafety:
+    """Blocks texts with `bad`, redacts `secret`, fails on `crash`."""
+
+    policy_hash = "policy"
+    classifier_hash = "classifier"
+
+    async def examine(self, text, context):
+        status = StageStatus.ERROR if "crash" in text else StageStatus.RAN
+        examination = Examination(guard="words", version="1", status=status, characters=len(text))
+        verdicts, redactions, action = [], [], Action.BLOCK if status is StageStatus.ERROR else Action.ALLOW
+        for word, wanted in (("secret", Action.REDACT), ("bad", Action.BLOCK)):
+            at = text.find(word)
+            if at >= context.overlap:
+                finding = Finding(guard="words", rule=f"words.{word}", category=Category.SECRET, start=at,
+                                  end=at + len(word), score=1.0)  # fmt: skip
+                verdicts.append(Verdict(finding=finding, band=Band.BLOCK, threshold=0.5, action=wanted))
+                action = wanted
+                if wanted is Action.REDACT:
+                    redactions.append(Redaction(at, at + len(word), "[SECRET]"))
+        return Decision(action=action, verdicts=tuple(verdicts), examinations=(examination,), policy_hash="policy",
+                        normaliser_version="1", redactions=tuple(redactions))  # fmt: skip
+
+
+class ScriptedModel:
+    def __init__(self, trace: Trace, *deltas: str, fails: bool = False, hangs: bool = False):
+        self.trace, self.deltas, self.fails, self.hangs = trace, deltas, fails, hangs
+        self.asked = []
+        self.closed = False
+
+    async def stream(self, request, headers=None) -> AsyncIterator[Delta]:
+        self.asked.append(request)
+        self.trace.events.append("infer")
+        try:
+            for text in self.deltas:
+                yield Delta(text=text)
+                await asyncio.sleep(0)
+            if self.fails:
+                raise InferenceError("gone")
+            if self.hangs:
+                await asyncio.sleep(3600)
+            yield Delta(finish_reason=FinishReason.STOP)
+        finally:
+            self.closed = True
+
+    async def models(self):
+        return ()
+
+
+class ListLog:
+    def __init__(self, trace: Trace, fails_at: Kind | None = None, slow_s: float = 0):
+        self.trace, self.fails_at, self.slow_s = trace, fails_at, slow_s
+
+    async def append(self, *entries: Entry):
+        await asyncio.sleep(self.slow_s)
+        if any(entry.kind is self.fails_at for entry in entries):
+            raise AuditUnavailableError("gone")
+        for entry in entries:
+            self.trace.entries.append(entry)
+            self.trace.events.append(entry.kind.value)
+        return tuple(Receipt("id", "hash") for _ in entries)
+
+
+def service(trace: Trace, model: ScriptedModel, log: ListLog | None = None, **settings) -> TurnService:
+    settings = load(**settings)
+    return TurnService(
+        safety=WordSafety(), model=model, audit=log or ListLog(trace), admission=Admission.from_settings(settings),
+        telemetry=Telemetry.from_settings(settings), settings=settings, revision_of=lambda _: "r1",
+    )  # fmt: skip
+
+
+def request(*texts: str) -> TurnRequest:
+    roles = (Speaker.USER, Speaker.ASSISTANT)
+    return TurnRequest(
+        principal=Principal(subject="s1", name="Alice", groups=("staff",), roles=frozenset({Role.STAFF})),
+        surface=Surface.API, streamed=True, model="m",
+        messages=tuple(Message(role=roles[at % 2], content=text) for at, text in enumerate(texts)),
+    )  # fmt: skip
+
+
+async def run(turns: TurnService, *texts: str, trace: Trace | None = None):
+    events = []
+    async for event in turns.run(request(*texts)):
+        if trace is not None:
+            trace.events.append(type(event).__name__)
+        events.append(event)
+    return events
+
+
+async def test_each_release_is_durable_before_it_is_shown():
+    trace = Trace()
+    events = await run(service(trace, ScriptedModel(trace, "One. ", "Two. ", "Three")), "hello", trace=trace)
+    assert trace.events[:3] == ["turn.accepted", "TurnStarted", "infer"] or trace.events[:3] == [
+        "turn.accepted", "infer", "TurnStarted"]  # fmt: skip
+    shown = 0
+    for event in trace.events:
+        shown += {"turn.released": 1, "TextReleased": -1}.get(event, 0)
+        assert shown >= 0
+    assert "".join(event.text for event in events if isinstance(event, TextReleased)) == "One. Two. Three"
+    assert isinstance(events[-1], TurnEnded)
+    assert trace.entries[-1].kind is Kind.TURN_COMPLETED
+    assert {c.name: c.text for c in trace.entries[-1].contents} == {"generated": "One. Two. Three"}
+
+
+async def test_blocked_input_never_reaches_the_model():
+    trace = Trace()
+    model = ScriptedModel(trace, "x")
+    [ended] = await run(service(trace, model), "something bad")
+    assert (ended.outcome, ended.reason, ended.rules) == (Outcome.BLOCKED, "input_blocked", ("words.bad",))
+    assert model.asked == []
+    assert trace.events == ["turn.accepted", "turn.blocked"]
+
+
+async def test_redacted_input_is_what_the_model_is_sent():
+    trace = Trace()
+    model = ScriptedModel(trace, "Ok.")
+    started, *_ = await run(service(trace, model), "my secret here")
+    assert started == TurnStarted(turn_id=started.turn_id, message_redacted=True)
+    assert [message.content for message in model.asked[0].messages] == ["my [SECRET] here"]
+    assert trace.entries[0].contents[0].text == "my secret here"
+    assert trace.entries[0].dialogue[0].text == "my [SECRET] here"
+
+
+async def test_blocked_output_stops_the_model_and_withholds_the_rest():
+    trace = Trace()
+    model = ScriptedModel(trace, "Fine. ", "This is bad. ", "More. ", hangs=True)
+    events = await run(service(trace, model), "hello")
+    assert "".join(event.text for event in events if isinstance(event, TextReleased)) == "Fine. "
+    assert events[-1].reason == "output_blocked"
+    assert model.closed
+    closing = {content.name: content.text for content in trace.entries[-1].contents}
+    assert closing["withheld"].startswith("This is bad.")
+    assert closing["generated"] == "Fine. " + closing["withheld"]
+
+
+async def test_a_guard_that_fails_blocks_and_says_so():
+    trace = Trace()
+    [ended] = await run(service(trace, ScriptedModel(trace, "x")), "crash")
+    assert ended.reason == "guard_failed"
+    assert trace.entries[0].stages[0].status == "error"
+
+
+async def test_an_earlier_blocked_message_stays_behind_with_its_answer():
+    trace = Trace()
+    model = ScriptedModel(trace, "Hi.")
+    events = await run(service(trace, model), "this is bad", "I cannot", "hello")
+    assert events[-1].outcome is Outcome.COMPLETED
+    assert [message.content for message in model.asked[0].messages] == ["hello"]
+    assert trace.entries[0].detail["left_out"] == 2
+
+
+async def test_no_record_no_inference():
+    trace = Trace()
+    model = ScriptedModel(trace, "x")
+    with pytest.raises(AuditUnavailableProblemError):
+        await run(service(trace, model, ListLog(trace, fails_at=Kind.TURN_ACCEPTED)), "hello")
+    assert model.asked == []
+
+
+async def test_no_record_no_release():
+    trace = Trace()
+    log = ListLog(trace, fails_at=Kind.TURN_RELEASED)
+    turns = service(trace, ScriptedModel(trace, "One. ", "Two. ", "Three"), log)
+    events = await run(turns, "hello")
+    assert not any(isinstance(event, TextReleased) for event in events)
+    assert (events[-1].outcome, events[-1].reason) == (Outcome.ABORTED, "audit_unavailable")
+    await turns.close()
+
+
+async def test_a_model_that_fails_is_an_aborted_turn():
+    trace = Trace()
+    events = await run(service(trace, ScriptedModel(trace, "One. ", "Tw", fails=True)), "hello")
+    assert (events[-1].outcome, events[-1].reason) == (Outcome.ABORTED, "model_failed")
+    assert trace.entries[-1].kind is Kind.TURN_ABORTED
+    assert "".join(event.text for event in events if isinstance(event, TextReleased)) == "One. "
+
+
+@pytest.mark.parametrize("slow_s", [0, 0.01])
+async def test_a_client_that_goes_away_leaves_a_closing_record(slow_s: float):
+    trace = Trace()
+    model = ScriptedModel(trace, "One. ", "Two. ", hangs=True)
+    turns = service(trace, model, ListLog(trace, slow_s=slow_s))
+    async with aclosing(turns.run(request("hello"))) as events:
+        async for event in events:
+            if isinstance(event, TextReleased):
+                break
+    while turns.running:
+        await asyncio.sleep(0.005)
+    assert trace.entries[-1].kind is Kind.TURN_ABORTED
+    assert trace.entries[-1].reason == "client_gone"
+    assert [entry.kind for entry in trace.entries].count(Kind.TURN_ABORTED) == 1
+    assert model.closed
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05])
+async def test_cancelled_at_any_moment_an_accepted_turn_is_closed_exactly_once(after_s: float):
+    trace = Trace()
+    turns = service(trace, ScriptedModel(trace, "One. ", "Two. ", "Three"), ListLog(trace, slow_s=0.01))
+    reading = asyncio.create_task(run(turns, "hello"))
+    await asyncio.sleep(after_s)
+    reading.cancel()
+    await asyncio.wait([reading])
+    while turns.running:
+        await asyncio.sleep(0.005)
+    kinds = [entry.kind for entry in trace.entries]
+    closings = [kind for kind in kinds if kind in {Kind.TURN_COMPLETED, Kind.TURN_ABORTED}]
+    assert len(closings) == kinds.count(Kind.TURN_ACCEPTED)
+
+
+async def test_over_the_limit_is_refused_and_recorded():
+    trace = Trace()
+    turns = service(trace, ScriptedModel(trace, "Ok."), rate_per_minute=1, rate_burst=1)
+    await run(turns, "hello")
+    with pytest.raises(RateLimitedError) as refusal:
+        await run(turns, "hello")
+    assert refusal.value.retry_after
+    assert trace.entries[-1].kind is Kind.TURN_REFUSED
+    assert trace.entries[-1].reason == "rate_limited"
