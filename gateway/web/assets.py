@@ -1,4 +1,4 @@
-"""Static files: read once at start, compressed once, served under a hash of them all so that browsers keep them for good."""
+"""Static files: read and compressed once at start, served under a hash of them all, so browsers keep them for good."""
 
 import gzip
 import hashlib
@@ -88,3 +88,6 @@ def favicon(assets: NamedDependency[Assets]) -> Response[bytes]:
     """Serve the mark to browsers that ask for it without reading a page."""
     asset = assets.files["mark.svg"]
     return Response(asset.body, media_type=asset.media_type, headers={"cache-control": "public, max-age=86400"})
+
+
+asset_routes = [static_file, favicon]

@@ -33,7 +33,8 @@ def security_headers(settings: Settings) -> dict[str, str]:
             )
         ),
         "x-content-type-options": "nosniff",
-        "referrer-policy": "no-referrer",
+        # Nothing goes to other hosts; `no-referrer` would make browsers send `Origin: null` with our own forms.
+        "referrer-policy": "same-origin",
         "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=(), interest-cohort=()",
         "cross-origin-opener-policy": "same-origin",
         "cross-origin-resource-policy": "same-origin",

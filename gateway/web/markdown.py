@@ -18,9 +18,11 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
-_TAGS = set(
-    "a blockquote br button code del div em h3 h4 h5 h6 hr li ol p pre span strong table tbody td th thead tr ul".split()
-)
+_TAGS = {
+    *("p", "br", "hr", "h3", "h4", "h5", "h6", "blockquote", "ul", "ol", "li", "div", "span"),
+    *("em", "strong", "del", "a", "code", "pre", "button"),
+    *("table", "thead", "tbody", "tr", "th", "td"),
+}
 _ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "button": {"type"}}
 _CLASSES = {
     "div": {"code", "code-head", "table-scroll"},
@@ -79,8 +81,6 @@ class Markdown:
         Where the text ends with a whole line, what stands before that block can no longer change.
         """
         return max((token.map[0] for token in self._parser.parse(text) if token.level == 0 and token.map), default=0)
-
-
 
 
 @dataclass

@@ -1,0 +1,99 @@
+// The composer: draft kept per conversation, counter, Enter to send, and never in the middle of an input method's work.
+
+import { $, say } from "./dom.js";
+
+const form = $("#composer");
+const draft = $("#draft");
+const counter = $("#counter");
+const sendButton = $("#send");
+const stopButton = $("#stop");
+const limit = Number(document.body.dataset.limit);
+let held = false;
+let running = false;
+
+/** Count as the server does: code points, not UTF-16 units. */
+function lengthOf(text) {
+  let count = 0;
+  for (const _ of text) count += 1;
+  return count;
+}
+
+function key() {
+  return `attest-draft:${document.body.dataset.conversation}`;
+}
+
+function refresh() {
+  const count = draft.value.length > limit / 2 ? lengthOf(draft.value) : draft.value.length;
+  const over = count - limit;
+  counter.hidden = count < limit * 0.8;
+  counter.classList.toggle("over", over > 0);
+  counter.textContent = over > 0 ? say("too_long", { over }) : say("counter", { count, limit });
+  draft.setAttribute("aria-invalid", String(over > 0));
+  sendButton.disabled = held || over > 0 || draft.value.trim() === "";
+  sendButton.hidden = running;
+  stopButton.hidden = !running;
+  if (!CSS.supports("field-sizing", "content")) {
+    draft.style.height = "auto";
+    draft.style.height = `${draft.scrollHeight}px`;
+  }
+}
+
+export const text = () => draft.value;
+
+/** Put a text into the composer and go there. */
+export function setText(value, focus = true) {
+  draft.value = value;
+  keep();
+  if (focus) {
+    draft.focus();
+    draft.setSelectionRange(value.length, value.length);
+  }
+}
+
+/** Keep the draft for this conversation, also across a new sign-in. */
+export function keep() {
+  try {
+    if (draft.value) sessionStorage.setItem(key(), draft.value);
+    else sessionStorage.removeItem(key());
+  } catch {
+    // A full or forbidden storage costs the draft's safety, not the chat.
+  }
+  refresh();
+}
+
+/** Whether a turn runs: the button then stops it. */
+export function setRunning(value) {
+  const had = document.activeElement === (value ? sendButton : stopButton);
+  running = value;
+  refresh();
+  if (had || !value) draft.focus({ preventScroll: true });
+}
+
+/** Hold sending back, for instance while a limit counts down. */
+export function hold(value) {
+  held = value;
+  refresh();
+}
+
+export function startComposer(onSend, onStop) {
+  draft.value = sessionStorage.getItem(key()) ?? "";
+  draft.addEventListener("input", keep);
+  draft.addEventListener("keydown", (event) => {
+    // 229: an input method is at work in browsers that end the composition before this event.
+    const composing = event.isComposing || event.keyCode === 229;
+    if (event.key === "Enter" && !event.shiftKey && !composing) {
+      event.preventDefault();
+      if (!sendButton.disabled && !running) form.requestSubmit();
+    }
+  });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (!sendButton.disabled && !running) onSend(draft.value);
+  });
+  stopButton.addEventListener("click", onStop);
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && running && !event.isComposing) onStop();
+  });
+  refresh();
+  if (matchMedia("(hover: hover)").matches) draft.focus({ preventScroll: true });
+}

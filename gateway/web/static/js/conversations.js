@@ -1,0 +1,94 @@
+// The list of conversations: refresh, rename in place, delete with a way back.
+
+import { $, fromServer, say, toast } from "./dom.js";
+import { send } from "./server.js";
+
+const list = $("#conversations");
+const current = () => document.body.dataset.conversation;
+
+/** Show the list as the server has it now. */
+export async function refreshConversations() {
+  try {
+    const response = await send("GET", `/chat/conversations?current=${current()}`);
+    list.replaceChildren(fromServer(await response.text()));
+    $(".side-empty").hidden = list.childElementCount > 0;
+  } catch {
+    // The list is an aid: the old one stays.
+  }
+}
+
+/** Show the current conversation's title. */
+export function showTitle(title) {
+  const shown = title || say("untitled");
+  $("#title").textContent = shown;
+  document.title = `${shown} · ${say("app")}`;
+}
+
+/** Append older conversations. */
+export async function showMore(button) {
+  const response = await send("GET", `/chat/conversations?before=${button.dataset.before}&current=${current()}`);
+  const older = fromServer(await response.text());
+  button.closest("li").replaceWith(older);
+}
+
+/** Turn a conversation's link into a field; Enter and leaving it keep the name, Escape does not. */
+export function rename(item) {
+  const link = $(".conversation-link", item);
+  const field = document.createElement("input");
+  field.className = "conversation-name";
+  field.value = link.textContent;
+  field.maxLength = 120;
+  field.setAttribute("aria-label", say("rename_label"));
+  let done = false;
+  const finish = async (keep) => {
+    if (done) return;
+    done = true;
+    const title = field.value.trim();
+    field.replaceWith(link);
+    link.focus();
+    if (!keep || !title || title === link.textContent) return;
+    try {
+      await send("PATCH", `/chat/conversations/${item.dataset.conversation}`, { title });
+      if (item.dataset.conversation === current()) showTitle(title);
+      await refreshConversations();
+      $(`[data-conversation="${CSS.escape(item.dataset.conversation)}"] .conversation-link`, list)?.focus();
+    } catch {
+      toast(say("failed"));
+    }
+  };
+  field.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.isComposing && event.keyCode !== 229) finish(true);
+    if (event.key === "Escape") finish(false);
+    event.stopPropagation();
+  });
+  field.addEventListener("blur", () => finish(true));
+  link.replaceWith(field);
+  field.select();
+}
+
+/** Delete a conversation; for a while it can be brought back. */
+export async function remove(item) {
+  const id = item.dataset.conversation;
+  try {
+    await send("DELETE", `/chat/conversations/${id}`);
+  } catch {
+    toast(say("failed"));
+    return;
+  }
+  const next = item.nextElementSibling ?? item.previousElementSibling;
+  item.remove();
+  $(".conversation-link", next ?? list)?.focus();
+  $(".side-empty").hidden = list.childElementCount > 0;
+  const leave = setTimeout(() => id === current() && location.assign("/"), 8000);
+  toast(say("deleted"), { label: say("undo"), run: () => restore(id, leave) });
+}
+
+async function restore(id, leave) {
+  clearTimeout(leave);
+  try {
+    await send("POST", `/chat/conversations/${id}/restore`);
+  } catch {
+    toast(say("failed"));
+  }
+  await refreshConversations();
+}

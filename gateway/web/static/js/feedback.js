@@ -1,0 +1,45 @@
+// Thumbs: a click is on record at once, a comment may follow.
+
+import { $, $$, say, toast } from "./dom.js";
+import { send } from "./server.js";
+
+/** Rate an answer and offer to say more. */
+export async function rate(button) {
+  const answer = button.closest(".message-answer");
+  const rating = Number(button.dataset.rating);
+  try {
+    await give(answer, rating, "");
+  } catch {
+    toast(say("failed"));
+    return;
+  }
+  for (const each of $$('[data-action="rate"]', answer)) {
+    each.setAttribute("aria-pressed", String(each === button));
+  }
+  const form = $(".feedback", answer);
+  form.hidden = false;
+  form.dataset.rating = rating;
+  $("textarea", form).focus();
+}
+
+/** Send the comment of an opened form. */
+export async function comment(form) {
+  const text = $("textarea", form).value.trim();
+  try {
+    if (text) await give(form.closest(".message-answer"), Number(form.dataset.rating), text);
+    toast(say("thanks"));
+    close(form);
+  } catch {
+    toast(say("failed"));
+  }
+}
+
+/** Close the form and go back to the thumb that opened it. */
+export function close(form) {
+  form.hidden = true;
+  $('[data-action="rate"][aria-pressed="true"]', form.closest(".message-answer"))?.focus();
+}
+
+function give(answer, rating, text) {
+  return send("POST", `/chat/messages/${answer.dataset.message}/feedback`, { rating, comment: text });
+}
