@@ -1,0 +1,129 @@
+"""Key-value memory of requests that are decoded together, and the attention that reads it.
+
+Each request has memory of its own (nothing is shared between users), and attention runs for each request over exactly
+its own tokens, without padding: what one request computes does not depend on who else is in the batch.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, GlmConfig, GlmForCausalLM
+
+ATTENTION = "attest_slots"
+
+
+class Memory:
+    """Keys and values of one request: `capacity` tokens for every layer."""
+
+    def __init__(self, config: GlmConfig, capacity: int, dtype: torch.dtype) -> None:
+        shape = (config.num_hidden_layers, config.num_key_value_heads or 1, capacity, config.head_dim or 1)
+        self.keys = torch.empty(shape, dtype=dtype)
+        self.values = torch.empty(shape, dtype=dtype)
+        self.length = 0
+        """Tokens stored."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pass through the model: either several tokens of one request, or one token of each of several."""
+
+    memories: tuple[Memory, ...]
+    mask: Tensor | None = None
+    """For several tokens after others: which tokens each of them sees (tokens × all, bool)."""
+
+
+def register(model: GlmForCausalLM) -> None:
+    """Make a model use this attention; every pass then needs a `step`."""
+    AttentionInterface.register(ATTENTION, _attend)
+    model.set_attn_implementation(ATTENTION)
+
+
+def forward(model: GlmForCausalLM, ids: Tensor, positions: Tensor, step: Step) -> Tensor:
+    """Run one pass (rows × tokens) and return the logits of each row's last token in fp32 (rows × vocabulary)."""
+    found = model(input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=1, attest_step=step)
+    logits: Tensor = found.logits[:, -1]
+    return logits.float()
+
+
+def prefill(model: GlmForCausalLM, memory: Memory, ids: list[int]) -> Tensor:
+    """Read several tokens of one request; return the logits after the last one (1 × vocabulary)."""
+    start, count = memory.length, len(ids)
+    mask = torch.ones(count, start + count, dtype=torch.bool).tril(diagonal=start) if start and count > 1 else None
+    positions = torch.arange(start, start + count)[None]
+    logits = forward(model, torch.tensor([ids]), positions, Step((memory,), mask))
+    memory.length += count
+    return logits
+
+
+def decode(model: GlmForCausalLM, memories: list[Memory], ids: list[int], quantum: int) -> Tensor:
+    """Read one token of each request; return the logits (requests × vocabulary).
+
+    The batch is filled up to a multiple of `quantum` rows, so that matrix products take the same path through their
+    kernels whoever else is there (see `row_quantum`).
+    """
+    spare = -len(memories) % quantum
+    tokens = torch.tensor([[token] for token in ids] + [[0]] * spare)
+    positions = torch.tensor([[memory.length] for memory in memories] + [[0]] * spare)
+    logits = forward(model, tokens, positions, Step(tuple(memories)))[: len(memories)]
+    for memory in memories:
+        memory.length += 1
+    return logits
+
+
+def row_quantum(model: GlmForCausalLM, slots: int) -> int:
+    """Find the number of rows to which batches are filled up so that a row's result never depends on the others.
+
+    Matrix libraries choose kernels by the number of rows, and these differ in the last bits. This tries every shape of
+    the model's matrices on this machine; if nothing smaller does, every batch has `slots` rows.
+    """
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    samples = list({(layer.weight.shape, layer.bias is None): layer for layer in layers}.values())
+    for quantum in (1, 2, 4, 8, 16):
+        if quantum >= slots:
+            break
+        if all(_stable(layer, quantum, slots) for layer in samples):
+            return quantum
+    return slots
+
+
+def _stable(layer: torch.nn.Linear, quantum: int, slots: int) -> bool:
+    most = slots + -slots % quantum
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(most, layer.in_features, generator=generator).to(layer.weight.dtype)
+    whole = layer(rows)
+    return all(torch.equal(layer(rows[:count]), whole[:count]) for count in range(quantum, most + 1, quantum))
+
+
+def _attend(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,  # noqa: ARG001 - the interface of transformers
+    *,
+    attest_step: Step,
+    scaling: float,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention over each request's own memory. Shapes: query (rows, heads, tokens, size), keys with fewer heads."""
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    count = query.shape[2]
+    # Rows without a memory only fill the batch up; their result is never read.
+    found = torch.zeros_like(query)
+    for row, memory in enumerate(attest_step.memories):
+        end = memory.length + count
+        memory.keys[layer, :, memory.length : end] = key[row]
+        memory.values[layer, :, memory.length : end] = value[row]
+        found[row] = scaled_dot_product_attention(
+            query[row : row + 1],
+            memory.keys[layer : layer + 1, :, :end],
+            memory.values[layer : layer + 1, :, :end],
+            attn_mask=attest_step.mask,
+            is_causal=attest_step.mask is None and count > 1,
+            scale=scaling,
+            enable_gqa=True,
+        )[0]
+    return found.transpose(1, 2).contiguous(), None
