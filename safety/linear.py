@@ -64,7 +64,7 @@ class PatternSet:
 
     def found_in(self, raw: bytes) -> list[int]:
         """Return the indexes of the patterns that occur, ascending."""
-        return [] if self._empty else sorted(self._set.Match(raw))
+        return [] if self._empty else sorted(self._set.Match(raw) or ())
 
 
 def _options() -> re2.Options:

@@ -18,20 +18,19 @@ MAX_CHARACTERS: Final = 240
 OVERLAP: Final = 120
 MAX_WAIT_S: Final = 2.0
 
-_HAN_END = "。！？；!?"
 _CLOSERS = "”’」』）》】\"')]}*_`"
 # A cut is only certain when what follows the mark is known: 'e.g.' and '3.14' look like ends until the next character.
 _END: Final = re.compile(
-    rf"(?:[。！？；]+|……+)[{re.escape(_CLOSERS)}。！？；…]*(?=[^{re.escape(_CLOSERS)}。！？；…])"
-    rf"|[.!?]+[{re.escape(_CLOSERS)}]*[ \t]+(?=[^ \t])"
-    r"|\n+(?=[^\n])"
+    rf"(?:[。！？；]+|……+)[{re.escape(_CLOSERS)}。！？；…]*\s*(?=[^\s{re.escape(_CLOSERS)}。！？；…])"
+    rf"|[.!?]+[{re.escape(_CLOSERS)}]*\s+(?=\S)"
+    r"|\n\s*(?=\S)"
 )
 _ABBREVIATION: Final = re.compile(
     r"(?:^|[\s(\"'“‘])(?:[A-Za-z]|[A-Za-z](?:\.[A-Za-z])+|e\.?g|i\.?e|etc|vs|cf|ca|approx|incl|excl|resp|Mr|Mrs|Ms|Dr|Prof|Sr|Jr|St"
-    r"|No|Nr|Fig|Figs|Eq|Sec|Ch|Vol|pp|ed|eds|al|Inc|Ltd|Co|Corp|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec|\d{1,3})$"
+    r"|No|Nr|Fig|Figs|Eq|Sec|Ch|Vol|pp|ed|eds|al|Inc|Ltd|Co|Corp|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec)$|(?:^|\n)\s*\d{1,3}$"
 )
-_TOKEN_BREAK: Final = re.compile(r"[\s，、,;；:：。！？()（）「」『』《》“”]|(?<=[\u3400-\u9fff])(?=[\u3400-\u9fff])")
-_GLUE: Final = re.compile(r"[\s\w+.@/:-]")
+_LONGEST_ABBREVIATION: Final = 12
+_SOFT_ENDS: Final = "，、；：。！？）」』》”,;"
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -58,7 +57,6 @@ class StreamWindow:
         self._wait = max_wait_s
         self._clock = clock
         self._held = ""
-        self._searched = 0
         self._before = ""
         self._since: float | None = None
 
@@ -71,15 +69,20 @@ class StreamWindow:
         """Take more of the answer; return the stretches that are complete now."""
         if delta and self._since is None:
             self._since = self._clock()
-        self._held += delta
+        text = self._held + delta
+        at = 0
         stretches: list[Stretch] = []
-        while (cut := self._next_cut()) is not None:
-            stretches.append(self._hand_out(cut))
+        while (cut := self._next_cut(text, at)) is not None:
+            stretches.append(self._stretch(text[at:cut]))
+            at = cut
+        if stretches:
+            self._since = self._clock() if at < len(text) else None
+        self._held = text[at:]
         return stretches
 
     def flush(self) -> list[Stretch]:
-        """The answer has ended: hand out what is left."""
-        return [self._hand_out(len(self._held))] if self._held else []
+        """Hand out what is left, at the end of the answer."""
+        return self._hand_out(len(self._held))
 
     def due(self, now: float) -> bool:
         """Whether something has been held for longer than the maximum wait, at monotonic time `now`."""
@@ -92,59 +95,49 @@ class StreamWindow:
         """
         if not self.due(self._clock()):
             return []
-        cut = _last_break(self._held, len(self._held))
-        return [self._hand_out(cut)] if cut else []
+        return self._hand_out(_last_break(self._held, 0, len(self._held)))
 
-    def _next_cut(self) -> int | None:
-        """Return the length of the next stretch, or None while the held text may still go on before its cut."""
+    def _next_cut(self, text: str, at: int) -> int | None:
+        """Return where the stretch that begins at `at` ends, or None while its end may still lie ahead."""
+        limit = at + self._most
         # One code point past the limit is looked at, so that an end that needs to see what follows is found there too.
-        for end in _END.finditer(self._held, self._searched, self._most + 1):
-            if not _is_abbreviation(self._held, end.start()):
+        for end in _END.finditer(text, at, limit + 1):
+            if not _is_abbreviation(text[at : end.start() + 1]):
                 return end.end()
-        if len(self._held) > self._most:
-            return _last_break(self._held, self._most) or self._most
-        # What was searched needs no second look, but for the mark at its end and an abbreviation's beginning.
-        self._searched = max(0, len(self._held) - _LOOK_BACK)
-        return None
+        return (_last_break(text, at, limit) or limit) if len(text) > limit else None
 
-    def _hand_out(self, cut: int) -> Stretch:
-        stretch = Stretch(text=self._held[:cut], overlap=self._before)
-        self._before = (self._before + stretch.text)[-self._overlap_size :] if self._overlap_size else ""
+    def _hand_out(self, cut: int) -> list[Stretch]:
+        if not cut:
+            return []
+        stretch = self._stretch(self._held[:cut])
         self._held = self._held[cut:]
-        self._searched = 0
         self._since = self._clock() if self._held else None
+        return [stretch]
+
+    def _stretch(self, text: str) -> Stretch:
+        stretch = Stretch(text=text, overlap=self._before)
+        self._before = (self._before + text)[-self._overlap_size :] if self._overlap_size else ""
         return stretch
 
 
-_LOOK_BACK = MAX_CHARACTERS
+def _is_abbreviation(sentence: str) -> bool:
+    """Whether the full stop that ends `sentence` belongs to a short form ('e.g.', 'Dr.', '1.')."""
+    return sentence[-1] == "." and _ABBREVIATION.search(sentence[-_LONGEST_ABBREVIATION:-1]) is not None
 
 
-def _is_abbreviation(text: str, at: int) -> bool:
-    """Whether the full stop at `at` belongs to a short form ('e.g. ', 'Dr. ', '1. ') and ends no sentence."""
-    return text[at] == "." and _ABBREVIATION.search(text[max(0, at - 12) : at]) is not None
-
-
-def _last_break(text: str, limit: int) -> int:
-    """Return the last place up to `limit` that is inside no word, number or address; 0 when there is none.
-
-    A break between digits, as in '138 0013 8000', is no break: such numbers are looked for as a whole.
-    """
-    for at in range(limit, 0, -1):
-        if _breaks(text, at):
-            return at
-    return 0
+def _last_break(text: str, start: int, limit: int) -> int:
+    """Return the last place in (start, limit] that is inside no word, number or address; 0 when there is none."""
+    return next((at for at in range(limit, start, -1) if _breaks(text, at)), 0)
 
 
 def _breaks(text: str, at: int) -> bool:
-    before = text[at - 1]
-    after = text[at] if at < len(text) else ""
+    """Whether a cut before `text[at]` splits nothing; not between digits either, as in '138 0013 8000'."""
+    before, after = text[at - 1], text[at : at + 1]
     if before.isspace():
-        words = text[:at].rstrip()
-        return not (words[-1:].isdigit() and (after == "" or after.isdigit() or after.isspace()))
-    if before in "，、；：。！？）」』》”,;":
-        return not (before in ",;" and after.isdigit())
-    han = "\u3400" <= before <= "\u9fff"
-    return han and (after == "" or not (after.isascii() and (after.isalnum() or after in "._@-")))
+        return not (text[max(0, at - 8) : at].rstrip()[-1:].isdigit() and (after.isdigit() or not after.strip()))
+    if before in _SOFT_ENDS:
+        return not (after.isdigit() and before in ",;")
+    return "\u3400" <= before <= "\u9fff" and not (after.isascii() and (after.isalnum() or after in "._@-"))
 
 
 def deliver(decision: Decision, stretch: Stretch) -> str:

@@ -1,5 +1,6 @@
 """What the normaliser gives: the text as guards read it, and the way back to the characters that were typed."""
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,6 +14,7 @@ _LEET = str.maketrans(
     {"0": "o", "1": "i", "2": "z", "3": "e", "4": "a", "5": "s", "7": "t", "8": "b", "9": "g"}
     | {"@": "a", "$": "s", "!": "i", "|": "l", "+": "t", "€": "e", "£": "l"}
 )
+_LEET_SIGN = re.compile(r"[A-Za-z][0-9@$!|+€£]|[0-9@$!|+€£][A-Za-z]")
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -67,11 +69,17 @@ class NormalisedText:
         return self.text.encode("utf-8")
 
     @cached_property
+    def lowered(self) -> str:
+        """`text` in lower case, code point by code point: same offsets as `text`."""
+        lowered = self.text.lower()
+        if len(lowered) == len(self.text):
+            return lowered
+        return "".join(low if len(low := char.lower()) == 1 else char for char in self.text)
+
+    @cached_property
     def leet(self) -> str:
         """A second reading for word lists: lower case, digits and signs read as letters; same offsets as `text`."""
-        if len(lowered := self.text.lower()) != len(self.text):
-            lowered = "".join(c.lower() if len(c.lower()) == 1 else c for c in self.text)
-        return lowered.translate(_LEET)
+        return self.lowered.translate(_LEET) if _LEET_SIGN.search(self.text) else self.lowered
 
     def characters_before(self, positions: list[int]) -> list[int]:
         """Turn byte positions in `utf8` into code point positions in `text`; any order, linear in the text."""

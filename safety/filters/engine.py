@@ -1,0 +1,142 @@
+"""The engine that every filter guard shares: one pass for all rules of a pack, then the rules that hit, then checks."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import msgspec
+
+from safety.filters.rules import LoadedPack, Rule, RuleError
+from safety.filters.words import WordFinder
+from safety.linear import Pattern, PatternSet
+from safety.normalise import NormalisedText, normalise
+from safety.ports import Direction, TurnContext
+from safety.verdict import Examination, Finding, StageStatus
+
+INLINE_CHARACTERS = 2_000
+"""Texts up to this length are looked through on the event loop: a thread would cost more than the work."""
+VALIDATED_CANDIDATES = 2_000
+"""Candidates of one rule that are checked in one text; what comes after counts as a hit, so that time stays bounded."""
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A stretch that a pattern hit, for a validator to judge."""
+
+    value: str
+    text: str
+    start: int
+    end: int
+
+
+Validator = Callable[[Candidate], int]
+"""Says how many code points of a candidate, from its start, are a finding; 0 for none."""
+
+
+class _Compiled(msgspec.Struct, frozen=True):
+    rule: Rule
+    pattern: Pattern
+    allow: Pattern | None
+    validator: Validator | None
+
+
+class RuleGuard:
+    """A guard whose judgement is a rule pack; implements `Guard`."""
+
+    def __init__(
+        self,
+        name: str,
+        pack: LoadedPack,
+        validators: Mapping[str, Validator] | None = None,
+        direction: Direction | None = None,
+    ) -> None:
+        """Compile the pack; raise `RuleError`. With `direction` the guard skips texts that go the other way."""
+        self.name = name
+        self.version = pack.version
+        self._rules = pack.rules
+        self._direction = direction
+        known = validators or {}
+        patterned = [rule for rule in pack.rules if rule.pattern]
+        self._compiled = tuple(_compile(rule, known) for rule in patterned)
+        self._set = PatternSet([rule.pattern for rule in patterned])
+        self._worded = tuple((rule, WordFinder(rule.words)) for rule in pack.rules if rule.words)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules of the pack."""
+        return self._rules
+
+    def validate(self) -> None:
+        """Run every rule's own examples; raise `RuleError` that names the first rule that fails."""
+        for rule in self._rules:
+            for text in rule.match:
+                if all(finding.rule != rule.id for finding in self.look(normalise(text))):
+                    raise RuleError(f"{rule.id}: does not hit its example number {rule.match.index(text) + 1}")
+            for text in rule.no_match:
+                if any(finding.rule == rule.id for finding in self.look(normalise(text))):
+                    raise RuleError(f"{rule.id}: hits its counter-example number {rule.no_match.index(text) + 1}")
+
+    async def examine(self, text: NormalisedText, context: TurnContext) -> Examination:
+        """Look through the text and everything decoded from it."""
+        if self._direction not in (None, context.direction):
+            return Examination(guard=self.name, version=self.version, status=StageStatus.SKIPPED, characters=0)
+        began = time.perf_counter()
+        short = len(text.text) + sum(len(s.text) for s in text.segments) <= INLINE_CHARACTERS
+        findings = self.look(text) if short else await asyncio.to_thread(self.look, text)
+        return Examination(
+            guard=self.name,
+            version=self.version,
+            status=StageStatus.RAN,
+            characters=len(text.original),
+            findings=findings,
+            milliseconds=(time.perf_counter() - began) * 1000,
+        )
+
+    def look(self, text: NormalisedText) -> tuple[Finding, ...]:
+        """Return the findings in one text, in the order of their places; pure."""
+        found = dict.fromkeys(
+            self._finding(rule, *text.original_span(start, end)) for rule, start, end in self._hits(text)
+        )
+        for segment in text.segments:
+            inner = NormalisedText(segment.text, segment.text)
+            found |= dict.fromkeys(
+                self._finding(rule, segment.start, segment.end) for rule, _, _ in self._hits(inner) if rule.decoded
+            )
+        return tuple(sorted(found, key=lambda finding: (finding.start, finding.end, finding.rule)))
+
+    def _finding(self, rule: Rule, start: int, end: int) -> Finding:
+        return Finding(self.name, rule.id, rule.category, start, end, 1.0, rule.severity)
+
+    def _hits(self, text: NormalisedText) -> Iterator[tuple[Rule, int, int]]:
+        for index in self._set.found_in(text.utf8):
+            yield from _hits_of(self._compiled[index], text)
+        for rule, finder in self._worded:
+            yield from ((rule, start, end) for start, end in finder.spans(text))
+
+
+def _hits_of(compiled: _Compiled, text: NormalisedText) -> Iterable[tuple[Rule, int, int]]:
+    places = [place for span in compiled.pattern.spans(text.utf8, compiled.rule.group) for place in span]
+    if not places:
+        return
+    characters = text.characters_before(places)
+    for number, (start, end) in enumerate(zip(characters[::2], characters[1::2], strict=True)):
+        value = text.text[start:end]
+        if compiled.allow is not None and compiled.allow.found_in(value.encode()):
+            continue
+        length = end - start
+        if compiled.validator is not None and number < VALIDATED_CANDIDATES:
+            length = compiled.validator(Candidate(value, text.text, start, end))
+        if length:
+            yield compiled.rule, start, start + length
+
+
+def _compile(rule: Rule, validators: Mapping[str, Validator]) -> _Compiled:
+    if rule.validator and rule.validator not in validators:
+        raise RuleError(f"{rule.id}: there is no validator {rule.validator!r}")
+    try:
+        pattern = Pattern(rule.pattern)
+        allow = Pattern("|".join(f"^(?:{part})$" for part in rule.allow)) if rule.allow else None
+    except ValueError as error:
+        raise RuleError(f"{rule.id}: {error}") from None
+    if pattern.groups < rule.group:
+        raise RuleError(f"{rule.id}: the pattern has no group {rule.group}")
+    return _Compiled(rule, pattern, allow, validators.get(rule.validator))

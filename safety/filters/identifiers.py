@@ -1,0 +1,184 @@
+"""Checks for numbers that identify people: check sums, dates, ranges. Each says how much of a candidate is one.
+
+Sources: GB 11643-1999 (resident id), ISO/IEC 7812 (cards), ISO 13616 (IBAN), GB 32100-2015 (credit code), and the rules
+of python-stdnum and phonenumbers.
+"""
+
+import ipaddress
+import re
+from datetime import date
+
+import phonenumbers
+from stdnum import iban as iban_number
+from stdnum import luhn
+from stdnum.br import cpf
+from stdnum.cn import uscc
+from stdnum.in_ import aadhaar
+from stdnum.it import codicefiscale
+from stdnum.kr import rrn
+from stdnum.us import ssn
+
+from safety.filters.engine import Candidate
+
+_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+_CHECKS = "10X98765432"
+_ORDER = re.compile(
+    r"(?i)(?:订单|单号|流水|编号|物流|快递|运单|order|tracking|invoice|ticket|ref(?:erence)?|sku|isbn)\D{0,8}$"
+)
+_VERSION = re.compile(r"(?i)(?:\bv|version|release|版本|ver\.?)[\s:]*$")
+_CARD_BEGINNINGS = re.compile(
+    r"4\d{15}|5[1-5]\d{14}|2(?:2[2-9]|[3-6]\d|7[01])\d{13}|3[47]\d{13}|35\d{14}|6(?:011|5\d\d|4[4-9]\d)\d{12}"
+    r"|62\d{14,17}|60\d{14,17}"
+)
+_FILE_ENDINGS = frozenset(["png", "jpg", "jpeg", "gif", "svg", "webp", "js", "ts", "css", "py", "json", "md", "html"])
+_NO_NINO = frozenset(["BG", "GB", "NK", "KN", "TN", "NT", "ZZ"])
+_HKID_LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_TW_LETTERS = "ABCDEFGHJKLMNPQRSTUVXYWZIO"
+
+
+def cn_resident_id(candidate: Candidate) -> int:
+    """Measure eighteen digits with a real date and check digit."""
+    return _whole(candidate, is_resident_id(re.sub(r"[ -]", "", candidate.value).upper()))
+
+
+def is_resident_id(number: str) -> bool:
+    """Whether `number` (18 characters) is a Chinese resident id by its date and check digit."""
+    try:
+        date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
+    except ValueError:
+        return False
+    total = sum(int(digit) * weight for digit, weight in zip(number[:17], _WEIGHTS, strict=True))
+    return number[17] == _CHECKS[total % 11]
+
+
+def cn_mobile(candidate: Candidate) -> int:
+    """Measure a mobile number that is not the end of a longer number, a decimal or an order's number."""
+    return _whole(candidate, _free(candidate) and not _ORDER.search(_before(candidate)))
+
+
+def bank_card(candidate: Candidate) -> int:
+    """Measure a card number: issuer's range, Luhn, and not called an order."""
+    digits = re.sub(r"[ -]", "", candidate.value)
+    ok = _CARD_BEGINNINGS.fullmatch(digits) is not None and len(set(digits)) > 1 and luhn.is_valid(digits)
+    return _whole(candidate, ok and _free(candidate) and not _ORDER.search(_before(candidate)))
+
+
+def cn_credit_code(candidate: Candidate) -> int:
+    """Measure a unified social credit code with its check character."""
+    return _whole(candidate, bool(uscc.is_valid(candidate.value)))
+
+
+def email(candidate: Candidate) -> int:
+    """Measure an address, not a file name, nor the host part of a URL."""
+    ending = candidate.value.rpartition(".")[2].lower()
+    before = candidate.text[max(0, candidate.start - 1) : candidate.start]
+    ok = ending not in _FILE_ENDINGS and before not in (":", "/") and ".." not in candidate.value
+    return _whole(candidate, ok or _before(candidate).endswith("mailto:"))
+
+
+def phone(candidate: Candidate) -> int:
+    """Measure a number that is valid in its country's plan; without a country code, in the United States'."""
+    region = None if candidate.value.startswith("+") else "US"
+    return _whole(candidate, _free(candidate) and _valid_phone(candidate.value, region))
+
+
+def phone_named(candidate: Candidate) -> int:
+    """Measure a number that somebody called a phone number, valid in one of the large plans."""
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", candidate.value):
+        return 0
+    return _whole(candidate, any(_valid_phone(candidate.value, region) for region in ("US", "GB", "DE", "CN", "IN")))
+
+
+def iban(candidate: Candidate) -> int:
+    """Measure an IBAN; words in capitals after it are not part of it."""
+    value = candidate.value
+    while value:
+        if iban_number.is_valid(value.replace(" ", "")):
+            return len(value)
+        value = value.rpartition(" ")[0]
+    return 0
+
+
+def us_ssn(candidate: Candidate) -> int:
+    """Measure a social security number that could have been given out."""
+    return _whole(candidate, _free(candidate) and bool(ssn.is_valid(candidate.value)))
+
+
+def uk_nino(candidate: Candidate) -> int:
+    """Measure a national insurance number with a prefix in use."""
+    return _whole(candidate, candidate.value[:2] not in _NO_NINO)
+
+
+def national_id(candidate: Candidate) -> int:
+    """Measure an identity number of Hong Kong, Taiwan, Singapore, Brazil, India, Korea or Italy, by its check digit."""
+    value = candidate.value
+    ok = (
+        _hong_kong(value)
+        or _taiwan(value)
+        or _singapore(value)
+        or any(kind.is_valid(value) for kind in (cpf, rrn, codicefiscale) if len(value) >= 14)  # noqa: PLR2004 - shortest
+        or (value.count(" ") == 2 and aadhaar.is_valid(value))  # noqa: PLR2004 - three groups
+    )
+    return _whole(candidate, bool(ok) and _free(candidate))
+
+
+def ip_address(candidate: Candidate) -> int:
+    """Measure an address of a machine: no version number, no loopback, no mask, no time of day."""
+    try:
+        address = ipaddress.ip_address(candidate.value)
+    except ValueError:
+        return 0
+    dull = address.is_loopback or address.is_unspecified or address.is_multicast or candidate.value.startswith("255.")
+    long = address.version == 4 or sum(c != ":" for c in candidate.value) >= 8  # noqa: PLR2004 - IPv4; 8 hex digits
+    return _whole(candidate, long and not dull and _free(candidate) and not _VERSION.search(_before(candidate)))
+
+
+def _whole(candidate: Candidate, ok: bool) -> int:
+    return len(candidate.value) if ok else 0
+
+
+def _before(candidate: Candidate) -> str:
+    return candidate.text[max(0, candidate.start - 16) : candidate.start]
+
+
+def _free(candidate: Candidate) -> bool:
+    """Whether no digit, point or sign glues the candidate to a longer number."""
+    text, start, end = candidate.text, candidate.start, candidate.end
+    glued_before = text[max(0, start - 1) : start] in ("+", ".", "-", "/") and start > 0 and candidate.value[0] != "+"
+    before = glued_before and (text[start - 1] == "+" or text[max(0, start - 2) : start - 1].isalnum())
+    after = text[end : end + 1] in (".", "-") and text[end + 1 : end + 2].isdigit()
+    return not before and not after
+
+
+def _valid_phone(value: str, region: str | None) -> bool:
+    try:
+        return bool(phonenumbers.is_valid_number(phonenumbers.parse(value, region)))
+    except phonenumbers.NumberParseException:
+        return False
+
+
+def _hong_kong(value: str) -> bool:
+    found = re.fullmatch(r"([A-Z]{1,2})(\d{6}) ?\(([0-9A])\)", value)
+    if found is None:
+        return False
+    letters = [36, *(_HKID_LETTERS.index(c) for c in found[1])][-2:]
+    total = sum(n * weight for n, weight in zip([*letters, *map(int, found[2])], range(9, 1, -1), strict=True))
+    return (total + _HKID_LETTERS.index(found[3])) % 11 == 0
+
+
+def _taiwan(value: str) -> bool:
+    if not re.fullmatch(r"[A-Z][1289]\d{8}", value):
+        return False
+    code = _TW_LETTERS.index(value[0]) + 10
+    digits = [code // 10, code % 10, *map(int, value[1:])]
+    return sum(n * weight for n, weight in zip(digits, (1, 9, 8, 7, 6, 5, 4, 3, 2, 1, 1), strict=True)) % 10 == 0
+
+
+def _singapore(value: str) -> bool:
+    if not re.fullmatch(r"[STFGM]\d{7}[A-Z]", value):
+        return False
+    shift = {"T": 4, "G": 4, "M": 3}.get(value[0], 0)
+    total = shift + sum(int(n) * w for n, w in zip(value[1:8], (2, 7, 6, 5, 4, 3, 2), strict=True))
+    letters = {"S": "JZIHGFEDCBA", "T": "JZIHGFEDCBA", "M": "KLJNPQRTUWX"}.get(value[0], "XWUTRQPNMLK")
+    place = 10 - total % 11 if value[0] == "M" else total % 11
+    return letters[place] == value[8]

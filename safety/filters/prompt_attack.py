@@ -1,0 +1,10 @@
+"""Attacks on the instructions: role tags, 'ignore previous', jailbreak personas, prompt extraction; zh and en."""
+
+from safety.filters.engine import RuleGuard
+from safety.filters.rules import RULES, load_pack
+from safety.filters.values import not_quoted
+
+
+def prompt_attack() -> RuleGuard:
+    """Make the guard; raise `RuleError` when the pack is damaged."""
+    return RuleGuard("filters.prompt_attack", load_pack(RULES / "prompt_attack.yaml"), {"not_quoted": not_quoted})
