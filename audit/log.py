@@ -179,7 +179,7 @@ def _writer_for(engine: AsyncEngine, master_key: MasterKey, settle: Settle, limi
 
 
 def _interrupted(opened: Entry, delivered: int) -> Entry:
-    """Return the closing record of a turn whose process ended: who and what as it was opened, and how much was shown."""
+    """Return the closing record of a turn whose process ended: as it was opened, and how much was shown."""
     return Entry(
         kind=Kind.TURN_INTERRUPTED,
         at=datetime.now(UTC),

@@ -185,9 +185,7 @@ def _open_records(
     return tuple(OpenedRecord(entry, tuple(texts[entry_id])) for entry_id, entry in records.items())
 
 
-def _open_texts(
-    ring: KeyRing, rows: Iterable[Row[tuple[str, bytes, bytes, str, str, bytes]]]
-) -> dict[str, Content]:
+def _open_texts(ring: KeyRing, rows: Iterable[Row[tuple[str, bytes, bytes, str, str, bytes]]]) -> dict[str, Content]:
     texts = {}
     for row in rows:
         try:

@@ -4,7 +4,6 @@ import os
 import time
 from collections import OrderedDict
 
-
 from audit.identifiers import RisingIds
 from audit.keys import KEY_BYTES, MasterKey, SubjectKey
 from audit.rows import Row
@@ -60,5 +59,3 @@ class KeyRing:
 
 def _about(key_id: str, subject: str) -> bytes:
     return key_id.encode() + b"\x00" + subject.encode()
-
-

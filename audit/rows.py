@@ -55,6 +55,14 @@ class Rows(msgspec.Struct):
         for table, rows in other.by_table.items():
             self.by_table[table] += rows
 
+    def merge_turns(self) -> None:
+        """Leave one row per turn, as `ON_CONFLICT` would: the first, with the verdict and end of the later ones."""
+        merged: dict[str, Row] = {}
+        for row in self.by_table["audit_turn"]:
+            first = merged.get(row[0], row)
+            merged[row[0]] = (*first[:4], row[4] or first[4], first[5], row[6] or first[6], first[7])
+        self.by_table["audit_turn"] = list(merged.values())
+
 
 class NamedText(msgspec.Struct, frozen=True):
     """A dialogue text and the id under which its subject's key knows it."""

@@ -102,5 +102,5 @@ def _text(contents: Iterable[Content], name: str) -> str:
 
 
 def _delivered(turn: Iterable[OpenedRecord]) -> str:
-    """What the person was shown: the stretches in the order in which they were released."""
+    """Return what the person was shown: the stretches in the order in which they were released."""
     return "".join(_text(record.contents, "delivered") for record in turn)

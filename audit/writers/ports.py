@@ -45,8 +45,6 @@ class Writer(Protocol):
         """Hold the place of another writer while its turns are closed; False when that writer is alive."""
 
 
-
-
 def take_batch(first: Submission, following: Callable[[], Submission | None]) -> list[Submission]:
     """Return `first` and what `following` gives, up to the bounds of a transaction."""
     batch, entries, characters = [first], len(first.entries), first.characters

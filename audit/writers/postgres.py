@@ -22,13 +22,26 @@ _SMALL_CHARACTERS = 20_000
 """Batches with more text than this are encrypted in a thread, so that the event loop goes on."""
 
 
-def _insert(table: str, columns: tuple[str, ...]) -> str:
-    marks = ", ".join(f"${at}" for at in range(1, len(columns) + 1))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})" + ON_CONFLICT.get(table, "")  # noqa: S608 - names are ours
+_TYPES = {"leaf": "bytea", "leaf_hash": "bytea", "wrapped_key": "bytea", "sealed": "bytea"}
+_TYPES |= {"at_us": "bigint", "opened_us": "bigint", "ordinal": "integer"}
 
 
-_INSERT = {table: _insert(table, columns) for table, columns in COLUMNS.items()}
-_INSERT_KEY = _insert("subject_key", KEY_COLUMNS) + " ON CONFLICT DO NOTHING"
+def _insert_everything() -> str:
+    """Return one statement, hence one transaction and one round trip, that takes each column as an array."""
+    parts, at = [], 0
+    for table, columns in COLUMNS.items():
+        arrays = ", ".join(f"${at + nth}::{_TYPES.get(name, 'text')}[]" for nth, name in enumerate(columns, 1))
+        at += len(columns)
+        parts.append(
+            f"INSERT INTO {table} ({', '.join(columns)}) SELECT * FROM unnest({arrays})"  # noqa: S608 - names are ours
+            + ON_CONFLICT.get(table, "")
+        )
+    *first, last = parts
+    return "WITH " + ", ".join(f"part{nth} AS ({part})" for nth, part in enumerate(first)) + " " + last
+
+
+_INSERT = _insert_everything()
+_INSERT_KEY = f"INSERT INTO subject_key ({', '.join(KEY_COLUMNS)}) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING"  # noqa: S608 - names are ours
 _FIND_KEY = "SELECT key_id, wrapped FROM subject_key WHERE subject = $1 AND destroyed_us IS NULL"
 _WEAK_COMMITS = ("off", "local")
 _FAULTS_OF_ONE = (
@@ -140,10 +153,8 @@ class PostgresWriter:
         named = await _maybe_in_thread(in_thread, lambda: [name_texts(one.entries, keys) for one in batch])
         known = await _known(connection, named)
         rows, receipts = await _maybe_in_thread(in_thread, lambda: self._make(named, keys, known))
-        async with connection.transaction():
-            for table, statement in _INSERT.items():
-                if rows.by_table[table]:
-                    await connection.executemany(statement, rows.by_table[table])
+        rows.merge_turns()  # one statement may touch a row once
+        await connection.execute(_INSERT, *(array for table in COLUMNS for array in _arrays(rows, table)))
         for submission, of_these in zip(batch, receipts, strict=True):
             submission.receipts = of_these
 
@@ -167,6 +178,8 @@ class PostgresWriter:
         if row is None:
             await connection.execute(_INSERT_KEY, *await asyncio.to_thread(self._ring.new_row, subject))
             row = await connection.fetchrow(_FIND_KEY, subject)
+        if row is None:
+            raise AuditUnavailableError("The key of a subject vanished while it was made; try again.")
         return await asyncio.to_thread(self._ring.open, row["key_id"], subject, row["wrapped"])
 
     async def _probe(self) -> None:
@@ -185,7 +198,7 @@ class PostgresWriter:
 
     async def _connect(self) -> "asyncpg.Connection":
         self._placed = False
-        connection = await asyncpg.connect(
+        connection: asyncpg.Connection = await asyncpg.connect(
             **{
                 "timeout": 10,
                 "command_timeout": 2 * self._lock_wait_s,
@@ -240,6 +253,10 @@ async def _known(connection: "asyncpg.Connection", named: list[tuple[NamedEntry,
         return set()
     rows = await connection.fetch("SELECT text_id FROM audit_text WHERE text_id = ANY($1::text[])", list(wanted))
     return {row["text_id"] for row in rows}
+
+
+def _arrays(rows: Rows, table: str) -> list[list[Any]]:
+    return [[row[at] for row in rows.by_table[table]] for at in range(len(COLUMNS[table]))]
 
 
 async def _maybe_in_thread(in_thread: bool, work: Any) -> Any:

@@ -243,7 +243,7 @@ class SqliteWriter:
             self._ring.open(*row)
 
     def _check_still_there(self) -> None:
-        """A file that was moved or deleted takes writes that nobody will ever find: they do not count as durable."""
+        """Raise when the file was moved or deleted: such a file takes writes that nobody will ever find."""
         found = self._path.stat()
         if (found.st_dev, found.st_ino) != self._inode:
             raise FileNotFoundError("another file is in the database's place")
