@@ -1,0 +1,162 @@
+"""Dynamic micro-batching: the sequences of concurrent turns share runs of the model.
+
+One worker thread. It takes what is queued at that moment (it waits for nothing: while one batch runs, the next
+gathers), groups it by length and runs it. Judged sequences are kept in a bounded cache, by hash of their tokens, so
+that a sentence that was judged with its message costs nothing as overlap.
+"""
+
+import asyncio
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+
+import numpy as np
+
+from safety.classifier.manifest import OUTPUTS
+from safety.classifier.onnx import Logits, Model, grouped
+from safety.classifier.tokenise import Ids
+
+CACHED = 20_000
+"""Sequences whose logits are kept: about 6 MB."""
+GATHERED = 64
+"""Most sequences that are taken from the queue for one round of batches."""
+
+
+class BatcherClosedError(RuntimeError):
+    """The batcher was closed before it judged the sequences."""
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """The sequences of one call and the place for their logits."""
+
+    sequences: Sequence[Ids]
+    keys: list[bytes]
+    done: "Future[Logits]" = field(default_factory=Future)
+
+
+class Batcher:
+    """Shares one model between concurrent calls."""
+
+    def __init__(self, model: Model, *, cached: int = CACHED) -> None:
+        """Start the worker thread; `close` ends it."""
+        self._model = model
+        self._cached = cached
+        self._cache: OrderedDict[bytes, Logits] = OrderedDict()
+        self._lock = threading.Lock()
+        self._queue: SimpleQueue[_Request | None] = SimpleQueue()
+        self._closed = False
+        self._worker = threading.Thread(target=self._work, name="classifier", daemon=True)
+        self._worker.start()
+
+    async def judge(self, sequences: Sequence[Ids]) -> Logits:
+        """Logits of sequences, in their order: (sequences, outputs). Raises what the model raises."""
+        if not sequences:
+            return np.empty((0, len(OUTPUTS)), np.float32)
+        request = _Request(sequences, [_key(ids) for ids in sequences])
+        known = self._known(request.keys)
+        if all(key in known for key in request.keys):
+            return np.stack([known[key] for key in request.keys])
+        with self._lock:
+            if self._closed:
+                raise BatcherClosedError
+            self._queue.put(request)
+        return await asyncio.wrap_future(request.done)
+
+    async def close(self) -> None:
+        """End the worker after what is queued; later calls raise `BatcherClosedError`."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        await asyncio.to_thread(self._worker.join)
+
+    @property
+    def cached(self) -> int:
+        """Sequences in the cache."""
+        return len(self._cache)
+
+    def _known(self, keys: Sequence[bytes]) -> dict[bytes, Logits]:
+        with self._lock:
+            found = {}
+            for key in keys:
+                if (logits := self._cache.get(key)) is not None:
+                    self._cache.move_to_end(key)
+                    found[key] = logits
+            return found
+
+    def _keep(self, keys: Sequence[bytes], logits: Logits) -> None:
+        with self._lock:
+            for key, row in zip(keys, logits, strict=True):
+                self._cache[key] = row
+                self._cache.move_to_end(key)
+            while len(self._cache) > self._cached:
+                self._cache.popitem(last=False)
+
+    def _work(self) -> None:
+        while True:
+            requests, ended = self._gather()
+            requests = [request for request in requests if request.done.set_running_or_notify_cancel()]
+            if requests:
+                self._judge_all(requests)
+            if ended:
+                return
+
+    def _gather(self) -> tuple[list[_Request], bool]:
+        """Wait for a request, then take what else is queued; True when the batcher was closed."""
+        requests: list[_Request] = []
+        taken = 0
+        try:
+            item = self._queue.get()
+            while item is not None:
+                requests.append(item)
+                taken += len(item.sequences)
+                if taken >= GATHERED:
+                    return requests, False
+                item = self._queue.get_nowait()
+        except Empty:
+            return requests, False
+        return requests, True
+
+    def _judge_all(self, requests: list[_Request]) -> None:
+        """Run what is not known, batch by batch; a failed batch fails only the requests with a sequence in it."""
+        logits = self._known([key for request in requests for key in request.keys])
+        missing = {
+            key: ids
+            for request in requests
+            for key, ids in zip(request.keys, request.sequences, strict=True)
+            if key not in logits
+        }
+        keys, sequences = list(missing), list(missing.values())
+        waiting = {id(request): request for request in requests}
+        self._answer(waiting, logits)
+        for group in grouped([len(ids) for ids in sequences]):
+            members = [keys[at] for at in group]
+            try:
+                rows = self._model.run([sequences[at] for at in group])
+            except Exception as error:  # noqa: BLE001 - handed to the callers that wait for it
+                self._fail(waiting, set(members), error)
+                continue
+            logits.update(zip(members, rows, strict=True))
+            self._keep(members, rows)
+            self._answer(waiting, logits)
+
+    def _answer(self, waiting: dict[int, _Request], logits: dict[bytes, Logits]) -> None:
+        for at, request in list(waiting.items()):
+            if all(key in logits for key in request.keys):
+                request.done.set_result(np.stack([logits[key] for key in request.keys]))
+                del waiting[at]
+
+    def _fail(self, waiting: dict[int, _Request], members: set[bytes], error: Exception) -> None:
+        for at, request in list(waiting.items()):
+            if members.intersection(request.keys):
+                request.done.set_exception(error)
+                del waiting[at]
+
+
+def _key(ids: Ids) -> bytes:
+    return hashlib.blake2b(ids.tobytes(), digest_size=16).digest()

@@ -1,0 +1,112 @@
+"""What ships beside the model: labels, calibration, thresholds, hashes; and the check of the files by them.
+
+`classifier.json` names the SHA-256 of the other files, so its own hash stands for the whole classifier.
+"""
+
+import hashlib
+import math
+from pathlib import Path
+
+import msgspec
+
+from safety.verdict import Category
+
+LABELS = (
+    Category.HATE,
+    Category.HARASSMENT,
+    Category.SEXUAL,
+    Category.VIOLENCE,
+    Category.SELF_HARM,
+    Category.ILLEGAL,
+    Category.PRIVACY,
+    Category.PROMPT_ATTACK,
+)
+"""The model's first eight outputs, in this order; the ninth is the harm score."""
+HARM = "harm"
+OUTPUTS = (*(label.value for label in LABELS), HARM)
+OPSET = 17
+FORMAT = 1
+
+MODEL_FILE, TOKENIZER_FILE, MANIFEST_FILE = "model.onnx", "tokenizer.json", "classifier.json"
+SHIPPED = Path(__file__).parent.parent / "models" / "harm-classifier"
+
+
+class ClassifierError(ValueError):
+    """The classifier cannot be used; the message says what to mend."""
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """Logit to probability: `1 / (1 + exp(-(slope * logit + offset)))` (Platt 1999), fitted on dev."""
+
+    slope: float = 1.0
+    offset: float = 0.0
+
+
+class Thresholds(msgspec.Struct, frozen=True):
+    """Recommended bands of a category, chosen on dev; the policy has the last word."""
+
+    uncertain: float
+    block: float
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`classifier.json`."""
+
+    format: int
+    outputs: tuple[str, ...]
+    opset: int
+    sha256: dict[str, str]
+    """File name → SHA-256 in hexadecimal, of every other file that is needed."""
+    calibration: dict[str, Calibration]
+    thresholds: dict[str, Thresholds]
+    training: dict[str, str | int | float | None]
+    """Arguments and figures of the run that made the model."""
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load(folder: Path) -> tuple[Manifest, str]:
+    """Read and check the folder; return the manifest and the classifier's version (its hash, 16 hexadecimal digits).
+
+    Raises `ClassifierError` for a missing, damaged or foreign file.
+    """
+    for name in (MANIFEST_FILE, MODEL_FILE, TOKENIZER_FILE):
+        if not (folder / name).is_file():
+            raise ClassifierError(
+                f"The classifier's {name} is missing in {folder}; restore the folder from the release."
+            )
+    raw = (folder / MANIFEST_FILE).read_bytes()
+    try:
+        manifest = msgspec.json.decode(raw, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise ClassifierError(
+            f"The classifier's {MANIFEST_FILE} is damaged ({error}); restore it from the release."
+        ) from None
+    _check(manifest)
+    for name in (MODEL_FILE, TOKENIZER_FILE):
+        if sha256_of(folder / name) != manifest.sha256.get(name):
+            raise ClassifierError(
+                f"The classifier's {name} is not the file that {MANIFEST_FILE} names (hash differs); restore both."
+            )
+    return manifest, hashlib.sha256(raw).hexdigest()[:16]
+
+
+def _check(manifest: Manifest) -> None:
+    if manifest.format != FORMAT:
+        raise ClassifierError(f"{MANIFEST_FILE} has format {manifest.format}; this version reads format {FORMAT}.")
+    if manifest.opset != OPSET:
+        raise ClassifierError(f"{MANIFEST_FILE} names opset {manifest.opset}; this version runs opset {OPSET}.")
+    if manifest.outputs != OUTPUTS:
+        raise ClassifierError(f"{MANIFEST_FILE} names other labels than {', '.join(OUTPUTS)}; export the model again.")
+    if set(manifest.calibration) != set(OUTPUTS) or set(manifest.thresholds) != {label.value for label in LABELS}:
+        raise ClassifierError(
+            f"{MANIFEST_FILE} lacks the calibration or thresholds of a label; export the model again."
+        )
+    numbers = [value for c in manifest.calibration.values() for value in (c.slope, c.offset)]
+    bands = manifest.thresholds.values()
+    if not all(map(math.isfinite, numbers)) or not all(0 < band.uncertain <= band.block <= 1 for band in bands):
+        raise ClassifierError(f"{MANIFEST_FILE} holds a calibration or threshold out of range; export the model again.")

@@ -1,0 +1,77 @@
+"""The model in ONNX Runtime: token sequences in, logits out. Blocking; the GIL is released while it runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnxruntime  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from safety.classifier.manifest import OUTPUTS, ClassifierError
+from safety.classifier.tokenise import Ids
+
+Logits = NDArray[np.float32]
+
+BATCH_TOKENS = 768
+"""Most tokens (with padding) of one run: a batch holds a core for about 60 ms at most."""
+PADDING = 1.25
+"""A batch's longest sequence may be so many times its shortest, plus `SLACK` tokens."""
+SLACK = 4
+
+
+class Model(Protocol):
+    """What the batcher needs of a model."""
+
+    def run(self, sequences: Sequence[Ids]) -> Logits:
+        """Judge one batch: (sequences, outputs)."""
+
+
+class OnnxModel:
+    """One session; `run` may be called from any thread."""
+
+    def __init__(self, path: Path, *, threads: int = 1) -> None:
+        """Open the model; raises `ClassifierError` when ONNX Runtime refuses it or its shape is another."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the library's errors have no common base
+            raise ClassifierError(
+                f"ONNX Runtime {onnxruntime.__version__} refuses the classifier's {path.name} ({type(error).__name__});"
+                " export the model again with this version."
+            ) from error
+        inputs = [node.name for node in self._session.get_inputs()]
+        outputs = [(node.name, node.shape[-1]) for node in self._session.get_outputs()]
+        if inputs != ["input_ids", "attention_mask"] or outputs != [("logits", len(OUTPUTS))]:
+            raise ClassifierError(f"The classifier's {path.name} has other inputs or outputs; export the model again.")
+
+    def run(self, sequences: Sequence[Ids]) -> Logits:
+        """Judge sequences in one run, padded to the longest; returns (sequences, outputs)."""
+        width = max(len(ids) for ids in sequences)
+        ids = np.zeros((len(sequences), width), np.int64)
+        mask = np.zeros((len(sequences), width), np.int64)
+        for row, sequence in enumerate(sequences):
+            ids[row, : len(sequence)] = sequence
+            mask[row, : len(sequence)] = 1
+        logits: Logits = self._session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
+        return logits
+
+
+def grouped(lengths: Sequence[int]) -> list[list[int]]:
+    """Group positions of like length into batches: little padding, at most `BATCH_TOKENS` tokens each."""
+    groups: list[list[int]] = []
+    for at in sorted(range(len(lengths)), key=lambda at: lengths[at]):
+        shortest = lengths[groups[-1][0]] if groups else 0
+        fits = (
+            groups and (len(groups[-1]) + 1) * lengths[at] <= BATCH_TOKENS and lengths[at] <= shortest * PADDING + SLACK
+        )
+        if fits:
+            groups[-1].append(at)
+        else:
+            groups.append([at])
+    return groups

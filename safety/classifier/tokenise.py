@@ -1,0 +1,138 @@
+"""From a text to the token sequences that the model judges.
+
+One encoding of the whole text; its *units* are slices of it:
+- *windows* of `WINDOW` tokens with `OVERLAP` tokens in common cover the whole text, so that nothing goes unexamined;
+- *chunks*, whole sentences together up to `CHUNK` tokens, so that one harmful sentence is not drowned by its
+  neighbours. Only for texts of more than one chunk and at most `CHUNKED` tokens.
+A text of one chunk is one unit. Tokens judged are at most twice the text's own; `MAX_WINDOWS` bounds the cost.
+"""
+
+import bisect
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from safety.classifier.manifest import ClassifierError
+
+Ids = NDArray[np.int64]
+
+WINDOW = 126
+OVERLAP = 24
+CHUNK = 40
+CHUNKED = 512
+MAX_WINDOWS = 512
+"""About 5 s of one core. 32,000 characters, one token each, need 314."""
+MAX_CHARACTERS = 300_000
+"""Longer texts cannot fit the windows in any language: refused before they are tokenised."""
+
+_SENTENCE_END = re.compile(r"[。！？!?；;…\n]+[\"'”’」』）)\]]*|\.[\"')\]]*(?=\s)")
+
+
+class TextTooLongError(ValueError):
+    """The text needs more windows than a turn may cost: it is refused, never judged in part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A stretch of a text that is judged by itself."""
+
+    ids: Ids
+    """Token ids with `[CLS]` and `[SEP]`."""
+    start: int
+    """First code point of the stretch."""
+    end: int
+    """One past its last code point."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A text's tokens, without `[CLS]` and `[SEP]`."""
+
+    ids: Ids
+    offsets: list[tuple[int, int]]
+    text: str
+
+
+class Tokeniser:
+    """The classifier's tokenizer; safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Load `tokenizer.json`; raises `ClassifierError` when it is not one of ours."""
+        try:
+            self._tokenizer: Tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise ClassifierError(
+                f"The classifier's {path.name} cannot be read; restore it from the release."
+            ) from error
+        self.size = self._tokenizer.get_vocab_size()
+        begin, end = (self._tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
+        if begin is None or end is None:
+            raise ClassifierError(f"The classifier's {path.name} has no [CLS] or [SEP] token; export the model again.")
+        self._begin, self._end = np.array([begin]), np.array([end])
+
+    def encode(self, text: str) -> Tokens:
+        """Tokenise a text in time linear in it; raises `TextTooLongError` over `MAX_CHARACTERS`."""
+        if len(text) > MAX_CHARACTERS:
+            raise TextTooLongError(f"the text has more than {MAX_CHARACTERS} characters")
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return Tokens(np.asarray(encoding.ids, np.int64), encoding.offsets, text)
+
+    def units(self, tokens: Tokens) -> list[Unit]:
+        """Cut a text into the units to judge; empty for a text without tokens.
+
+        Raises `TextTooLongError`.
+        """
+        count = len(tokens.ids)
+        if count <= CHUNK:
+            return [self._unit(tokens, 0, count)] if count else []
+        cuts = windows(count)
+        if len(cuts) > MAX_WINDOWS:
+            raise TextTooLongError(f"the text needs {len(cuts)} windows, more than {MAX_WINDOWS}")
+        if count <= CHUNKED:
+            cuts += [cut for cut in chunks(tokens) if cut not in cuts]
+        return [self._unit(tokens, start, end) for start, end in cuts]
+
+    def joined(self, earlier: Ids, tokens: Tokens, room: int) -> Ids:
+        """Frame the earlier tokens' tail and the text's head, cut to `room` tokens, half each when both are long."""
+        head = tokens.ids[: max(room // 2, room - len(earlier))]
+        tail = earlier[len(earlier) - min(len(earlier), room - len(head)) :]
+        return self.framed(np.concatenate([tail, head]))
+
+    def framed(self, ids: Ids) -> Ids:
+        """Put `[CLS]` before and `[SEP]` after."""
+        return np.concatenate([self._begin, ids, self._end])
+
+    def _unit(self, tokens: Tokens, start: int, end: int) -> Unit:
+        return Unit(self.framed(tokens.ids[start:end]), tokens.offsets[start][0], tokens.offsets[end - 1][1])
+
+
+def windows(count: int) -> list[tuple[int, int]]:
+    """Cut `count` tokens into overlapping windows of near-equal length that cover all of them."""
+    if count <= WINDOW:
+        return [(0, count)]
+    step = WINDOW - OVERLAP
+    starts = list(range(0, count - WINDOW, step))
+    return [(start, start + WINDOW) for start in starts] + [(count - WINDOW, count)]
+
+
+def chunks(tokens: Tokens) -> list[tuple[int, int]]:
+    """Cut a text into whole sentences, short ones together, none longer than `WINDOW` tokens."""
+    begins = [start for start, _ in tokens.offsets]
+    ends = [bisect.bisect_left(begins, match.end()) for match in _SENTENCE_END.finditer(tokens.text)]
+    cuts: list[tuple[int, int]] = []
+    start = last = 0
+    for end in [*ends, len(tokens.ids)]:
+        if end - start > CHUNK and last > start:
+            cuts.append((start, last))
+            start = last
+        last = end
+    cuts.append((start, last))
+    return [part for cut in cuts if cut[1] > cut[0] for part in _halved(*cut)]
+
+
+def _halved(start: int, end: int) -> list[tuple[int, int]]:
+    return [(start + a, start + b) for a, b in windows(end - start)]

@@ -1,0 +1,56 @@
+"""`attest safety train`: from a folder of labelled text to a shipped classifier, in one command."""
+
+import logging
+from pathlib import Path
+
+import click
+import torch
+
+from safety.training import embeddings
+from safety.training.export import export
+from safety.training.loop import Plan
+from safety.training.loop import train as run_training
+from safety.training.prepare import prepare
+
+
+@click.command("train")
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Folder with train.jsonl.gz and dev.jsonl.gz.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder for checkpoints and the exported model; a run that was stopped continues from it.",
+)
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--minutes", type=float, default=None, help="Length of the training proper; default: eight rounds.")
+@click.option("--threads", type=int, default=1, show_default=True)
+@click.option(
+    "--seeds",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(__file__).parent / "seeds",
+    help="Folder with our own written examples.",
+)
+@click.option(
+    "--unihan",
+    type=click.Path(path_type=Path),
+    default=embeddings.UNIHAN,
+    show_default=True,
+    help="Unihan_Readings.txt[.bz2]: glosses for first embeddings of Chinese characters.",
+)
+def train(data: Path, out: Path, seed: int, minutes: float | None, threads: int, seeds: Path, unihan: Path) -> None:
+    """Train the harm classifier; continue a run that was stopped."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    plan = Plan(data=data, out=out, seeds=seeds, seed=seed, minutes=minutes)
+    network, tokenizer = prepare(plan, unihan)
+    run_training(network, tokenizer, plan)
+    checked = export(plan, out / "harm-classifier")
+    click.echo(
+        f"AUPRC on dev: float {checked.full:.4f}, int8 {checked.small:.4f}; the model is in {out}/harm-classifier"
+    )

@@ -1,0 +1,108 @@
+"""From trained weights to the shipped folder: ONNX, int8, calibration and thresholds on dev, check against float."""
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from sklearn.metrics import average_precision_score  # type: ignore[import-untyped]
+from tokenizers import Tokenizer
+
+from safety.classifier.engine import Engine
+from safety.classifier.manifest import (
+    FORMAT,
+    LABELS,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    OPSET,
+    OUTPUTS,
+    TOKENIZER_FILE,
+    Calibration,
+    Manifest,
+    Thresholds,
+    sha256_of,
+)
+from safety.training import calibrate, graph
+from safety.training.corpus import load
+from safety.training.loop import Plan, Progress
+from safety.training.network import Network, Shape
+
+log = logging.getLogger(__name__)
+
+MOST_LOST = 0.005
+"""Points of AUPRC on dev that int8 may cost."""
+
+
+class ExportError(Exception):
+    """The exported model is worse than the trained one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """AUPRC of the harm score on dev."""
+
+    full: float
+    small: float
+
+
+def load_trained(out: Path) -> Network:
+    """Read the network of the run's last checkpoint."""
+    tokenizer: Tokenizer = Tokenizer.from_file(str(out / TOKENIZER_FILE))
+    network = Network(Shape(tokenizer.get_vocab_size()))
+    network.load_state_dict(torch.load(out / "checkpoint.pt", weights_only=True)["network"])
+    return network.eval()
+
+
+def export(plan: Plan, folder: Path, *, rows: int | None = None) -> Checked:
+    """Write the shipped files to `folder`; raises `ExportError` when int8 loses more than `MOST_LOST`.
+
+    `rows` limits dev to its first rows after shuffling, for a quick look at a run that still goes on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    full, _ = graph.write(load_trained(plan.out), folder)
+    shutil.copyfile(plan.out / TOKENIZER_FILE, folder / TOKENIZER_FILE)
+    examples = load(plan.data / "dev.jsonl.gz")
+    order = np.random.default_rng(plan.seed).permutation(len(examples))[:rows]
+    examples = [examples[at] for at in order]
+    texts = [example.text for example in examples]
+    truth = calibrate.targets_of(examples)
+    start = _manifest(plan, folder, dict.fromkeys(OUTPUTS, Calibration()), {})
+    logits = Engine(folder, start).logits(texts)
+    float_logits = Engine(folder, start, model_file=full.name).logits(texts)
+    full.unlink()
+    checked = Checked(
+        float(average_precision_score(truth[:, -1], float_logits[:, -1])),
+        float(average_precision_score(truth[:, -1], logits[:, -1])),
+    )
+    calibration = calibrate.fit(logits, truth)
+    bands = calibrate.thresholds(logits, examples, calibration)
+    manifest = _manifest(plan, folder, calibration, bands)
+    (folder / MANIFEST_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+    log.info("AUPRC on dev: float %.4f, int8 %.4f", checked.full, checked.small)
+    if checked.full - checked.small > MOST_LOST:
+        raise ExportError(f"int8 loses {checked.full - checked.small:.4f} AUPRC on dev, more than {MOST_LOST}")
+    return checked
+
+
+def _manifest(plan: Plan, folder: Path, calibration: dict[str, Calibration], bands: dict[str, Thresholds]) -> Manifest:
+    progress = Progress(**json.loads((plan.out / "progress.json").read_text("utf-8")))
+    return Manifest(
+        format=FORMAT,
+        outputs=OUTPUTS,
+        opset=OPSET,
+        sha256={name: sha256_of(folder / name) for name in (MODEL_FILE, TOKENIZER_FILE)},
+        calibration=calibration,
+        thresholds={label.value: bands.get(label.value, Thresholds(0.5, 0.5)) for label in LABELS},
+        training={
+            "seed": plan.seed,
+            "minutes": plan.minutes,
+            "data_sha256": sha256_of(plan.data / "train.jsonl.gz"),
+            "rows": progress.rows,
+            "tokens": progress.tokens,
+            "seconds": round(progress.seconds),
+        },
+    )

