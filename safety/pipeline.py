@@ -4,15 +4,18 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
+from safety.filters.engine import RuleGuard
 from safety.normalise import TOO_MUCH, VERSION, NormalisedText, normalise, warm_up
 from safety.policy import Policy, decide, policy_hash
 from safety.policy_shape import CLASSIFIER
-from safety.ports import Guard, TurnContext
+from safety.ports import Direction, Guard, TurnContext
+from safety.titles import Titles
 from safety.verdict import Category, Decision, Examination, Finding, StageStatus
 
 INLINE_CHARACTERS = 2_000
 """Texts up to this length are normalised and filtered on the event loop: a thread would cost more than the work."""
 NORMALISER = "normaliser"
+TOO_MUCH_RULE = f"{Category.PROMPT_ATTACK}.{TOO_MUCH}"
 
 
 class Pipeline:
@@ -34,6 +37,7 @@ class Pipeline:
         self._policy = policy
         self._timeouts = {guard.name: guard_timeout_s for guard in guards} | dict(timeouts_s or {})
         self._normaliser_timeout = guard_timeout_s
+        self._titles = Titles(rule for guard in guards if isinstance(guard, RuleGuard) for rule in guard.rules)
         self.policy_hash = policy_hash(policy)
         self.classifier_hash = next((guard.version for guard in guards if guard.name == CLASSIFIER), "")
 
@@ -55,6 +59,15 @@ class Pipeline:
             raise ValueError(f"two guards have the same name: {', '.join(names)}")
         for guard in self._guards:
             guard.validate()
+
+    def rule_title(self, rule: str, language: str) -> str:
+        """Return what people are told that a rule is about (`zh…` or English); empty when it is not known."""
+        return self._titles.title(rule, language)
+
+    async def ready(self) -> bool:
+        """Whether every guard speaks: a turn would not fail for their sake."""
+        decision = await self.examine("ready?", TurnContext(direction=Direction.OUTPUT))
+        return all(part.status in (StageStatus.RAN, StageStatus.SKIPPED) for part in decision.examinations)
 
     async def close(self) -> None:
         """Close the guards that hold threads or models."""
@@ -133,7 +146,7 @@ def _account_of(read: NormalisedText, began: float) -> Examination:
     findings: tuple[Finding, ...] = ()
     if TOO_MUCH in read.changes:
         span = (read.segments[0].start, max(segment.end for segment in read.segments))
-        findings = (Finding(NORMALISER, f"{Category.PROMPT_ATTACK}.{TOO_MUCH}", Category.PROMPT_ATTACK, *span, 1.0),)
+        findings = (Finding(NORMALISER, TOO_MUCH_RULE, Category.PROMPT_ATTACK, *span, 1.0),)
     return Examination(
         guard=NORMALISER,
         version=VERSION,

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from safety.filters.rules import LoadedPack, Rule, RuleError
 from safety.filters.words import WordFinder
@@ -17,6 +18,9 @@ INLINE_CHARACTERS = 2_000
 """Texts up to this length are looked through on the event loop: a thread would cost more than the work."""
 VALIDATED_CANDIDATES = 2_000
 """Candidates of one rule that are checked in one text; what comes after counts as a hit, so that time stays bounded."""
+
+MOST_FINDINGS = 500
+"""Findings of one rule in one text."""
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -93,15 +97,15 @@ class RuleGuard:
 
     def look(self, text: NormalisedText) -> tuple[Finding, ...]:
         """Return the findings in one text, in the order of their places; pure."""
-        found = dict.fromkeys(
-            self._finding(rule, *text.original_span(start, end)) for rule, start, end in self._hits(text)
-        )
+        found: dict[str, list[Finding]] = {}
+        for rule, start, end in self._hits(text):
+            _add(found.setdefault(rule.id, []), self._finding(rule, *text.original_span(start, end)))
         for segment in text.segments:
-            inner = NormalisedText(segment.text, segment.text)
-            found |= dict.fromkeys(
-                self._finding(rule, segment.start, segment.end) for rule, _, _ in self._hits(inner) if rule.decoded
-            )
-        return tuple(sorted(found, key=lambda finding: (finding.start, finding.end, finding.rule)))
+            for rule, _, _ in self._hits(NormalisedText(segment.text, segment.text)):
+                if rule.decoded:
+                    _add(found.setdefault(rule.id, []), self._finding(rule, segment.start, segment.end))
+        findings = (finding for of_rule in found.values() for finding in of_rule)
+        return tuple(sorted(findings, key=lambda finding: (finding.start, finding.end, finding.rule)))
 
     def _finding(self, rule: Rule, start: int, end: int) -> Finding:
         return Finding(self.name, rule.id, rule.category, start, end, 1.0, rule.severity)
@@ -111,6 +115,17 @@ class RuleGuard:
             yield from _hits_of(self._compiled[index], text)
         for rule, finder in self._worded:
             yield from ((rule, start, end) for start, end in finder.spans(text))
+
+
+def _add(findings: list[Finding], finding: Finding) -> None:
+    """Add a finding once; past the limit the last one grows, so that records stay small and nothing is lost."""
+    if findings and findings[-1] == finding:
+        return
+    if len(findings) < MOST_FINDINGS:
+        findings.append(finding)
+        return
+    last = findings[-1]
+    findings[-1] = replace(last, start=min(last.start, finding.start), end=max(last.end, finding.end))
 
 
 def _hits_of(compiled: _Compiled, text: NormalisedText) -> Iterable[tuple[Rule, int, int]]:

@@ -15,11 +15,19 @@ class RuleError(ValueError):
     """A rule pack that cannot be used; the message names the rule and what to mend."""
 
 
+class Title(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What people are told that a rule is about; never its pattern."""
+
+    en: str
+    zh: str
+
+
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One rule: a pattern or a list of words."""
 
     id: str
     """`category.name`, unique in all packs; it stands in records and in the policy."""
+    title: Title
     category: Category
     language: str
     """`zh | en | any`; for people who read the rule, matching does not look at it."""

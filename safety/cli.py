@@ -1,0 +1,96 @@
+"""`attest safety`: check a text, check a policy, train and evaluate. Training and evaluation load only when called."""
+
+import asyncio
+import json
+from importlib import import_module
+from pathlib import Path
+
+import click
+import msgspec
+
+from safety.compose import build_safety
+from safety.explain import Report, explain
+from safety.pipeline import Pipeline
+from safety.policy import DEFAULT_POLICY, PolicyError, load_policy, policy_hash
+from safety.ports import Direction, TurnContext
+
+_LAZY = {"train": "safety.training.command:train", "eval": "safety.evaluation.command:evaluate"}
+_BLOCKED = 3
+"""Exit code of `check` for a text that may not pass."""
+
+
+class _Group(click.Group):
+    """Commands of this module, and those that are imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name all subcommands."""
+        return [*super().list_commands(ctx), *_LAZY]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return one subcommand, importing it when it lives elsewhere."""
+        if cmd_name not in _LAZY:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = _LAZY[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+
+@click.group(cls=_Group)
+def safety() -> None:
+    """Check texts and policies; train and evaluate the classifier."""
+
+
+@safety.command()
+@click.argument("text")
+@click.option("--direction", type=click.Choice([d.value for d in Direction]), default="input", show_default=True)
+@click.option("--group", "groups", multiple=True, help="A group of the person; may be given several times.")
+@click.option("--policy", "policy_file", type=click.Path(path_type=Path), envvar="ATTEST_POLICY", default=None)
+@click.option("--model-dir", type=click.Path(path_type=Path), default=None, help="Folder of the classifier.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def check(
+    ctx: click.Context,
+    text: str,
+    direction: str,
+    groups: tuple[str, ...],
+    policy_file: Path | None,
+    model_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Explain the verdict on TEXT: stages, rules, spans, scores, thresholds. `-` reads standard input.
+
+    Exit code 0 when the text may pass (also redacted), 3 when it may not.
+    """
+    if text == "-":
+        text = click.get_text_stream("stdin").read()
+    try:
+        pipeline = build_safety(policy_file, model_dir)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    report = asyncio.run(_check(pipeline, text, TurnContext(direction=Direction(direction), groups=groups)))
+    click.echo(msgspec.json.encode(report).decode() if as_json else report.in_words())
+    ctx.exit(_BLOCKED if report.blocked else 0)
+
+
+async def _check(pipeline: Pipeline, text: str, context: TurnContext) -> Report:
+    try:
+        decision = await pipeline.examine(text, context)
+        return explain(text, decision, pipeline)
+    finally:
+        await pipeline.close()
+
+
+@safety.command()
+@click.argument("file", type=click.Path(path_type=Path), default=DEFAULT_POLICY)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def policy(file: Path, as_json: bool) -> None:
+    """Check the policy FILE (default: the one that ships) and print its hash."""
+    try:
+        checked = load_policy(file)
+    except PolicyError as error:
+        raise click.ClickException(str(error)) from None
+    digest = policy_hash(checked)
+    if as_json:
+        click.echo(json.dumps({"name": checked.name, "version": checked.version, "hash": digest}))
+    else:
+        click.echo(f"{checked.name} {checked.version} is sound\nsha256:{digest}")

@@ -1,0 +1,38 @@
+"""The safety layer's composition: every guard in the order of its stage, over one policy."""
+
+from pathlib import Path
+
+from safety.classifier.guard import HarmClassifier
+from safety.classifier.manifest import SHIPPED
+from safety.filters.company import CompanyWords
+from safety.filters.engine import RuleGuard
+from safety.filters.output_review import output_review
+from safety.filters.personal_data import personal_data
+from safety.filters.prompt_attack import prompt_attack
+from safety.filters.secrets import secrets
+from safety.pipeline import Pipeline
+from safety.policy import DEFAULT_POLICY, load_policy
+from safety.policy_shape import Policy
+from safety.ports import Guard
+
+
+def build_safety(
+    policy_path: Path | None = None,
+    model_dir: Path | None = None,
+    guard_timeout_s: float = 5.0,
+    threads: int = 1,
+) -> Pipeline:
+    """Make the safety layer and check every part of it; a second or two of work, so call it once at start.
+
+    Raises `ValueError` (`PolicyError`, `RuleError`, the classifier's own) that says what to mend.
+    """
+    policy = load_policy(policy_path or DEFAULT_POLICY)
+    guards: tuple[Guard, ...] = (*filters(policy), HarmClassifier(model_dir or SHIPPED, threads=threads))
+    pipeline = Pipeline(guards, policy, guard_timeout_s=guard_timeout_s)
+    pipeline.validate()
+    return pipeline
+
+
+def filters(policy: Policy) -> tuple[RuleGuard | CompanyWords, ...]:
+    """Make the filters alone, in the order of their stages."""
+    return (personal_data(), secrets(), prompt_attack(), CompanyWords(policy.company), output_review())
