@@ -38,11 +38,13 @@ class Authentication:
         middleware: AuthenticationMiddleware,
         routes: tuple[Router, ...],
         http: ProviderHttp,
+        provider: Provider,
         development_provider: DevelopmentProvider | None,
     ) -> None:
         self.middleware = middleware
         self.routes = routes
         self._http = http
+        self._provider = provider
         self._development_provider = development_provider
 
     @classmethod
@@ -75,6 +77,7 @@ class Authentication:
             AuthenticationMiddleware(bearer, sessions, cookies, settings.base_url),
             (sign_in_router(steps), *((development.router(),) if development else ())),
             http,
+            provider,
             development,
         )
 
@@ -83,6 +86,10 @@ class Authentication:
         if self._development_provider is not None:
             await self._development_provider.start()
         await self._http.start()
+
+    async def ready(self) -> None:
+        """Raise `ProviderUnavailableError` unless the provider's address book and keys are known (cached)."""
+        await self._provider.metadata()
 
     async def close(self) -> None:
         """Close the connections."""

@@ -6,6 +6,7 @@ session. A sign-in always makes a new id and ends the old one (session fixation)
 
 import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import msgspec
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ from gateway.auth.principal import Principal
 from gateway.auth.roles import RoleMap
 from gateway.auth.sealing import fingerprint, looks_like_secret, new_secret, seal, unseal
 from gateway.problems import OverloadedError
-from gateway.settings import Environment, Settings
+from gateway.settings import LOOPBACK, Environment, Settings
 
 TOUCH_S = 60
 """A session's last use is written at most this often, so that a turn rarely writes."""
@@ -52,8 +53,9 @@ class Cookies(msgspec.Struct, frozen=True):
     @classmethod
     def from_settings(cls, settings: Settings) -> "Cookies":
         """Decide by address and environment."""
-        plain = settings.env is Environment.DEVELOPMENT and settings.base_url.startswith("http://")
-        return cls(secure=not plain)
+        address = urlsplit(settings.base_url)
+        plain_loopback = address.scheme == "http" and address.hostname in LOOPBACK
+        return cls(secure=not (plain_loopback and settings.env is Environment.DEVELOPMENT))
 
     @property
     def session(self) -> str:

@@ -9,13 +9,14 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import uvicorn
 from litestar import Litestar, get, post
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+from yarl import URL
 
 from audit.ports import AuditUnavailableError
 from audit.record import Entry, Receipt
@@ -23,6 +24,7 @@ from gateway.auth import tables
 from gateway.auth.access import open_to
 from gateway.auth.authentication import Authentication
 from gateway.auth.principal import Role
+from gateway.database import make_engine
 from gateway.http.errors import on_attest_error
 from gateway.problems import AttestError
 from gateway.settings import Settings, load
@@ -83,7 +85,7 @@ def application(authentication: Authentication) -> Litestar:
 async def small_gateway(data_dir: Path, **settings: Any) -> AsyncIterator[SmallGateway]:
     """Run one on a free port, with its own SQLite database."""
     chosen = load(**{"port": free_port(), "data_dir": data_dir, **settings})
-    engine = create_async_engine(chosen.database)
+    engine = make_engine(chosen.database)
     async with engine.begin() as connection:
         await connection.run_sync(tables.metadata.create_all)
     log = RecordingLog()
@@ -105,7 +107,7 @@ async def _serving(app: Litestar, port: int) -> AsyncIterator[None]:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)
     try:
         yield
@@ -133,7 +135,7 @@ class Browser:
     def __init__(self) -> None:
         self.session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
 
-    async def __aenter__(self) -> "Browser":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -164,10 +166,16 @@ class Browser:
                 return Page(url, response.status, body, response.headers, tuple(path))
         raise AssertionError("redirected in circles: " + " ".join(path))
 
-    async def choose(self, page: Page, person: str) -> Page:
+    def cookie(self, name: str) -> str:
+        return next((each.value for each in self.session.cookie_jar if each.key == name), "")
+
+    def set_cookie(self, gateway: str, name: str, value: str) -> None:
+        self.session.cookie_jar.update_cookies({name: value}, URL(gateway))
+
+    async def choose(self, page: Page, person: str, *, follow: bool = True) -> Page:
         """Choose a person on the development provider's page."""
         action = html.unescape(re.search(r'action="([^"]+)"', page.body)[1])  # type: ignore[index]
-        return await self.open(urljoin(page.url, action), "POST", {"person": person})
+        return await self.open(urljoin(page.url, action), "POST", {"person": person}, follow=follow)
 
     async def sign_in(self, gateway: str, person: str, target: str = "/secret") -> Page:
         return await self.choose(await self.open(f"{gateway}/auth/login?next={target}"), person)

@@ -1,0 +1,197 @@
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway.auth import session as module
+from gateway.auth import tables
+from gateway.auth.principal import Principal, Role
+from gateway.auth.roles import RoleMap
+from gateway.auth.session import PENDING_S, TOUCH_S, Cookies, Sessions, SessionTimes, SignIns, SignInUnderWay
+from gateway.database import make_engine
+from gateway.problems import OverloadedError
+from gateway.settings import load
+
+ALICE = Principal(subject="alice", name="Alice", groups=("/staff",), roles=frozenset({Role.STAFF}), session=True)
+TIMES = SessionTimes(idle=600, lifetime=3600)
+UNDER_WAY = SignInUnderWay(nonce="n", verifier="v", return_to="/")
+
+
+class Time:
+    now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+    made = make_engine(f"sqlite+aiosqlite:///{tmp_path}/sessions.db")
+    async with made.begin() as connection:
+        await connection.run_sync(tables.metadata.create_all)
+    yield made
+    await made.dispose()
+
+
+@pytest.fixture
+def sessions(engine: AsyncEngine, time: Time) -> Sessions:
+    return Sessions(engine, RoleMap("groups", {"staff": "staff"}), TIMES, time)
+
+
+async def rows(engine: AsyncEngine) -> list[sa.Row[tuple[object, ...]]]:
+    async with engine.connect() as connection:
+        return list((await connection.execute(sa.select(tables.session))).all())
+
+
+async def test_a_session_opens_for_its_id_alone(sessions: Sessions) -> None:
+    secret = await sessions.open(ALICE, "sid", "id-token", None)
+    assert await sessions.find(secret) == ALICE
+    for wrong in ("", "x", secret[:-1], secret + "a", "A" * 43, "é" * 43, "\x00" * 43):
+        assert await sessions.find(wrong) is None
+
+
+async def test_the_database_holds_neither_id_nor_token(sessions: Sessions, engine: AsyncEngine) -> None:
+    secret = await sessions.open(ALICE, "sid", "the-id-token", None)
+    (row,) = await rows(engine)
+    stored = repr(tuple(row))
+    assert secret not in stored
+    assert "the-id-token" not in stored
+    assert row.id_hash == hashlib.sha256(secret.encode()).hexdigest()
+
+
+async def test_a_sign_in_makes_a_new_id_and_ends_the_old_one(sessions: Sessions) -> None:
+    first = await sessions.open(ALICE, "", "t", None)
+    second = await sessions.open(ALICE, "", "t", first)
+    assert first != second
+    assert await sessions.find(first) is None
+    assert await sessions.find(second) == ALICE
+
+
+async def test_an_id_chosen_by_somebody_else_is_never_taken_over(sessions: Sessions) -> None:
+    planted = "A" * 43
+    secret = await sessions.open(ALICE, "", "t", planted)
+    assert secret != planted
+    assert await sessions.find(planted) is None
+
+
+async def test_it_ends_after_idling(sessions: Sessions, time: Time) -> None:
+    secret = await sessions.open(ALICE, "", "t", None)
+    time.now += TIMES.idle - 1
+    assert await sessions.find(secret) == ALICE
+    time.now += TIMES.idle - 1
+    assert await sessions.find(secret) == ALICE
+    time.now += TIMES.idle
+    assert await sessions.find(secret) is None
+
+
+async def test_it_ends_after_its_lifetime_however_busy(sessions: Sessions, time: Time) -> None:
+    secret = await sessions.open(ALICE, "", "t", None)
+    for _ in range(TIMES.lifetime // 300 - 1):
+        time.now += 300
+        assert await sessions.find(secret) == ALICE
+    time.now += 300
+    assert await sessions.find(secret) is None
+
+
+async def test_use_is_written_once_a_minute(sessions: Sessions, engine: AsyncEngine, time: Time) -> None:
+    secret = await sessions.open(ALICE, "", "t", None)
+    started = int(time.now)
+    time.now += TOUCH_S - 1
+    await sessions.find(secret)
+    assert (await rows(engine))[0].seen_at == started
+    time.now += 1
+    await sessions.find(secret)
+    assert (await rows(engine))[0].seen_at == started + TOUCH_S
+
+
+async def test_sessions_that_are_over_are_removed(sessions: Sessions, engine: AsyncEngine, time: Time) -> None:
+    for _ in range(3):
+        await sessions.open(ALICE, "", "t", None)
+    time.now += TIMES.idle
+    await sessions.open(ALICE, "", "t", None)
+    assert len(await rows(engine)) == 1
+
+
+async def test_ending_gives_back_the_id_token_once(sessions: Sessions) -> None:
+    secret = await sessions.open(ALICE, "", "the-id-token", None)
+    ended = await sessions.end(secret)
+    assert ended is not None
+    assert (ended.principal, ended.id_token) == (ALICE, "the-id-token")
+    assert await sessions.end(secret) is None
+    assert await sessions.find(secret) is None
+    assert await sessions.end("nonsense") is None
+
+
+async def test_roles_follow_the_configuration_of_now(engine: AsyncEngine, sessions: Sessions, time: Time) -> None:
+    secret = await sessions.open(ALICE, "", "t", None)
+    other = Sessions(engine, RoleMap("groups", {"board": "admin"}), TIMES, time)
+    found = await other.find(secret)
+    assert found is not None
+    assert found.roles == frozenset()
+
+
+BROWSER, STATE = "b" * 43, "s" * 43
+
+
+async def test_a_sign_in_under_way_is_used_once(engine: AsyncEngine, time: Time) -> None:
+    sign_ins = SignIns(engine, time)
+    await sign_ins.keep(BROWSER, STATE, UNDER_WAY)
+    assert await sign_ins.take(BROWSER, STATE) == UNDER_WAY
+    assert await sign_ins.take(BROWSER, STATE) is None
+
+
+@pytest.mark.parametrize(("browser", "state"), [("x" * 43, STATE), (BROWSER, "x" * 43), ("", STATE), (BROWSER, "")])
+async def test_another_browser_or_state_gets_nothing(engine: AsyncEngine, time: Time, browser: str, state: str) -> None:
+    sign_ins = SignIns(engine, time)
+    await sign_ins.keep(BROWSER, STATE, UNDER_WAY)
+    assert await sign_ins.take(browser, state) is None
+
+
+async def test_a_sign_in_under_way_grows_too_old(engine: AsyncEngine, time: Time) -> None:
+    sign_ins = SignIns(engine, time)
+    await sign_ins.keep(BROWSER, STATE, UNDER_WAY)
+    time.now += PENDING_S
+    assert await sign_ins.take(BROWSER, STATE) is None
+
+
+async def test_a_flood_of_sign_ins_is_bounded(engine: AsyncEngine, time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PENDING_LIMIT", 3)
+    sign_ins = SignIns(engine, time)
+    for number in range(3):
+        await sign_ins.keep(BROWSER, str(number) * 43, UNDER_WAY)
+    with pytest.raises(OverloadedError):
+        await sign_ins.keep(BROWSER, STATE, UNDER_WAY)
+    time.now += PENDING_S
+    await sign_ins.keep(BROWSER, STATE, UNDER_WAY)
+    assert await sign_ins.take(BROWSER, STATE) == UNDER_WAY
+
+
+@pytest.mark.parametrize(
+    ("settings", "secure", "name"),
+    [
+        ({}, False, "attest"),
+        ({"public_url": "https://chat.example.org", "oidc_issuer": "https://id.example.org"}, True, "__Host-attest"),
+        (
+            {"env": "production", "public_url": "https://chat.example.org", "oidc_issuer": "https://id.example.org"},
+            True,
+            "__Host-attest",
+        ),
+        ({"public_url": "http://chat.example.org", "oidc_issuer": "https://id.example.org"}, True, "__Host-attest"),
+    ],
+)
+def test_only_plain_loopback_in_development_goes_without_secure(
+    settings: dict[str, object], secure: bool, name: str
+) -> None:
+    cookies = Cookies.from_settings(load(**settings))
+    cookie = cookies.make(cookies.session, "value")
+    assert (cookie.key, cookie.secure, cookie.httponly, cookie.samesite, cookie.path, cookie.domain) == (
+        name, secure, True, "lax", "/", None,
+    )  # fmt: skip
