@@ -48,8 +48,12 @@ class HarmClassifier:
 
     name = "classifier"
 
-    def __init__(self, folder: Path = SHIPPED, *, threads: int = 1) -> None:
-        """Check and open the model folder; raises `ClassifierError` (a `ValueError`) that says what to mend."""
+    def __init__(self, folder: Path = SHIPPED, *, threads: int = 1, reported: float = REPORTED) -> None:
+        """Check and open the model folder; raises `ClassifierError` (a `ValueError`) that says what to mend.
+
+        `reported` is the lowest score that becomes a finding; evaluation sets it to 0 to rank all texts.
+        """
+        self._reported = reported
         self.manifest: Manifest
         self.manifest, self.version = load(folder)
         self._engine = Engine(folder, self.manifest, threads=threads)
@@ -116,7 +120,7 @@ class HarmClassifier:
         for stretch, row in zip(stretches, scores, strict=True):
             if stretch.end <= overlap:
                 continue
-            for found in by_category(row, REPORTED):
+            for found in by_category(row, self._reported):
                 if found.category not in best or best[found.category].score < found.score:
                     best[found.category] = Finding(
                         self.name, MESSAGE_RULE, found.category, stretch.start, stretch.end, round(found.score, 4)
@@ -125,7 +129,7 @@ class HarmClassifier:
 
     async def _window_findings(self, joint: Scores, own: Scores, context: TurnContext, length: int) -> list[Finding]:
         """Find what the rolling window shows and neither the message nor the earlier texts show alone."""
-        found = by_category(joint, REPORTED)
+        found = by_category(joint, self._reported)
         if not found or (earlier := self._earlier(context)) is None:
             return []
         logits = await self._batcher.judge([self._engine.tokeniser.framed(earlier)])

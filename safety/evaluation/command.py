@@ -16,7 +16,7 @@ from safety.evaluation.run import Report, judge_all, report
 @click.command("eval")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--guard", "guard_name", type=click.Choice(["classifier"]), default="classifier", show_default=True)
+@click.option("--guard", type=click.Choice(["classifier"]), default="classifier", show_default=True, expose_value=False)
 @click.option(
     "--model", type=click.Path(file_okay=False, path_type=Path), default=SHIPPED, help="Folder of the classifier."
 )
@@ -26,7 +26,6 @@ from safety.evaluation.run import Report, judge_all, report
 def evaluate(
     files: tuple[Path, ...],
     as_json: bool,
-    guard_name: str,
     model: Path,
     threshold: float | None,
     band: str,
@@ -42,7 +41,7 @@ def evaluate(
 
 
 async def _evaluate(rows: list[Row], model: Path, threshold: float | None, band: str, threads: int) -> Report:
-    guard = HarmClassifier(model, threads=threads)
+    guard = HarmClassifier(model, threads=threads, reported=0.0)
     guard.validate()
     try:
         thresholds = {

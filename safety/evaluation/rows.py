@@ -1,4 +1,4 @@
-"""Labelled texts in our jsonl form: `{"text", "labels": […]}`, and `lang`, `role`, `source`, `set`, `unsafe` if known."""
+"""Labelled texts in our jsonl form: `text` and `labels`; `lang`, `role`, `source`, `set`, `unsafe` if known."""
 
 import gzip
 from collections.abc import Iterator
