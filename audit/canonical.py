@@ -37,7 +37,10 @@ def leaf_of(entry: Entry) -> bytes:
     if entry.at.tzinfo is None:
         raise UnrecordableError("an entry's time needs a time zone")
     bare = msgspec.structs.replace(entry, at=entry.at.astimezone(UTC), contents=(), dialogue=(), escaped=False)
-    fields: dict[str, Any] = msgspec.to_builtins(bare)
+    try:
+        fields: dict[str, Any] = msgspec.to_builtins(bare)
+    except (TypeError, ValueError) as error:
+        raise UnrecordableError("an entry has a value of a type that a leaf cannot hold") from error
     try:
         return canonical_json(fields)
     except UnicodeEncodeError:
@@ -94,6 +97,9 @@ def _plain(value: Any) -> tuple[Any, bool]:
     if kind in (list, tuple):
         pairs = [_plain(inner) for inner in value]
         return [inner for inner, _ in pairs], all(fits for _, fits in pairs)
+    for plain in (str, int, float):
+        if isinstance(value, plain):  # a subclass: an enumeration, a number of another library
+            return _plain(plain(value))
     raise UnrecordableError(f"a leaf cannot hold a {kind.__name__}")
 
 
