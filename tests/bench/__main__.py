@@ -152,8 +152,8 @@ def peer_lines(found: Figures) -> str:
     ours, en = found["latency"][0], found["many"]["en"]
     return (
         "LiteLLM's proxy (1.106.2, one worker, pass-through: no guardrails, no database) in the same run: "
-        f"{many['per_s']} requests/s at 32, p50 {one['p50_ms']} ms at 1, {many['memory_mb']} MB. A governed turn through "
-        f"Attest has {round(en['per_s'] / many['per_s'], 2)} × its throughput and "
+        f"{many['per_s']} requests/s at 32, p50 {one['p50_ms']} ms at 1, {many['memory_mb']} MB. A governed turn "
+        f"through Attest has {round(en['per_s'] / many['per_s'], 2)} × its throughput and "
         f"{round(ours['p50_ms'] / one['p50_ms'], 2)} × its latency.\n"
     )
 

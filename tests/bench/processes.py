@@ -20,7 +20,7 @@ import psutil
 from tests.bench.texts import write_answers
 
 HERE = Path(__file__).parent
-ANSWERS = 20_000
+ANSWERS = 8_000
 LITELLM = "litellm[proxy]==1.106.2"
 
 

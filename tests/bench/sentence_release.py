@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -26,7 +27,7 @@ class SlowModel:
     """An OpenAI-compatible server that notes when it has sent its first whole sentence."""
 
     complete_at: float = 0.0
-    numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(500_000))
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(500_000))
 
     def application(self) -> web.Application:
         """Routes of the server."""
