@@ -68,6 +68,9 @@ def inference(
         asyncio.run(serve(engine, host, port))
     except ModelFolderError as error:
         raise click.ClickException(str(error)) from None
+    # Everything is closed. Tearing the interpreter down with torch in it takes seconds that nobody should wait for.
+    logging.shutdown()
+    os._exit(0)
 
 
 async def serve(engine: Engine, host: str, port: int) -> None:

@@ -1,0 +1,179 @@
+"""Every way in which a checkpoint folder can be wrong is refused by name."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from inference.chatglm3.loader import load
+from inference.engine.base import ModelFolderError
+
+
+@pytest.fixture
+def folder(tiny_folder, tmp_path):
+    return Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+
+
+def state_of(folder):
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        found |= load_file(path)
+    return found
+
+
+def single(folder, state):
+    for path in [*folder.glob("*.safetensors"), folder / "model.safetensors.index.json"]:
+        path.unlink(missing_ok=True)
+    save_file(state, folder / "model.safetensors")
+
+
+def change_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def same(one, two):
+    first, second = one.model.state_dict(), two.model.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_shards_single_file_and_bin_give_the_same_model(folder, tiny_checkpoint):
+    state = state_of(folder)
+    sharded_revision = load(folder, "float32").revision
+    single(folder, state)
+    assert same(load(folder, "float32"), tiny_checkpoint)
+    (folder / "model.safetensors").unlink()
+    names = sorted(state)
+    torch.save({name: state[name] for name in names[:5]}, folder / "pytorch_model-1.bin")
+    rest = {name: state[name] for name in names[5:]} | {"transformer.rotary_pos_emb.inv_freq": torch.ones(4)}
+    torch.save(rest, folder / "pytorch_model-2.bin")
+    weight_map = {name: f"pytorch_model-{1 if place < 5 else 2}.bin" for place, name in enumerate(names)}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    loaded = load(folder, "float32")
+    assert same(loaded, tiny_checkpoint)
+    assert loaded.revision != sharded_revision
+
+
+def test_the_revision_follows_every_byte(folder, tiny_checkpoint):
+    assert load(folder).revision == tiny_checkpoint.revision
+    state = state_of(folder)
+    state["transformer.encoder.final_layernorm.weight"][0] += 1
+    single(folder, state)
+    first = load(folder).revision
+    state["transformer.encoder.final_layernorm.weight"][0] += 1
+    single(folder, state)
+    assert load(folder).revision != first
+
+
+def test_bfloat16(folder):
+    loaded = load(folder, "bfloat16")
+    assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.model", "model-00002-of-00002.safetensors"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(ModelFolderError, match=name):
+        load(folder)
+
+
+def test_no_folder_and_no_weights(folder, tmp_path):
+    with pytest.raises(ModelFolderError, match=r"nowhere.config\.json is missing"):
+        load(tmp_path / "nowhere")
+    for path in folder.glob("model*"):
+        path.unlink()
+    with pytest.raises(ModelFolderError, match="no weights"):
+        load(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff" * 64, b"\xff\xff\xff\xff\xff\x00\x00\x00{}"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors", "tokenizer.model"]
+)
+def test_a_damaged_file_is_named(folder, name, content):
+    (folder / name).write_bytes(content)
+    with pytest.raises(ModelFolderError, match=name):
+        load(folder)
+
+
+def test_a_truncated_shard_is_named(folder):
+    path = folder / "model-00001-of-00002.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ModelFolderError, match=path.name):
+        load(folder)
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(folder, tmp_path):
+    target = tmp_path / "proof"
+
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (target,))
+
+    for path in folder.glob("model*"):
+        path.unlink()
+    for content in (pickle.dumps({"x": Evil()}), None):
+        if content is None:
+            torch.save({"x": Evil()}, folder / "pytorch_model.bin")
+        else:
+            (folder / "pytorch_model.bin").write_bytes(content)
+        with pytest.raises(ModelFolderError, match=r"pytorch_model\.bin"):
+            load(folder)
+        assert not target.exists()
+
+
+def test_wrong_tensors_are_named(folder):
+    name = "transformer.encoder.layers.1.mlp.dense_4h_to_h.weight"
+    whole = state_of(folder)
+
+    def refused(state, match):
+        single(folder, state)
+        with pytest.raises(ModelFolderError, match=match):
+            load(folder)
+
+    refused({key: value for key, value in whole.items() if key != name}, f"{name} is missing")
+    refused(whole | {name: torch.zeros(3, 3)}, rf"{name} has shape \(3, 3\)")
+    refused(whole | {"transformer.extra": torch.zeros(3)}, r"unknown tensor transformer\.extra")
+    refused(whole | {name: torch.full_like(whole[name], float("nan"))}, f"{name} has values that are not finite")
+    refused(whole | {name: torch.zeros_like(whole[name], dtype=torch.int8)}, f"{name} has type torch.int8")
+
+
+def test_a_tensor_in_two_shards_is_refused(folder):
+    first, second = sorted(folder.glob("*.safetensors"))
+    name, tensor = next(iter(load_file(first).items()))
+    save_file(load_file(second) | {name: tensor.clone()}, second)
+    with pytest.raises(ModelFolderError, match=name):
+        load(folder)
+
+
+def test_an_index_cannot_lead_out_of_the_folder(folder):
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    index["weight_map"][next(iter(index["weight_map"]))] = "../secret.safetensors"
+    path.write_text(json.dumps(index))
+    with pytest.raises(ModelFolderError, match="no weight file of this folder"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"model_type": "llama"}, "model_type"),
+        ({"num_layers": "many"}, "num_layers"),
+        ({"hidden_size": -1}, "hidden_size"),
+        ({"rmsnorm": False}, "rmsnorm"),
+        ({"multi_query_group_num": 3}, "multi_query_group_num"),
+        ({"kv_channels": 18}, "kv_channels"),
+        ({"padded_vocab_size": 300}, "padded_vocab_size"),
+        ({"num_layers": 3}, r"layers\.2\..* is missing"),
+        ({"hidden_size": 96}, "has shape"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_named(folder, changes, match):
+    change_config(folder, **changes)
+    with pytest.raises(ModelFolderError, match=match):
+        load(folder)
