@@ -1,7 +1,7 @@
 """`make soak`: real prompts through the running product, and every turn's records afterwards.
 
 All harmless English prompts of harm-eval/benign-en.jsonl.gz and 500 of harm/dev.jsonl.gz, under ATTEST_SOAK_DATA
-(default ../shared/data; the data sets are not part of the repository). Starts `attest up` in a folder of its own, unless
+(default ../shared/data; the data sets are not in the repository). Starts `attest up` in a folder of its own, unless
 ATTEST_SOAK_URL and ATTEST_SOAK_TOKEN name a running one; ATTEST_DATA_DIR or ATTEST_DATABASE_URL must then be its own.
 
 Fails when any answer is a 5xx, any turn lacks its accepted or closing record, or what a client received is not what the
