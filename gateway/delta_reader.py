@@ -44,9 +44,8 @@ class DeltaReader:
         if self._ended:
             return None
         try:
-            item = (
-                self._queue.get_nowait() if self._queue.qsize() else await asyncio.wait_for(self._queue.get(), tick_s)
-            )
+            async with asyncio.timeout(tick_s):
+                item = await self._queue.get()
         except TimeoutError:
             return []
         deltas: list[Delta] = []

@@ -80,7 +80,9 @@ class TurnService:
 
     async def _conduct(self, request: TurnRequest, events: Events) -> None:
         async def emit(event: TurnEvent) -> None:
-            await asyncio.wait_for(events.put(event), STALL_S)
+            # Not wait_for: on Python 3.11 it swallows a cancellation that comes as the event is taken.
+            async with asyncio.timeout(STALL_S):
+                await events.put(event)
 
         last: AttestError | None = None
         try:
