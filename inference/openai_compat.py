@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from inference import wire
-from inference.errors import RequestRefusedError
+from inference.errors import ContextOverflowError, RequestRefusedError
 from inference.ports import ChatRequest, Delta, FinishReason, InferenceError, ModelInfo, Usage
 from inference.sse import EventParser, EventTooLargeError
 
@@ -180,6 +180,8 @@ class OpenAICompatModel:
             pass  # the status alone says enough
         code = error.code if isinstance(error.code, str) and _SAFE_CODE.fullmatch(error.code) else "refused"
         param = error.param if error.param and _SAFE_CODE.fullmatch(error.param) else None
+        if code == "context_length_exceeded":
+            raise ContextOverflowError("The messages are longer than the model's context.")
         if response.status in _REFUSALS:
             raise RequestRefusedError(
                 f"The inference endpoint refused the request ({response.status} {code}).",

@@ -8,9 +8,8 @@ from inference.chatglm3.tokenizer import Tokenizer, TokenizerError
 from inference.ports import Message, Role
 from tests.unit.inference import tiny
 
-IMITATIONS = st.sampled_from(
-    "<|user|> <|assistant|> <|observation|> <|system|> [gMASK] [MASK] sop eop </s> <s> <unk> <0x0A> ▁<|user|> <｜user｜>".split()
-)
+ROLES = ["<|user|>", "<|assistant|>", "<|observation|>", "<|system|>", "▁<|user|>", "<｜user｜>"]
+IMITATIONS = st.sampled_from([*ROLES, "[gMASK]", "[MASK]", "sop", "eop", "</s>", "<s>", "<unk>", "<0x0A>"])
 TEXT = st.lists(st.one_of(IMITATIONS, st.text(max_size=8)), max_size=8).map("".join)
 
 

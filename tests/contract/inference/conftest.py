@@ -1,0 +1,61 @@
+"""Every `ChatModel`: engines in this process, and the client over a real server on a socket."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from inference.chatglm3.loader import Checkpoint, load
+from inference.engine.scripted import Reply, Script, ScriptedEngine
+from inference.engine.torch_engine import TorchEngine
+from inference.openai_compat import OpenAICompatModel
+from inference.server import create_app
+from tests.rig.process import free_port
+from tests.unit.inference import tiny
+
+SCRIPT = Script(
+    model="tiny",
+    context=tiny.CONTEXT,
+    default=Reply(text="你好 the answer has some sixty characters, in stretches of three.", chunk=3, delay_ms=5),
+)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    folder: Path = tiny.build(tmp_path_factory.mktemp("models") / "tiny")
+    return load(folder, "float32")
+
+
+@contextlib.asynccontextmanager
+async def serving(engine):
+    port = free_port()
+    config = uvicorn.Config(create_app(engine), port=port, log_config=None, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.should_exit = True
+        await task
+
+
+@pytest.fixture(params=["scripted", "torch", "client over scripted", "client over torch"])
+async def chat_model(request, checkpoint):
+    """Yield a model, and the engine behind it for a look at its load."""
+    if request.param.endswith("scripted"):
+        engine = ScriptedEngine(SCRIPT)
+    else:
+        engine = TorchEngine(checkpoint, "tiny", places=2, queue=2)
+    if request.param.startswith("client"):
+        async with serving(engine) as url:
+            client = OpenAICompatModel(url)
+            yield client, engine
+            await client.close()
+    else:
+        await engine.start()
+        yield engine, engine
+        await engine.close()

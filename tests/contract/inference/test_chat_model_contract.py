@@ -1,0 +1,112 @@
+"""What every `ChatModel` promises."""
+
+import asyncio
+
+import pytest
+
+from inference.errors import ContextOverflowError, RequestRefusedError
+from inference.ports import ChatRequest, Delta, FinishReason, InferenceError, Message, Role
+from tests.unit.inference.tiny import CONTEXT
+
+
+def request(text="hello", **fields):
+    return ChatRequest(**({"model": "tiny", "messages": (Message(Role.USER, text),), "temperature": 0.0} | fields))
+
+
+async def collect(stream) -> list[Delta]:
+    return [delta async for delta in stream]
+
+
+async def idle(engine):
+    async with asyncio.timeout(10):
+        while engine.load().running:  # noqa: ASYNC110 - the engine runs in another thread
+            await asyncio.sleep(0.005)
+
+
+async def test_it_names_its_model_with_a_revision(chat_model):
+    model, _ = chat_model
+    (info,) = await model.models()
+    assert info.name == "tiny"
+    assert info.revision.startswith("sha256:")
+
+
+async def test_an_answer_in_stretches_ends_with_reason_and_usage(chat_model):
+    model, _ = chat_model
+    deltas = await collect(model.stream(request(max_tokens=12), headers={"traceparent": "00-" + "a" * 32 + "-b-01"}))
+    assert "".join(delta.text for delta in deltas)
+    assert [delta.finish_reason for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
+    assert len(deltas) > 2
+    assert deltas[-1].finish_reason is FinishReason.LENGTH
+    assert deltas[-1].usage.completion_tokens == 12
+    assert deltas[-1].usage.prompt_tokens > 0
+
+
+async def test_the_same_request_gives_the_same_answer(chat_model):
+    model, _ = chat_model
+    wanted = request(max_tokens=12, seed=5, temperature=0.9)
+    answers = ["".join(delta.text for delta in await collect(model.stream(wanted))) for _ in range(2)]
+    assert answers[0] == answers[1]
+
+
+async def test_concurrent_answers_do_not_mix(chat_model):
+    model, _ = chat_model
+    wanted = [request(f"number {place} fox", max_tokens=12) for place in range(4)]
+    alone = ["".join(delta.text for delta in await collect(model.stream(one))) for one in wanted]
+    together = await asyncio.gather(*(collect(model.stream(one)) for one in wanted))
+    assert ["".join(delta.text for delta in deltas) for deltas in together] == alone
+
+
+async def test_a_stop_string_ends_the_answer(chat_model):
+    model, _ = chat_model
+    whole = "".join(delta.text for delta in await collect(model.stream(request(max_tokens=12))))
+    stop = whole[4:6]
+    deltas = await collect(model.stream(request(max_tokens=12, stop=(stop,))))
+    assert "".join(delta.text for delta in deltas) == whole[: whole.index(stop)]
+    assert deltas[-1].finish_reason is FinishReason.STOP
+
+
+async def test_closing_the_stream_frees_the_engine(chat_model):
+    model, engine = chat_model
+    stream = model.stream(request(max_tokens=200))
+    await anext(stream)
+    assert engine.load().running == 1
+    await stream.aclose()
+    await idle(engine)
+
+
+async def test_a_cancelled_task_frees_the_engine(chat_model):
+    model, engine = chat_model
+    begun = asyncio.Event()
+
+    async def read():
+        async for _ in model.stream(request(max_tokens=200)):
+            begun.set()
+
+    task = asyncio.create_task(read())
+    await begun.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await idle(engine)
+
+
+async def test_an_unknown_model_is_refused(chat_model):
+    model, _ = chat_model
+    with pytest.raises(RequestRefusedError) as caught:
+        await collect(model.stream(request(model="another")))
+    assert (caught.value.code, caught.value.status, caught.value.param) == ("model_not_found", 404, "model")
+
+
+async def test_a_prompt_too_long_is_refused(chat_model):
+    model, _ = chat_model
+    with pytest.raises(RequestRefusedError) as caught:
+        await collect(model.stream(request("fox " * CONTEXT * 4)))
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
+    assert isinstance(caught.value, ContextOverflowError)
+    assert "fox" not in str(caught.value)
+
+
+async def test_a_stopped_engine_is_an_inference_error(chat_model):
+    model, engine = chat_model
+    await engine.close()
+    with pytest.raises(InferenceError):
+        await collect(model.stream(request()))

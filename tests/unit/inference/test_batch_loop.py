@@ -1,0 +1,221 @@
+"""The decode loop: batch-mates, limits, cancellation, failure."""
+
+import asyncio
+import contextlib
+
+import pytest
+import torch
+
+from inference.engine import slots
+from inference.engine.torch_engine import TorchEngine
+from inference.errors import (
+    ContextOverflowError,
+    EngineFailedError,
+    QueueFullError,
+    RequestRefusedError,
+    UnknownModelError,
+)
+from inference.ports import ChatRequest, Delta, FinishReason, InferenceError, Message, Role
+from tests.unit.inference.tiny import CONTEXT
+
+
+@contextlib.asynccontextmanager
+async def running(checkpoint, **sizes):
+    engine = TorchEngine(checkpoint, "tiny", **sizes)
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+def request(text="hello", **fields):
+    return ChatRequest(model="tiny", messages=(Message(Role.USER, text),), **({"temperature": 0.0} | fields))
+
+
+async def ask(engine, wanted):
+    deltas = [delta async for delta in engine.stream(wanted)]
+    return "".join(delta.text for delta in deltas), deltas[-1].finish_reason, deltas[-1].usage
+
+
+async def until(condition):
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in another thread
+            await asyncio.sleep(0.005)
+
+
+async def drain(stream):
+    return [delta async for delta in stream]
+
+
+def various(count):
+    return [
+        request(
+            f"{place} 你好 fox " * (1 + 3 * place), max_tokens=20 + place, temperature=0.9 * (place % 2), seed=place
+        )
+        for place in range(count)
+    ]
+
+
+async def test_batch_mates_never_change_an_answer(tiny_checkpoint):
+    wanted = various(8)
+    async with running(tiny_checkpoint, chunk=16) as engine:
+        alone = [await ask(engine, one) for one in wanted]
+        together = await asyncio.gather(*(ask(engine, one) for one in wanted))
+        backwards = await asyncio.gather(*(ask(engine, one) for one in reversed(wanted)))
+    assert together == alone
+    assert backwards[::-1] == alone
+    assert len({text for text, *_ in alone}) == 8
+
+
+async def test_outliers_in_the_batch_change_nothing(tiny_checkpoint):
+    mates = [request("\U0001f600" * 20 + "\x7f" * 9, max_tokens=40, temperature=2.0, seed=place) for place in range(7)]
+    async with running(tiny_checkpoint) as engine:
+        alone = await ask(engine, request(max_tokens=30))
+        together, *_ = await asyncio.gather(ask(engine, request(max_tokens=30)), *(ask(engine, one) for one in mates))
+    assert together == alone
+
+
+async def test_greedy_equals_a_plain_loop_over_the_whole_text(tiny_checkpoint):
+    """No cache, no batch: the next token of the whole text, again and again."""
+    model, tokenizer = tiny_checkpoint.model, tiny_checkpoint.tokenizer
+    async with running(tiny_checkpoint, chunk=8) as engine:
+        text, finish, usage = await ask(engine, request("The quick brown fox", max_tokens=12))
+        ids = await engine._prompt(request("The quick brown fox"))
+    assert usage.prompt_tokens == len(ids)
+    model.set_attn_implementation("eager")
+    produced = []
+    with torch.inference_mode():
+        for _ in range(usage.completion_tokens):
+            logits = model(torch.tensor([ids + produced])).logits[0, -1]
+            logits[tokenizer.specials.pieces :] = float("-inf")
+            produced.append(int(logits.argmax()))
+    assert finish is FinishReason.LENGTH
+    assert text == tokenizer.decode(produced).lstrip()
+
+
+async def test_seed_and_temperature(tiny_checkpoint):
+    async with running(tiny_checkpoint) as engine:
+        same = [await ask(engine, request(temperature=1.0, seed=7, max_tokens=20)) for _ in range(2)]
+        other = await ask(engine, request(temperature=1.0, seed=8, max_tokens=20))
+        unseeded = [await ask(engine, request(temperature=1.0, max_tokens=20)) for _ in range(2)]
+        narrow = await ask(engine, request(temperature=1.0, top_p=1e-6, seed=1, max_tokens=20))
+        greedy = await ask(engine, request(max_tokens=20))
+    assert same[0] == same[1] != other
+    assert unseeded[0] != unseeded[1]
+    assert narrow == greedy
+
+
+async def test_stop_string_ends_the_answer_before_it(tiny_checkpoint):
+    async with running(tiny_checkpoint) as engine:
+        whole, *_ = await ask(engine, request(max_tokens=30))
+        stop = whole[5:8]
+        text, finish, usage = await ask(engine, request(max_tokens=30, stop=("never there", stop)))
+    assert text == whole[: whole.index(stop)]
+    assert finish is FinishReason.STOP
+    assert usage.completion_tokens < 30
+
+
+@pytest.mark.parametrize("kind", ["eos", "user", "observation"])
+async def test_stop_ids_end_the_answer(tiny_checkpoint, kind):
+    wanted = getattr(tiny_checkpoint.tokenizer.specials, kind)
+    async with running(tiny_checkpoint) as engine:
+        engine._loop._bias[wanted] = 1e9
+        text, finish, usage = await ask(engine, request(max_tokens=30))
+    assert (text, finish, usage.completion_tokens) == ("", FinishReason.STOP, 1)
+
+
+async def test_an_answer_ends_where_the_context_ends(tiny_checkpoint):
+    async with running(tiny_checkpoint) as engine:
+        _, finish, usage = await ask(engine, request(max_tokens=100_000))
+    assert finish is FinishReason.LENGTH
+    assert usage.prompt_tokens + usage.completion_tokens == CONTEXT
+
+
+@pytest.mark.parametrize("text", ["fox " * 300, "你" * CONTEXT, "x" * 1_000_000, "\U0001f9ff" * 1_000_000])
+async def test_a_prompt_too_long_is_refused_and_hurts_nobody(tiny_checkpoint, text):
+    async with running(tiny_checkpoint) as engine:
+        other = asyncio.create_task(ask(engine, request(max_tokens=30)))
+        with pytest.raises(ContextOverflowError) as caught:
+            await ask(engine, request(text))
+        assert (caught.value.code, caught.value.status) == ("context_length_exceeded", 400)
+        assert (await other)[1] is FinishReason.LENGTH
+
+
+async def test_refusals(tiny_checkpoint):
+    async with running(tiny_checkpoint) as engine:
+        with pytest.raises(UnknownModelError):
+            await ask(engine, ChatRequest(model="other", messages=(Message(Role.USER, "x"),)))
+        with pytest.raises(RequestRefusedError, match="Unicode"):
+            await ask(engine, request("\ud800"))
+    with pytest.raises(InferenceError, match="not running"):
+        await ask(engine, request())
+    with pytest.raises(InferenceError, match="not running"):
+        await engine.models()
+
+
+async def test_a_full_queue_is_named_and_a_place_serves_the_next(tiny_checkpoint):
+    async with running(tiny_checkpoint, places=1, queue=1) as engine:
+        first = engine.stream(request(max_tokens=200))
+        await anext(first)
+        second = asyncio.create_task(ask(engine, request(max_tokens=3)))
+        await until(lambda: engine.load().waiting == 1)
+        with pytest.raises(QueueFullError) as caught:
+            await ask(engine, request())
+        assert caught.value.retry_after == 1
+        await first.aclose()
+        assert (await second)[2].completion_tokens == 3
+        await until(lambda: engine.load().running == 0)
+
+
+async def test_closing_the_stream_cancels(tiny_checkpoint):
+    async with running(tiny_checkpoint) as engine:
+        stream = engine.stream(request(max_tokens=240))
+        assert isinstance(await anext(stream), Delta)
+        assert engine.load().running == 1
+        await stream.aclose()
+        await until(lambda: engine.load().running == 0)
+        memory_free = await ask(engine, request(max_tokens=3))
+    assert memory_free[2].completion_tokens == 3
+
+
+async def test_a_failing_loop_names_it_and_starts_again(tiny_checkpoint, monkeypatch):
+    async with running(tiny_checkpoint) as engine:
+        stream = engine.stream(request(max_tokens=200))
+        await anext(stream)
+
+        def broken(*_):
+            raise RuntimeError("the prompt was: secret")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(slots, "decode", broken)
+            with pytest.raises(EngineFailedError) as caught:
+                await drain(stream)
+        assert "secret" not in str(caught.value)
+        assert engine.load().restarts >= 1
+        assert (await ask(engine, request(max_tokens=3)))[2].completion_tokens == 3
+        assert engine.load().ready
+
+
+async def test_stopping_ends_running_streams_with_an_error(tiny_checkpoint):
+    async with running(tiny_checkpoint) as engine:
+        stream = engine.stream(request(max_tokens=240))
+        await anext(stream)
+    with pytest.raises(InferenceError, match="not running"):
+        await drain(stream)
+
+
+async def test_a_late_request_is_not_stalled_by_a_long_prompt(tiny_checkpoint, monkeypatch):
+    """While a long prompt is read in chunks, a running request gets a token between two chunks."""
+    order = []
+    read, step = slots.prefill, slots.decode
+    monkeypatch.setattr(slots, "prefill", lambda *given: (order.append("chunk"), read(*given))[1])
+    monkeypatch.setattr(slots, "decode", lambda *given: (order.append("token"), step(*given))[1])
+    async with running(tiny_checkpoint, chunk=16) as engine:
+        first = asyncio.create_task(ask(engine, request(max_tokens=60)))
+        await until(lambda: "token" in order)
+        await ask(engine, request("The quick brown fox jumps over the lazy dog. " * 3, max_tokens=2))
+        await first
+    chunks = [place for place, what in enumerate(order) if what == "chunk"]
+    assert len(chunks) > 3
+    assert all(order[place + 1] == "token" for place in chunks[:-1])

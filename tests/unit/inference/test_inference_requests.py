@@ -1,0 +1,140 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.errors import RequestRefusedError
+from inference.ports import Role
+from inference.requests import MESSAGE_LIMIT, parse
+
+SECRET = "s3cret"
+USER = {"role": "user", "content": "hi"}
+
+
+def body(**fields):
+    return json.dumps({"model": "m", "messages": [USER], **fields}).encode()
+
+
+def test_a_whole_request():
+    parsed = parse(
+        body(
+            messages=[
+                {"role": "developer", "content": "be kind"},
+                {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+                {"role": "assistant", "content": ""},
+                {"role": "observation", "content": "x", "name": "n"},
+            ],
+            max_completion_tokens=5,
+            temperature=0,
+            top_p=1,
+            stop="x",
+            seed=3,
+            stream=True,
+            stream_options={"include_usage": True},
+            n=1,
+            tools=[],
+            tool_choice="none",
+            response_format={"type": "text"},
+            user="someone",
+        )
+    )
+    assert [message.role for message in parsed.chat.messages] == [
+        Role.SYSTEM,
+        Role.USER,
+        Role.ASSISTANT,
+        Role.OBSERVATION,
+    ]
+    assert parsed.chat.messages[1].content == "ab"
+    assert (parsed.chat.max_tokens, parsed.chat.stop, parsed.chat.seed) == (5, ("x",), 3)
+    assert (parsed.stream, parsed.include_usage) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "code"),
+    [
+        ({"temperature": 3}, "temperature", "invalid_value"),
+        ({"temperature": -1}, "temperature", "invalid_value"),
+        ({"temperature": SECRET}, "temperature", "invalid_value"),
+        ({"top_p": 0}, "top_p", "invalid_value"),
+        ({"top_p": 1.1}, "top_p", "invalid_value"),
+        ({"max_tokens": 0}, "max_tokens", "invalid_value"),
+        ({"max_tokens": 10**9}, "max_tokens", "invalid_value"),
+        ({"max_tokens": 1.5}, "max_tokens", "invalid_value"),
+        ({"seed": 2**70}, "seed", "invalid_value"),
+        ({"stop": ["a", ""]}, "stop[1]", "invalid_value"),
+        ({"stop": ["a"] * 17}, "stop", "invalid_value"),
+        ({"stop": "a" * 257}, "stop", "invalid_value"),
+        ({"n": 2}, "n", "unsupported_parameter"),
+        ({"logprobs": True}, "logprobs", "unsupported_parameter"),
+        ({"tools": [{"type": "function"}]}, "tools", "unsupported_parameter"),
+        ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
+        ({"presence_penalty": 0.1}, "presence_penalty", "unsupported_parameter"),
+        ({"nonsense": 1}, "nonsense", "unknown_parameter"),
+        ({"model": ""}, "model", "invalid_value"),
+        ({"model": None}, "model", "invalid_value"),
+        ({"messages": []}, "messages", "invalid_value"),
+        ({"messages": SECRET}, "messages", "invalid_value"),
+        ({"messages": [USER] * (MESSAGE_LIMIT + 1)}, "messages", "invalid_value"),
+        ({"messages": [{"role": SECRET, "content": "a"}]}, "messages[0].role", "invalid_value"),
+        ({"messages": [USER, {"role": "user"}]}, "messages[1].content", "missing_required_parameter"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content", "invalid_value"),
+        ({"messages": [{"role": "user", "content": "a\0"}]}, "messages[0].content", "invalid_value"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": SECRET}]}]},
+            "messages[0].content[0].type",
+            "invalid_value",
+        ),
+        ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_value"),
+    ],
+)
+def test_a_wrong_parameter_is_named_and_nothing_is_quoted(fields, param, code):
+    with pytest.raises(RequestRefusedError) as caught:
+        parse(body(**fields))
+    assert (caught.value.param, caught.value.code) == (param, code)
+    assert caught.value.status == 400
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        body() + b"x",
+        b"\xef\xbb\xbf{}",
+        body(messages=[{"role": "user", "content": "\ud800"}]),
+    ],
+)
+def test_a_body_that_is_no_request_is_refused(raw):
+    with pytest.raises(RequestRefusedError):
+        parse(raw)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused_or_parsed(raw):
+    with pytest.raises(RequestRefusedError):
+        parse(raw)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["temperature", "top_p", "stop", "seed", "max_tokens", "messages", "stream", "tools", "zzz"]),
+        st.recursive(
+            st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+            max_leaves=5,
+        ),
+    )
+)
+def test_any_json_is_refused_or_parsed(fields):
+    try:
+        parsed = parse(body(**fields))
+    except RequestRefusedError:
+        return
+    assert parsed.chat.messages
