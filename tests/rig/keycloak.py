@@ -70,6 +70,7 @@ class Keycloak:
             self._set_password(self.user_id(name))
 
     def new_user(self, name: str, groups: list[str]) -> str:
+        self.remove_user(name)
         person = {
             "username": name, "enabled": True, "emailVerified": True, "firstName": name, "lastName": "Rig",
             "email": f"{name}@attest.example", "groups": groups,
@@ -77,6 +78,10 @@ class Keycloak:
         user_id = str(self.admin("POST", "/users", person)).rsplit("/", 1)[1]
         self._set_password(user_id)
         return user_id
+
+    def remove_user(self, name: str) -> None:
+        for user in self.admin("GET", f"/users?exact=true&username={name}"):
+            self.admin("DELETE", f"/users/{user['id']}")
 
     def user_sessions(self, name: str) -> int:
         return len(self.admin("GET", f"/users/{self.user_id(name)}/sessions"))

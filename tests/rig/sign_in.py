@@ -132,8 +132,10 @@ class Page:
 class Browser:
     """As much of a browser as signing in needs: cookies, redirects, forms, meta refresh."""
 
-    def __init__(self) -> None:
-        self.session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+    def __init__(self, *loopback: str) -> None:
+        """`loopback`: addresses that get Secure cookies on plain http, as browsers do it for this computer."""
+        jar = aiohttp.CookieJar(unsafe=True, treat_as_secure_origin=[URL(each) for each in loopback] or None)
+        self.session = aiohttp.ClientSession(cookie_jar=jar)
 
     async def __aenter__(self) -> Self:
         return self
