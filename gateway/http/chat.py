@@ -5,8 +5,7 @@ from typing import Annotated, Any
 from litestar import MediaType, Request, delete, get, patch, post
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
-from litestar.enums import RequestEncodingType
-from litestar.params import Body, Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, PathParameter, QueryParameter, URLEncodedBody
 from litestar.response import Redirect, Response
 
 from gateway.auth.access import PUBLIC, open_to
@@ -34,7 +33,7 @@ PAGE_CHARS = 40_000
 YEAR_S = 365 * 24 * 3600
 
 ChatRequest = Request[Any, Any, Any]
-Id = Annotated[str, Parameter(pattern=CONVERSATION_ID)]
+Id = Annotated[str, PathParameter(pattern=CONVERSATION_ID)]
 
 
 @get("/", **PUBLIC, include_in_schema=False)
@@ -47,7 +46,10 @@ async def home(
 
 @get("/c/{conversation_id:str}", **PUBLIC, include_in_schema=False)
 async def conversation_page(
-    request: ChatRequest, pages: NamedDependency[Pages], history: NamedDependency[HistoryStore], conversation_id: str
+    request: ChatRequest,
+    pages: NamedDependency[Pages],
+    history: NamedDependency[HistoryStore],
+    conversation_id: FromPath[str],
 ) -> Response[Any]:
     """Show one conversation, or lead to the sign-in."""
     return await _chat(request, pages, history, conversation_id)
@@ -79,8 +81,8 @@ async def conversation_list(
     request: ChatRequest,
     pages: NamedDependency[Pages],
     history: NamedDependency[HistoryStore],
-    current: str = "",
-    before: str = "",
+    current: FromQuery[str] = "",
+    before: FromQuery[str] = "",
 ) -> Response[str]:
     """Return the list of conversations as a part of the page; `before` (an id) continues it."""
     subject = _principal(request).subject
@@ -98,7 +100,7 @@ async def new_conversation(request: ChatRequest, history: NamedDependency[Histor
 
 @patch("/chat/conversations/{conversation_id:str}", **open_to(Role.STAFF), tags=["chat page"])
 async def rename_conversation(
-    request: ChatRequest, data: NewTitle, history: NamedDependency[HistoryStore], conversation_id: Id
+    request: ChatRequest, data: JSONBody[NewTitle], history: NamedDependency[HistoryStore], conversation_id: Id
 ) -> TitleGiven:
     """Give a conversation a name."""
     title = data.checked()
@@ -131,7 +133,7 @@ async def earlier_messages(
     pages: NamedDependency[Pages],
     history: NamedDependency[HistoryStore],
     conversation_id: Id,
-    before: Annotated[int, Parameter(ge=1, le=2**31 - 1)],
+    before: Annotated[int, QueryParameter(ge=1, le=2**31 - 1)],
 ) -> Response[str]:
     """Return earlier messages as a part of the page."""
     if await history.conversation(_principal(request).subject, conversation_id) is None:
@@ -160,7 +162,7 @@ async def one_message(
 async def preferences(
     pages: NamedDependency[Pages],
     settings: NamedDependency[Settings],
-    data: Annotated[Preferences, Body(media_type=RequestEncodingType.URL_ENCODED)],
+    data: URLEncodedBody[Preferences],
 ) -> Redirect:
     """Remember language and appearance in this browser, then go back."""
     wanted = {LANGUAGE_COOKIE: (data.language, pages.catalogues), THEME_COOKIE: (data.theme, THEMES)}

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from litestar import Request, post
 from litestar.di import NamedDependency
-from litestar.params import Parameter, SkipValidation
+from litestar.params import JSONBody, PathParameter, SkipValidation
 
 from audit.ports import AuditLog, AuditUnavailableError
 from audit.record import Content, Entry, Kind
@@ -30,13 +30,13 @@ CONTEXT_CHARS = 12_000
 """Most characters of earlier exchanges that a turn sends along: within ChatGLM3-6B's window, the answer included."""
 
 ChatRequest = Request[Any, Any, Any]
-Id = Annotated[str, Parameter(pattern=CONVERSATION_ID)]
+Id = Annotated[str, PathParameter(pattern=CONVERSATION_ID)]
 
 
 @post("/chat/{conversation_id:str}/turns", **open_to(Role.STAFF), tags=["chat page"], status_code=200)
-async def new_turn(  # noqa: PLR0917 - Litestar passes all of them by name
+async def new_turn(
     request: ChatRequest,
-    data: NewTurn,
+    data: JSONBody[NewTurn],
     conversation_id: Id,
     turns: NamedDependency[SkipValidation[TurnService]],
     history: NamedDependency[HistoryStore],
@@ -84,7 +84,7 @@ async def _repeated(history: HistoryStore, conversation_id: str) -> StoredMessag
 @post("/chat/messages/{message_id:str}/feedback", **open_to(Role.STAFF), tags=["chat page"], status_code=204)
 async def give_feedback(
     request: ChatRequest,
-    data: Feedback,
+    data: JSONBody[Feedback],
     message_id: Id,
     history: NamedDependency[HistoryStore],
     audit: NamedDependency[SkipValidation[AuditLog]],

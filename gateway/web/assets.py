@@ -4,11 +4,11 @@ import gzip
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Request, get
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import FromPath
 from litestar.response import Response
 
 from gateway.auth.access import PUBLIC
@@ -64,8 +64,8 @@ def load_assets(folder: Path = FOLDER) -> Assets:
 def static_file(
     request: Request[Any, Any, Any],
     assets: NamedDependency[Assets],
-    version: str,
-    name: Annotated[str, Parameter()],
+    version: FromPath[str],
+    name: FromPath[str],
 ) -> Response[bytes]:
     """Serve one static file; only the current version may be kept for good."""
     asset = assets.files.get(str(name).lstrip("/"))

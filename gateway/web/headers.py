@@ -47,7 +47,11 @@ def security_headers(settings: Settings) -> dict[str, str]:
 
 
 class SecurityHeaders(ASGIMiddleware):
-    """Adds the headers to every response that does not carry its own."""
+    """Adds the headers to every response that does not carry its own.
+
+    Middleware does not see responses to addresses that have no route; `add` as the application's `before_send` hook
+    does. Either may be used, or both.
+    """
 
     scopes = (ScopeType.HTTP,)
 
@@ -58,10 +62,15 @@ class SecurityHeaders(ASGIMiddleware):
         """Pass the request on and complete the start of its response."""
 
         async def complete(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                present = MutableScopeHeaders.from_message(message)
-                for name, value in self._headers.items():
-                    present.setdefault(name, value)
+            await self.add(message, scope)
             await send(message)
 
         await next_app(scope, receive, complete)
+
+    async def add(self, message: Message, scope: Scope) -> None:
+        """Complete one message, if it is the start of a response."""
+        del scope
+        if message["type"] == "http.response.start":
+            present = MutableScopeHeaders.from_message(message)
+            for name, value in self._headers.items():
+                present.setdefault(name, value)

@@ -12,6 +12,8 @@ from gateway.web.catalogue import Catalogue
 from gateway.web.markdown import Markdown, visible
 from inference.ports import Role
 
+_OWN_DOING = ("client_gone", "stopped")
+
 
 class CategoryView(msgspec.Struct, frozen=True):
     """One category of a block in words."""
@@ -31,7 +33,7 @@ class NoticeView(msgspec.Struct, frozen=True):
     """Why a turn did not end as usual, and what to do now."""
 
     tone: str
-    """`blocked` or `stopped`."""
+    """`blocked`, `stopped`, or `quiet` for what the person did themselves."""
     title: str
     explanation: str
     advice: str
@@ -52,6 +54,8 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     turn_id: str
     running: bool
     completed: bool
+    blocked: bool
+    """A user message that was not sent to the model."""
     notice: NoticeView | None
     may_regenerate: bool
     redacted: bool
@@ -82,6 +86,7 @@ def message_view(
         turn_id=message.turn_id,
         running=running,
         completed=message.outcome == Outcome.COMPLETED,
+        blocked=message.outcome == Outcome.BLOCKED and message.reason == "input_blocked",
         notice=notice,
         may_regenerate=answer and last and not running and not (notice is not None and notice.may_edit),
         redacted=message.redacted,
@@ -100,7 +105,7 @@ def _notice(message: StoredMessage, catalogue: Catalogue, rule_title: Callable[[
     if not catalogue.has(f"notice.{reason}.title"):
         reason = "other_block" if blocked else "other_end"
     return NoticeView(
-        tone="blocked" if blocked else "stopped",
+        tone="blocked" if blocked else "quiet" if reason in _OWN_DOING else "stopped",
         title=catalogue.text(f"notice.{reason}.title"),
         explanation=catalogue.text(f"notice.{reason}.explanation"),
         advice=catalogue.text(f"notice.{reason}.advice"),

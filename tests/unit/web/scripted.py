@@ -127,7 +127,7 @@ def make_app(folder: Path, turns: ScriptedTurns, audit: MemoryAudit, **settings:
         yield
         await engine.dispose()
 
-    pages = make_pages(chosen, lambda rule, language: {"en": "Override attempt", "zh-CN": "越权尝试"}[language])
+    pages = make_pages(chosen, lambda _, language: {"en": "Override attempt", "zh-CN": "越权尝试"}[language])
     parts = {
         "turns": turns,
         "catalogue": OneModel(),
@@ -139,7 +139,8 @@ def make_app(folder: Path, turns: ScriptedTurns, audit: MemoryAudit, **settings:
     }
     return Litestar(
         route_handlers=[*chat_routes, *chat_turn_routes, *asset_routes],
-        middleware=[SecurityHeaders(chosen), WhoeverTheHeaderNames()],
+        middleware=[WhoeverTheHeaderNames()],
+        before_send=[SecurityHeaders(chosen).add],
         dependencies={name: Provide(_giver(part), sync_to_thread=False) for name, part in parts.items()},
         exception_handlers={
             AttestError: on_attest_error,

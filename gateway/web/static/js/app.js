@@ -69,6 +69,12 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && form) feedback.close(form);
 });
 
+document.addEventListener(
+  "toggle",
+  (event) => event.target.matches?.("details[open]") && event.target.scrollIntoView({ block: "nearest" }),
+  true,
+);
+
 // A page kept by the browser may be older than the conversation.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 

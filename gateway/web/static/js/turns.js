@@ -110,6 +110,7 @@ function end(turn, data) {
   turn.ended = true;
   messages.retireEarlier(turn.answer);
   messages.setFooter(turn.answer, data.footer);
+  $(".bubble", turn.user).classList.toggle("bubble-blocked", data.turn.reason === "input_blocked");
   announce(data.notice ? say("blocked", { title: data.notice }) : say("ended"));
   showTitle(data.title);
   refreshConversations();

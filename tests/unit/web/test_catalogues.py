@@ -1,0 +1,122 @@
+"""No text for people outside the catalogues, every key in every language, and every language translated."""
+
+import re
+import string
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import gateway.web
+from gateway.web.catalogue import load_catalogues, negotiate
+from safety.verdict import Category
+
+ROOT = Path(gateway.web.__file__).parent
+CATALOGUES = load_catalogues()
+TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
+SCRIPTS = sorted((ROOT / "static" / "js").glob("*.js"))
+SAME_IN_BOTH = {"app.name", "js.app"}
+CHINESE = re.compile("[\u4e00-\u9fff]")
+
+
+def fields(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def test_every_language_has_every_key_with_the_same_fields():
+    english = CATALOGUES["en"].messages
+    for catalogue in CATALOGUES.values():
+        assert set(catalogue.messages) == set(english)
+        for key, text in catalogue.messages.items():
+            assert text.strip(), key
+            assert fields(text) == fields(english[key]), key
+
+
+def test_everything_is_translated():
+    for key, text in CATALOGUES["zh-CN"].messages.items():
+        if key in SAME_IN_BOTH:
+            continue
+        assert text != CATALOGUES["en"].messages[key], key
+        assert CHINESE.search(text) or key == "preferences.language.other", key
+    for key, text in CATALOGUES["en"].messages.items():
+        assert not CHINESE.search(text) or key == "preferences.language.other", key
+
+
+def test_every_category_of_the_safety_layer_has_words():
+    for category in Category:
+        for part in ("title", "meaning"):
+            assert CATALOGUES["en"].has(f"category.{category}.{part}"), category
+
+
+def used_keys() -> set[str]:
+    keys: set[str] = set()
+    for path in TEMPLATES:
+        keys |= set(re.findall(r'\bt\(["\']([\w.-]+)["\'][,)]', path.read_text()))
+    for path in SCRIPTS:
+        keys |= {"js." + key for key in re.findall(r'\bsay\("(\w+)"', path.read_text())}
+        keys |= {"js." + key for key in re.findall(r'countDown\("(\w+)"', path.read_text())}
+    return keys | {"code.copy"}
+
+
+def test_every_key_in_use_exists_and_no_message_is_left_over():
+    used, known = used_keys(), set(CATALOGUES["en"].messages)
+    assert used <= known
+    composed = ("notice.", "category.", "problem.title.", "problem.text.", "welcome.example.", "preferences.theme.")
+    assert {key for key in known - used if not key.startswith(composed)} == set()
+
+
+class Literals(HTMLParser):
+    """Collects text and spoken attributes of a template whose Jinja parts were taken out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.found.append(data)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        del tag
+        spoken = {"title", "placeholder", "aria-label", "alt", "aria-description", "label"}
+        self.found += [value or "" for name, value in attrs if name in spoken]
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_templates_hold_no_words(path: Path):
+    attributes_of_body = r"\{% block body_attributes %\}.*?\{% endblock %\}"
+    text = re.sub(attributes_of_body, "", path.read_text(), flags=re.DOTALL)
+    text = re.sub(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", "", text, flags=re.DOTALL)
+    literals = Literals()
+    literals.feed(text)
+    assert [found for found in literals.found if any(character.isalpha() for character in found)] == []
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_hold_no_words(path: Path):
+    code = re.sub(r"/\*.*?\*/|^\s*//.*?$|\s//\s.*?$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert not CHINESE.search(code)
+    literals = [a or b or c for a, b, c in re.findall(r'"([^"\n]*)"|\'([^\'\n]*)\'|`([^`]*)`', code)]
+    # Words for people have a blank between two words, or begin with a capital; selectors and protocol names do not.
+    sentences = [
+        text for text in literals if re.search(r"[A-Za-z]{2,}[,.]? [a-z]{2,}", text) or re.match(r"[A-Z][a-z]+", text)
+    ]
+    keys = {"AbortError", "Enter", "Escape"}
+    assert [text for text in sentences if text not in keys and not re.search(r"[#.\[>(/]", text)] == []
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        ("", "en"),
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh-CN"),
+        ("zh-TW", "zh-CN"),
+        ("en-GB,zh;q=0.9", "en"),
+        ("fr,zh;q=0.5,en;q=0.4", "zh-CN"),
+        ("fr", "en"),
+        ("zh;q=0, en;q=0.1", "en"),
+        ("zh;q=nonsense, en", "en"),
+        (",;,q=1;;", "en"),
+    ],
+)
+def test_the_best_language_is_chosen(header: str, language: str):
+    assert negotiate(header, CATALOGUES) == language

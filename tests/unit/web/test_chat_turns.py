@@ -1,0 +1,328 @@
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from litestar.testing import AsyncTestClient
+
+from audit.record import Kind
+from gateway.identifiers import uuid7
+from gateway.problems import AuditUnavailableProblemError, OverloadedError, RateLimitedError
+from gateway.turn_events import Outcome, Surface, TextReleased, TurnEnded, TurnRequest
+from inference.ports import Message, Role
+from tests.unit.web.scripted import MemoryAudit, ScriptedTurns, answering, blocked, completed, make_app, started
+
+Make = Callable[..., Awaitable[str]]
+
+
+def events(text: str) -> list[tuple[str, Any]]:
+    found = []
+    for block in text.split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if lines:
+            found.append((lines["event"], json.loads(lines["data"])))
+    return found
+
+
+async def say(page: AsyncTestClient, conversation_id: str, text: str = "hi", **body: object):
+    return await page.post(f"/chat/{conversation_id}/turns", json={"text": text} | body)
+
+
+async def test_a_turn_is_streamed_and_kept(page: AsyncTestClient, conversation: Make, turns: ScriptedTurns):
+    cid = await conversation()
+    turns.script = answering("Hello **you**. ", "Bye.")
+    answer = await say(page, cid, "hi there")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert "content-encoding" not in answer.headers
+    names = [name for name, _ in events(answer.text)]
+    assert names == ["started", "released", "released", "ended"]
+    (_, first), (_, one), (_, two), (_, last) = events(answer.text)
+    assert one == {"text": "Hello **you**. ", "keep": 0, "pieces": ["<p>Hello <strong>you</strong>.</p>\n"]}
+    assert two["pieces"] == ["<p>Hello <strong>you</strong>. Bye.</p>\n"]
+    assert last["turn"]["outcome"] == "completed"
+    assert last["title"] == "hi there"
+    assert last["message_id"] == first["message_id"]
+    assert "34 tokens" in last["footer"]
+    stored = (await page.get(f"/c/{cid}")).text
+    assert "<p>Hello <strong>you</strong>. Bye.</p>" in stored
+    assert last["footer"] in stored
+    request = turns.requests[0]
+    assert (request.surface, request.streamed, request.conversation_id) == (Surface.PAGE, True, cid)
+    assert request.messages == (Message(Role.USER, "hi there"),)
+
+
+async def test_later_turns_send_earlier_exchanges_but_never_a_blocked_one(
+    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns
+):
+    cid = await conversation()
+    await say(page, cid, "one")
+    turns.script = lambda _: [blocked(uuid7())]
+    refused = events((await say(page, cid, "forbidden")).text)
+    assert [name for name, _ in refused] == ["ended"]
+    turns.script = lambda _: [
+        started(turn := uuid7()),
+        TextReleased("part "),
+        blocked(turn, "output_blocked", categories=("violence",)),
+    ]
+    await say(page, cid, "leads to a bad answer")
+    turns.script = answering("fine")
+    await say(page, cid, "hello")
+    assert [m.content for m in turns.requests[-1].messages] == ["one", "Hello.", "hello"]
+    shown = (await page.get(f"/c/{cid}")).text
+    assert "forbidden" in shown
+    assert "bubble-blocked" in shown
+    assert "part" in shown
+
+
+async def test_a_block_is_explained_in_plain_words(page: AsyncTestClient, conversation: Make, turns: ScriptedTurns):
+    cid = await conversation()
+    turns.script = lambda _: [blocked(uuid7())]
+    for language, words in {
+        "en": ("Your message was not sent to the model", "Manipulation of the assistant", "Override attempt"),
+        "zh-CN": ("您的消息没有发送给模型", "操纵助手", "越权尝试"),
+    }.items():
+        answer = await page.post(f"/chat/{cid}/turns", json={"text": "x"}, headers={"accept-language": language})
+        footer = events(answer.text)[0][1]["footer"]
+        assert all(word in footer for word in (*words, "attack.override"))
+
+
+async def test_every_end_has_words(page: AsyncTestClient, conversation: Make, turns: ScriptedTurns):
+    cid = await conversation()
+    ends = [
+        (Outcome.BLOCKED, "guard_failed", "a check could not run"),
+        (Outcome.BLOCKED, "something_new", "This turn was blocked"),
+        (Outcome.ABORTED, "model_failed", "The model stopped answering"),
+        (Outcome.ABORTED, "audit_unavailable", "could not be recorded"),
+        (Outcome.ABORTED, "client_gone", "Stopped"),
+        (Outcome.ABORTED, "something_new", "ended early"),
+    ]
+    for outcome, reason, words in ends:
+        turns.script = lambda _, o=outcome, r=reason: [
+            started(turn := uuid7()),
+            TurnEnded(turn_id=turn, outcome=o, reason=r),
+        ]
+        assert words in events((await say(page, cid)).text)[-1][1]["footer"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (RateLimitedError(retry_after=7), 429, "rate-limited"),
+        (OverloadedError(retry_after=3), 503, "overloaded"),
+        (AuditUnavailableProblemError(retry_after=5), 503, "audit-unavailable"),
+    ],
+)
+async def test_a_refused_turn_is_a_problem_and_leaves_no_trace_in_the_history(
+    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns, error: RateLimitedError, status: int, code: str
+):
+    cid = await conversation()
+    turns.script = lambda _: [error]
+    answer = await say(page, cid)
+    assert answer.status_code == status
+    assert answer.headers["retry-after"] == str(error.retry_after)
+    assert answer.json()["type"] == f"urn:attest:problem:{code}"
+    assert "data-message=" not in (await page.get(f"/c/{cid}")).text
+
+
+async def test_a_failure_in_the_middle_is_said_and_what_was_shown_is_kept(
+    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns
+):
+    cid = await conversation()
+    turns.script = lambda _: [started(uuid7()), TextReleased("Half an "), AuditUnavailableProblemError()]
+    found = events((await say(page, cid)).text)
+    assert [name for name, _ in found] == ["started", "released", "problem"]
+    assert found[-1][1]["type"] == "urn:attest:problem:audit-unavailable"
+    stored = (await page.get(f"/c/{cid}")).text
+    assert "Half an" in stored
+    assert "ended early" in stored
+
+
+async def test_regenerate_repeats_the_message_and_replaces_the_answer(
+    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns
+):
+    cid = await conversation()
+    turns.script = answering("old answer")
+    await say(page, cid, "question")
+    turns.script = answering("second")
+    answer = await page.post(f"/chat/{cid}/turns", json={"regenerate": True})
+    assert answer.status_code == 200
+    assert [m.content for m in turns.requests[-1].messages] == ["question"]
+    stored = (await page.get(f"/c/{cid}")).text
+    assert "second" in stored
+    assert "old answer" not in stored
+    assert stored.count('class="message message-user"') == 2, "one shown, one in the template"
+
+
+async def test_a_refused_regeneration_keeps_the_old_answer(
+    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns
+):
+    cid = await conversation()
+    turns.script = answering("first")
+    await say(page, cid, "question")
+    turns.script = lambda _: [RateLimitedError(retry_after=1)]
+    assert (await page.post(f"/chat/{cid}/turns", json={"regenerate": True})).status_code == 429
+    assert "first" in (await page.get(f"/c/{cid}")).text
+
+
+async def test_nothing_can_be_regenerated_in_an_empty_conversation(page: AsyncTestClient, conversation: Make):
+    cid = await conversation()
+    assert (await page.post(f"/chat/{cid}/turns", json={"regenerate": True})).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b"[]", 400),
+        (b'{"text":5}', 400),
+        (b'{"text":""}', 400),
+        (b'{"text":" \\n\\t "}', 400),
+        (b'{"text":"hi","extra":1}', 400),
+        (b'{"text":"hi","regenerate":true}', 400),
+        (b'{"text":"a\\u0000b"}', 400),
+        (b'{"text":"\\ud800"}', 400),
+        (json.dumps({"text": "x" * 101}).encode(), 413),
+    ],
+)
+async def test_bad_bodies_are_problems(
+    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns, body: bytes, status: int
+):
+    cid = await conversation()
+    answer = await page.post(f"/chat/{cid}/turns", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    assert turns.requests == []
+
+
+async def test_feedback_is_on_record_first(
+    page: AsyncTestClient, conversation: Make, audit: MemoryAudit, turns: ScriptedTurns
+):
+    cid = await conversation()
+    message_id = events((await say(page, cid)).text)[-1][1]["message_id"]
+    path = f"/chat/messages/{message_id}/feedback"
+    audit.down = True
+    assert (await page.post(path, json={"rating": 1})).status_code == 503
+    assert 'data-rating="1" aria-pressed="false"' in (await page.get(f"/chat/messages/{message_id}")).text
+    audit.down = False
+    assert (await page.post(path, json={"rating": -1, "comment": "wrong date"})).status_code == 204
+    (entry,) = audit.entries
+    assert (entry.kind, entry.detail, entry.subject) == (Kind.FEEDBACK_GIVEN, {"rating": -1}, "alice")
+    assert [(c.name, c.text) for c in entry.contents] == [("comment", "wrong date")]
+    assert entry.conversation_id == cid
+    assert entry.turn_id
+    shown = (await page.get(f"/chat/messages/{message_id}")).text
+    assert 'data-rating="-1" aria-pressed="true"' in shown
+    assert "wrong date" in shown
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"rating": 0}, {"rating": 2}, {"rating": 1, "comment": "x" * 2001}, {"rating": 1, "a": 1}]
+)
+async def test_bad_feedback_is_refused(page: AsyncTestClient, conversation: Make, audit: MemoryAudit, body: object):
+    cid = await conversation()
+    message_id = events((await say(page, cid)).text)[-1][1]["message_id"]
+    assert (await page.post(f"/chat/messages/{message_id}/feedback", json=body)).status_code == 400
+    assert audit.entries == []
+
+
+async def test_a_users_own_message_cannot_be_rated(page: AsyncTestClient, conversation: Make):
+    cid = await conversation()
+    user_message = events((await say(page, cid)).text)[0][1]["user_message_id"]
+    assert (await page.post(f"/chat/messages/{user_message}/feedback", json={"rating": 1})).status_code == 404
+
+
+class Browser:
+    """An ASGI client that can leave in the middle of a response."""
+
+    def __init__(self, app: Any, path: str, body: dict[str, object]) -> None:
+        self.app, self.body = app, json.dumps(body).encode()
+        headers = [(b"content-type", b"application/json"), (b"host", b"test"), (b"x-test-person", b"alice")]
+        self.scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+            "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": headers,
+            "client": ("127.0.0.1", 1), "server": ("test", 80), "extensions": {},
+        }  # fmt: skip
+        self.gone, self.sent, self.received = asyncio.Event(), False, b""
+        self.awaited, self.came = b"", asyncio.Event()
+        self.stuck = False
+
+    async def receive(self) -> dict[str, object]:
+        if not self.sent:
+            self.sent = True
+            return {"type": "http.request", "body": self.body, "more_body": False}
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        self.received += message.get("body", b"")
+        if self.awaited and self.awaited in self.received:
+            self.came.set()
+        if self.stuck and b"released" in self.received:
+            await asyncio.sleep(60)
+
+    async def leave_after(self, word: bytes) -> None:
+        self.awaited = word
+        running = asyncio.create_task(self.app(self.scope, self.receive, self.send))
+        await asyncio.wait_for(self.came.wait(), 5)
+        self.gone.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait_for(running, 5)
+
+
+@pytest.mark.parametrize("stuck", [False, True], ids=["waiting for text", "in the middle of sending"])
+async def test_a_client_that_leaves_ends_the_turn_and_loses_nothing(
+    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns, *, stuck: bool
+):
+    cid = await conversation()
+    turns.script = lambda _: [started(t := uuid7()), TextReleased("Half an answer"), 60.0, completed(t)]
+    browser = Browser(page.app, f"/chat/{cid}/turns", {"text": "hi"})
+    browser.stuck = stuck
+    began = time.monotonic()
+    await browser.leave_after(b"Half")
+    assert time.monotonic() - began < 5
+    assert turns.closed_early == 1
+    shown = (await page.get(f"/c/{cid}")).text
+    assert "<p>Half an answer</p>" in shown
+    assert "Stopped" in shown
+    turns.script = answering("ok")
+    await say(page, cid, "go on")
+    assert [m.content for m in turns.requests[-1].messages] == ["hi", "Half an answer", "go on"]
+
+
+async def test_a_client_that_leaves_before_the_first_event_leaves_nothing_running(
+    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns
+):
+    cid = await conversation()
+    turns.script = lambda _: [0.2, started(uuid7()), 60.0]
+    browser = Browser(page.app, f"/chat/{cid}/turns", {"text": "hi"})
+    browser.gone.set()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.wait_for(browser.app(browser.scope, browser.receive, browser.send), 5)
+    assert turns.closed_early == 1
+
+
+async def test_many_turns_at_once_stay_apart(tmp_path: Path, audit: MemoryAudit):
+    turns = ScriptedTurns()
+
+    def script(request: TurnRequest) -> list[Any]:
+        turn_id = uuid7()
+        said = request.messages[-1].content
+        return [
+            started(turn_id),
+            *(step for _ in range(5) for step in (0.01, TextReleased(said + " "))),
+            completed(turn_id),
+        ]
+
+    turns.script = script
+    async with AsyncTestClient(make_app(tmp_path, turns, audit)) as page:
+        ids = [(await page.post("/chat/conversations")).json()["id"] for _ in range(10)]
+        answers = await asyncio.gather(*(say(page, cid, f"word{n}") for n, cid in enumerate(ids)))
+        for number, (answer, cid) in enumerate(zip(answers, ids, strict=True)):
+            texts = "".join(data["text"] for name, data in events(answer.text) if name == "released")
+            assert texts == f"word{number} " * 5
+            assert ("word" + str(number) + " ") * 4 in (await page.get(f"/c/{cid}")).text
