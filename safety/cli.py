@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def check(
     Exit code 0 when the text may pass (also redacted), 3 when it may not.
     """
     if text == "-":
-        text = click.get_text_stream("stdin").read()
+        text = sys.stdin.read()
     try:
         pipeline = build_safety(policy_file, model_dir)
     except (ValueError, OSError) as error:

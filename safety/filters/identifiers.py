@@ -26,6 +26,7 @@ _ORDER = re.compile(
     r"(?i)(?:订单|单号|流水|编号|物流|快递|运单|order|tracking|invoice|ticket|ref(?:erence)?|sku|isbn)\D{0,8}$"
 )
 _VERSION = re.compile(r"(?i)(?:\bv|version|release|版本|ver\.?)[\s:]*$")
+_MACHINE = re.compile(r"(?i)\b(?:ip|ipv4|server|host|dns|ping|address|gateway|router)|地址|服务器|主机|网关")
 _CARD_BEGINNINGS = re.compile(
     r"4\d{15}|5[1-5]\d{14}|2(?:2[2-9]|[3-6]\d|7[01])\d{13}|3[47]\d{13}|35\d{14}|6(?:011|5\d\d|4[4-9]\d)\d{12}"
     r"|62\d{14,17}|60\d{14,17}"
@@ -127,6 +128,8 @@ def ip_address(candidate: Candidate) -> int:
     try:
         address = ipaddress.ip_address(candidate.value)
     except ValueError:
+        return 0
+    if max(map(len, re.split(r"[.:]", candidate.value))) == 1 and not _MACHINE.search(_before(candidate)):
         return 0
     dull = address.is_loopback or address.is_unspecified or address.is_multicast or candidate.value.startswith("255.")
     long = address.version == 4 or sum(c != ":" for c in candidate.value) >= 8  # noqa: PLR2004 - IPv4; 8 hex digits

@@ -30,7 +30,7 @@ _FORMS = {
     ),
     "hex": r"(?:0x)?(?:[0-9A-Fa-f]{2}[ :,-]{0,2}(?:0x)?){6,}",
 }
-_BASE64 = rf"{_B64}{{16,}}(?:\s{{1,2}}{_B64}{{16,}})*(?:\s{{1,2}}{_B64}{{2,15}})?={{0,2}}|{_B64}{{6,15}}={{1,2}}"
+_BASE64 = rf"{_B64}{{16,}}(?:\r?\n{_B64}{{16,}})*(?:\r?\n{_B64}{{2,15}})?={{0,2}}|{_B64}{{6,15}}={{1,2}}"
 # From token starts only, and every repeat ends where its class ends: linear also in a backtracking engine, which is
 # three times as fast as RE2's Python binding on many small matches.
 _BASE64_TOKEN = re.compile(rf"(?<!{_B64})(?:{_BASE64})", re.ASCII)
@@ -126,7 +126,17 @@ def _from_hex(token: str) -> str | None:
 
 
 def _from_base64(token: str) -> str | None:
-    body = "".join(token.split()).rstrip("=").replace("-", "+").replace("_", "/")
+    """Decode a token that may be wrapped; a line that only stands below it is no part of it."""
+    lines = token.split()
+    whole = _from_base64_line("".join(lines))
+    if len(lines) == 1 or (whole is not None and _readable(whole)):
+        return whole
+    parts = [part for part in map(_from_base64_line, lines) if part is not None and _readable(part)]
+    return "\n".join(parts) or None
+
+
+def _from_base64_line(line: str) -> str | None:
+    body = line.rstrip("=").replace("-", "+").replace("_", "/")
     body = body[: len(body) - 1] if len(body) % 4 == 1 else body
     try:
         return _as_text(base64.b64decode(body + "=" * (-len(body) % 4)))
