@@ -15,9 +15,9 @@ from inference.training.dialogues import Dialogues, Record, fill
 from inference.training.wordings import varied
 
 LANGUAGES = ("en", "zh")
-FALLBACK_SHARE, REFUSAL_SHARE, SUM_SHARE = 0.17, 0.05, 0.05
+FALLBACK_SHARE, REFUSAL_SHARE, SUM_SHARE = 0.15, 0.05, 0.05
 """Shares of the exchanges that do not come from the records."""
-SINGLE_SHARE, LONG_SHARE, SYSTEM_SHARE, SAME_LANGUAGE_SHARE = 0.6, 0.006, 0.15, 0.85
+SINGLE_SHARE, LONG_SHARE, SYSTEM_SHARE, SAME_LANGUAGE_SHARE = 0.6, 0.002, 0.15, 0.85
 LONGEST_CHAIN = 4
 LONGEST_SAMPLE = 1600
 """Tokens; few samples come near, so that long conversations are not unknown."""

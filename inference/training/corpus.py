@@ -63,7 +63,7 @@ REFUSED_SOURCES = frozenset(
 """Labelled sources whose harmful prompts are answered by a short refusal."""
 
 SHORTEST_TEXT, LONGEST_TEXT = 24, 2000
-SHORTEST_PROMPT, LONGEST_PROMPT = 4, 220
+SHORTEST_PROMPT, LONGEST_PROMPT = 4, 140
 
 
 class Row(msgspec.Struct, frozen=True):

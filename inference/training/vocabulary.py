@@ -9,7 +9,7 @@ PIECES = 8160
 CHARACTER_COVERAGE = 0.9988
 
 
-def train_vocabulary(texts: Iterable[str], target: Path, *, threads: int = 1) -> None:
+def train_vocabulary(texts: Iterable[str], target: Path, *, pieces: int = PIECES) -> None:
     """Train `target` (`tokenizer.model`) on `texts`: ids 0 unknown, 1 begin, 2 end, then 256 bytes, then pieces.
 
     The text is taken as it is (no normalisation, white space kept), digits stay single.
@@ -19,7 +19,7 @@ def train_vocabulary(texts: Iterable[str], target: Path, *, threads: int = 1) ->
             sentence_iterator=iter(texts),
             model_writer=model,
             model_type="bpe",
-            vocab_size=PIECES,
+            vocab_size=pieces,
             character_coverage=CHARACTER_COVERAGE,
             byte_fallback=True,
             split_digits=True,
@@ -32,6 +32,6 @@ def train_vocabulary(texts: Iterable[str], target: Path, *, threads: int = 1) ->
             bos_id=1,
             eos_id=2,
             pad_id=-1,
-            num_threads=threads,
+            num_threads=1,
             minloglevel=2,
         )
