@@ -31,14 +31,21 @@ soak: $(VENV)/.dev ## send every harmless prompt and 500 labelled ones through t
 
 lock: $(VENV)/.uv ## resolve requirements/*.lock anew (hashes, no index address: any mirror serves)
 	$(UV) pip compile pyproject.toml --extra dev $(LOCK) -o requirements/dev.lock
-	$(UV) pip compile pyproject.toml --extra inference $(LOCK) -c requirements/dev.lock -o requirements/run.lock
+	$(UV) pip compile pyproject.toml --extra inference $(LOCK) -c requirements/dev.lock -o requirements/inference.lock
 	$(UV) pip compile pyproject.toml $(LOCK) -c requirements/dev.lock -o requirements/gateway.lock
-	cp requirements/run.lock requirements/inference.lock
 
 clean: ## remove the environment and caches (not ./data)
 	rm -rf $(VENV) $(VENV)-uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 LOCK := --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --quiet
+
+# The checkout itself: importable from anywhere, and the command `attest` beside the environment's python.
+define LINK
+$(BIN)/python -c 'import pathlib, sys, sysconfig; \
+  pathlib.Path(sysconfig.get_path("purelib"), "attest.pth").write_text(str(pathlib.Path.cwd()) + "\n"); \
+  script = pathlib.Path(sys.prefix, "bin", "attest"); \
+  script.write_text("#!" + sys.prefix + "/bin/python\nfrom gateway.cli import main\nmain()\n"); script.chmod(0o755)'
+endef
 
 $(VENV)/.uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -49,12 +56,14 @@ $(VENV)/.uv:
 	@[ -x $(BIN)/python ] || $(UV) venv --quiet --python "$$(command -v $(PYTHON))" $(VENV)
 	@touch $@
 
-$(VENV)/.run: $(VENV)/.uv requirements/run.lock pyproject.toml
+$(VENV)/.run: $(VENV)/.uv requirements/inference.lock pyproject.toml
 	@echo "Installing (once; the inference tier brings PyTorch, about 3 GB) ..."
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/run.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/inference.lock
+	@$(LINK)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.uv requirements/dev.lock pyproject.toml
 	@echo "Installing the development environment (once) ..."
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
+	@$(LINK)
 	@touch $@ $(VENV)/.run

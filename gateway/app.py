@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.metadata import version
 
 from litestar import Litestar, Router
 from litestar.datastructures import State
@@ -12,10 +11,10 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
-from safety.compose import build_safety
 
 from audit.keys import FileMasterKey
 from audit.log import SqlAuditLog
+from gateway import VERSION
 from gateway.auth.access import PUBLIC
 from gateway.auth.authentication import Authentication
 from gateway.database import make_engine
@@ -39,6 +38,7 @@ from gateway.web.headers import SecurityHeaders
 from gateway.web.pages import make_pages
 from inference.openai_compat import Bounds, OpenAICompatModel
 from migrations.run import upgrade
+from safety.compose import build_safety
 
 SWEEP_S = 60.0
 """How often turns of gateways that died are looked for and closed."""
@@ -141,7 +141,7 @@ def create_app(settings: Settings) -> Litestar:
 def _openapi(stylesheet: str) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Attest",
-        version=version("attest-gateway"),
+        version=VERSION,
         description="A governed chat gateway that proves what it did.",
         render_plugins=[PlainDocs(stylesheet), JsonRenderPlugin()],
         openapi_router=Router(path="/docs", route_handlers=[], **PUBLIC),

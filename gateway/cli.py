@@ -4,6 +4,8 @@ from importlib import import_module
 
 import click
 
+from gateway import VERSION
+
 COMMANDS = {
     "up": "gateway.commands.up:up",
     "serve": "gateway.commands.serve:serve",
@@ -33,7 +35,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="attest-gateway")
+@click.version_option(VERSION)
 def main() -> None:
     """Attest: a governed chat gateway that proves what it did."""
 

@@ -6,9 +6,11 @@ from contextlib import aclosing
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, get, post
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import SkipValidation
+from litestar.response.base import ASGIResponse
 
 from gateway.auth.access import open_to
 from gateway.auth.principal import Role
@@ -45,14 +47,20 @@ async def list_models(catalogue: NamedDependency[SkipValidation[ModelCatalogue]]
     return ModelList(data=[ModelCard(id=model.name) for model in await catalogue.all()])
 
 
-@post("/v1/chat/completions", **open_to(Role.STAFF), tags=["chat"], status_code=200)
+@post(
+    "/v1/chat/completions",
+    **open_to(Role.STAFF),
+    tags=["chat"],
+    status_code=200,
+    responses={200: ResponseSpec(ChatCompletion, generate_examples=False, description="The answer, or its refusal")},
+)
 async def chat_completions(
     request: Request[Any, Any, Any],
     data: ChatCompletionRequest,
     turns: NamedDependency[SkipValidation[TurnService]],
     catalogue: NamedDependency[SkipValidation[ModelCatalogue]],
     settings: NamedDependency[Settings],
-) -> Response[ChatCompletion] | EventStreamResponse:
+) -> ASGIResponse:
     """Answer a dialogue under full control, streamed or not.
 
     A blocked turn answers 200 with `finish_reason: "content_filter"`; `attest` names turn, reason, categories, rules.
@@ -60,7 +68,7 @@ async def chat_completions(
     turn = _turn_request(request, data, await catalogue.resolve(data.model), settings)
     events = turns.run(turn)
     if not data.stream:
-        return Response(await _whole(events, turn.model))
+        return ASGIResponse(body=_encode(await _whole(events, turn.model)), media_type="application/json")
     # Nothing is sent before there is something to show, so that a model that is down can still be answered with 503.
     turn_id, opening = await _opening(events)
     include_usage = data.stream_options is not None and data.stream_options.include_usage
