@@ -28,7 +28,9 @@ class WordGuard:
 
     version = "1"
 
-    def __init__(self, word="", *, name="filters.word", category=Category.SECRET, delay=0.0, fault=None, stubborn=False):
+    def __init__(
+        self, word="", *, name="filters.word", category=Category.SECRET, delay=0.0, fault=None, stubborn=False
+    ):
         self.name, self.word, self.category = name, word, category
         self.delay, self.fault, self.stubborn = delay, fault, stubborn
         self.closed = False

@@ -108,8 +108,18 @@ def test_many_segments_are_bundled_and_none_is_lost():
 
 @pytest.mark.parametrize(
     "text",
-    ["getUserInformationFromDatabase", "/usr/lib/python3/dist-packages/numpy", "da39a3ee5e6b4b0d3255bfef95601890afd80709"]
-    + ["123e4567-e89b-12d3-a456-426614174000", "100% sure & <b>", "AT&T; R&D", "2026-11-20T10:00:00Z", "C:\\new\\table"],
+    [
+        "getUserInformationFromDatabase",
+        "/usr/lib/python3/dist-packages/numpy",
+        "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+    ]
+    + [
+        "123e4567-e89b-12d3-a456-426614174000",
+        "100% sure & <b>",
+        "AT&T; R&D",
+        "2026-11-20T10:00:00Z",
+        "C:\\new\\table",
+    ],
 )
 def test_ordinary_long_words_hide_nothing(text):
     assert normalise(text).segments == ()

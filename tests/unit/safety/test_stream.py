@@ -1,0 +1,213 @@
+"""The stream window: the same stretches whatever the chunking, cuts that split nothing, and what is delivered."""
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from safety.pipeline import Pipeline
+from safety.ports import Direction, TurnContext
+from safety.stream import StreamWindow, Stretch, deliver
+from safety.verdict import Action, Category, Decision, Redaction
+from tests.unit.safety.guards import WordGuard, default_policy
+
+
+def stretches(chunks, **bounds):
+    window = StreamWindow(**bounds)
+    return [s for chunk in chunks for s in window.push(chunk)] + window.flush()
+
+
+def texts(text, **bounds):
+    return [s.text for s in stretches([text], **bounds)]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("你好！我是助手。请讲", ["你好！", "我是助手。", "请讲"]),
+        ("“真的吗？”他问；然后……走了。", ["“真的吗？”", "他问；", "然后……", "走了。"]),
+        ("Hello there. How are you? Fine!", ["Hello there. ", "How are you? ", "Fine!"]),
+        (
+            "Pi is 3.14 and e.g. this. Dr. Li (a@b.com) agrees.",
+            ["Pi is 3.14 and e.g. this. ", "Dr. Li (a@b.com) agrees."],
+        ),
+        (
+            "Version 1.29.3 is out! See www.firma.cn/a.b for more",
+            ["Version 1.29.3 is out! ", "See www.firma.cn/a.b for more"],
+        ),
+        ("1. first\n2. second\n", ["1. first\n", "2. second\n"]),
+        ("```py\nx = 1.5\nprint(x)\n```\nDone", ["```py\n", "x = 1.5\n", "print(x)\n", "```\n", "Done"]),
+        ("好的。\n\n下一段", ["好的。\n\n", "下一段"]),
+        ("", []),
+        ("...", ["..."]),
+    ],
+)
+def test_sentences(text, parts):
+    assert texts(text) == parts
+
+
+def test_a_long_sentence_is_cut_between_words():
+    parts = texts("word " * 100, max_characters=50)
+    assert "".join(parts) == "word " * 100
+    assert all(len(part) <= 50 and part.endswith(" ") for part in parts)
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["13800138000", "li.wei@firma.cn", "138 0013 8000", "4111 1111 1111 1111", "sk-a1B2c3D4e5F6", "1,234,567.89"],
+)
+@pytest.mark.parametrize("before", range(25, 50))
+def test_a_cut_never_falls_inside_a_number_or_an_address(token, before):
+    text = ("天气真好" * 20)[:before] + token + "谢谢你" * 20
+    assert any(token in part for part in texts(text, max_characters=50))
+
+
+def test_a_word_longer_than_the_limit_is_cut_all_the_same():
+    assert texts("x" * 120, max_characters=50) == ["x" * 50, "x" * 50, "x" * 20]
+
+
+def test_the_overlap_is_what_was_handed_out_before():
+    found = stretches(["一二三。四五六。七八九。"], overlap=6)
+    assert [(s.overlap, s.text) for s in found] == [
+        ("", "一二三。"),
+        ("一二三。", "四五六。"),
+        ("三。四五六。", "七八九。"),
+    ]
+
+
+def test_what_waits_too_long_is_due_up_to_the_last_word():
+    now = 0.0
+    window = StreamWindow(max_wait_s=2, clock=lambda: now)
+    assert window.push("The answer is forty-t") == []
+    assert window.overdue() == []
+    now = 2.5
+    assert window.due(now)
+    assert window.overdue() == [Stretch(text="The answer is ", overlap="")]
+    assert window.held == "forty-t"
+    assert not window.due(now)
+    assert window.push("wo. Yes") == [Stretch(text="forty-two. ", overlap="The answer is ")]
+    assert window.flush() == [Stretch(text="Yes", overlap="The answer is forty-two. ")]
+    assert not window.due(1e9)
+
+
+def test_a_number_that_is_being_said_is_not_torn_by_the_wait():
+    now = 0.0
+    window = StreamWindow(max_wait_s=1, clock=lambda: now)
+    window.push("请拨打 138 0013 ")
+    now = 5.0
+    assert [s.text for s in window.overdue()] == ["请拨打 "]
+    assert window.held == "138 0013 "
+
+
+ANSWERS = st.lists(
+    st.sampled_from(
+        [
+            "你好",
+            "。",
+            "！",
+            "……",
+            "…",
+            "word",
+            " ",
+            "\n",
+            ". ",
+            ".",
+            "3.14",
+            "e.g. ",
+            "a@b.cn",
+            "”",
+            ")",
+            "```\n",
+            "炸",
+            "弹",
+            "1",
+            ",",
+        ]
+    ),
+    max_size=60,
+).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ANSWERS, st.data())
+def test_the_stretches_do_not_depend_on_the_chunks(answer, data):
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(answer)), max_size=20)))
+    chunks = [answer[a:b] for a, b in zip([0, *cuts], [*cuts, len(answer)], strict=True)]
+    whole = stretches([answer], max_characters=30, overlap=12)
+    assert stretches(chunks, max_characters=30, overlap=12) == whole
+    assert stretches(list(answer), max_characters=30, overlap=12) == whole
+    assert "".join(s.text for s in whole) == answer
+    assert all(0 < len(s.text) <= 30 for s in whole)
+
+
+@settings(max_examples=200, deadline=None)
+@given(ANSWERS, st.data())
+def test_waiting_too_long_loses_and_repeats_nothing(answer, data):
+    now = 0.0
+    window = StreamWindow(max_characters=30, overlap=12, max_wait_s=1, clock=lambda: now)
+    out = []
+    for char in answer:
+        out += window.push(char)
+        if data.draw(st.booleans()):
+            now += 2
+            out += window.overdue()
+    out += window.flush()
+    assert "".join(s.text for s in out) == answer
+
+
+async def _deliver(answer, guard, chunks, window=None):
+    """Do what the gateway does with an answer; return what was delivered and whether it was blocked."""
+    layer = Pipeline([guard], default_policy())
+    window = window or StreamWindow(max_characters=30, overlap=40)
+    out = []
+    for stretch in [s for chunk in chunks for s in window.push(chunk)] + window.flush():
+        context = TurnContext(direction=Direction.OUTPUT, overlap=len(stretch.overlap))
+        decision = await layer.examine(stretch.overlap + stretch.text, context)
+        out.append(deliver(decision, stretch))
+        if decision.blocked:
+            return "".join(out), True
+    return "".join(out), False
+
+
+@settings(max_examples=150, deadline=None)
+@given(ANSWERS, st.sampled_from(["炸弹", "bo. mb", "a。b", "wordword", "3.14e.g"]), ANSWERS, st.data())
+def test_a_blocked_span_is_never_delivered_whole(before, word, after, data):
+    answer = before + word + after
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(answer)), max_size=10)))
+    chunks = [answer[a:b] for a, b in zip([0, *cuts], [*cuts, len(answer)], strict=True)]
+    guard = WordGuard(word, category=Category.OUTPUT_REVIEW)
+    delivered, blocked = asyncio.run(_deliver(answer, guard, chunks))
+    assert blocked
+    assert word not in delivered
+    assert (delivered, blocked) == asyncio.run(_deliver(answer, guard, [answer]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(ANSWERS, st.sampled_from(["炸弹", "bo. mb", "a。b"]), ANSWERS)
+def test_a_redacted_span_is_never_delivered_whole(before, word, after):
+    answer = before + word + after
+    delivered, blocked = asyncio.run(_deliver(answer, WordGuard(word, category=Category.SECRET), list(answer)))
+    assert not blocked
+    assert word not in delivered
+    assert "[SECRET]" in delivered
+
+
+def _decision(action, *redactions):
+    return Decision(action, (), (), "h", "1", tuple(Redaction(*r) for r in redactions))
+
+
+@pytest.mark.parametrize(
+    ("decision", "delivered"),
+    [
+        (_decision(Action.ALLOW), "def ghi"),
+        (_decision(Action.FLAG), "def ghi"),
+        (_decision(Action.BLOCK), ""),
+        (_decision(Action.ESCALATE), ""),
+        (_decision(Action.REDACT, (4, 7, "[X]")), "[X] ghi"),
+        (_decision(Action.REDACT, (2, 7, "[X]")), "[X] ghi"),
+        (_decision(Action.REDACT, (0, 3, "[Y]"), (8, 11, "[X]")), "def [X]"),
+    ],
+)
+def test_deliver_gives_the_new_text_alone(decision, delivered):
+    assert deliver(decision, Stretch(text="def ghi", overlap="abc ")) == delivered
