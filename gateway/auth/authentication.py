@@ -18,6 +18,7 @@ from gateway.auth.roles import RoleMap
 from gateway.auth.routes import SignInRoutes, sign_in_router
 from gateway.auth.session import Cookies, Sessions, SessionTimes, SignIns
 from gateway.auth.trail import Trail
+from gateway.problems import ProviderUnavailableError
 from gateway.settings import Settings
 
 
@@ -37,13 +38,11 @@ class Authentication:
         self,
         middleware: AuthenticationMiddleware,
         routes: tuple[Router, ...],
-        http: ProviderHttp,
         provider: Provider,
         development_provider: DevelopmentProvider | None,
     ) -> None:
         self.middleware = middleware
         self.routes = routes
-        self._http = http
         self._provider = provider
         self._development_provider = development_provider
 
@@ -57,8 +56,7 @@ class Authentication:
             return clock().timestamp()
 
         roles = RoleMap.from_settings(settings)
-        http = ProviderHttp(settings.oidc_ca_file)
-        provider = Provider(settings.issuer, http, time.monotonic)
+        provider = Provider(settings.issuer, ProviderHttp(settings.oidc_ca_file), time.monotonic)
         cookies = Cookies.from_settings(settings)
         times = SessionTimes(idle=settings.session_idle_minutes * 60, lifetime=settings.session_lifetime_hours * 3600)
         sessions = Sessions(engine, roles, times, unix_time)
@@ -76,7 +74,6 @@ class Authentication:
         return cls(
             AuthenticationMiddleware(bearer, sessions, cookies, settings.base_url),
             (sign_in_router(steps), *((development.router(),) if development else ())),
-            http,
             provider,
             development,
         )
@@ -85,12 +82,15 @@ class Authentication:
         """Open the connections to the provider; make or load the development provider's keys."""
         if self._development_provider is not None:
             await self._development_provider.start()
-        await self._http.start()
+        await self._provider.http.start()
 
-    async def ready(self) -> None:
-        """Raise `ProviderUnavailableError` unless the provider's address book and keys are known (cached)."""
-        await self._provider.metadata()
+    async def ready(self) -> bool:
+        """Whether tokens can be checked now: keys are at hand, from the provider or kept while it is down."""
+        try:
+            return bool(await self._provider.keys(None))
+        except ProviderUnavailableError:
+            return False
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.close()
+        await self._provider.http.close()

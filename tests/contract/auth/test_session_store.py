@@ -1,6 +1,5 @@
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -10,10 +9,9 @@ from gateway.auth import session as module
 from gateway.auth import tables
 from gateway.auth.principal import Principal, Role
 from gateway.auth.roles import RoleMap
-from gateway.auth.session import PENDING_S, TOUCH_S, Cookies, Sessions, SessionTimes, SignIns, SignInUnderWay
-from gateway.database import make_engine
+from gateway.auth.session import PENDING_S, TOUCH_S, Sessions, SessionTimes, SignIns, SignInUnderWay
 from gateway.problems import OverloadedError
-from gateway.settings import load
+from migrations.run import downgrade, upgrade
 
 ALICE = Principal(subject="alice", name="Alice", groups=("/staff",), roles=frozenset({Role.STAFF}), session=True)
 TIMES = SessionTimes(idle=600, lifetime=3600)
@@ -30,15 +28,6 @@ class Time:
 @pytest.fixture
 def time() -> Time:
     return Time()
-
-
-@pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    made = make_engine(f"sqlite+aiosqlite:///{tmp_path}/sessions.db")
-    async with made.begin() as connection:
-        await connection.run_sync(tables.metadata.create_all)
-    yield made
-    await made.dispose()
 
 
 @pytest.fixture
@@ -174,24 +163,27 @@ async def test_a_flood_of_sign_ins_is_bounded(engine: AsyncEngine, time: Time, m
     assert await sign_ins.take(BROWSER, STATE) == UNDER_WAY
 
 
-@pytest.mark.parametrize(
-    ("settings", "secure", "name"),
-    [
-        ({}, False, "attest"),
-        ({"public_url": "https://chat.example.org", "oidc_issuer": "https://id.example.org"}, True, "__Host-attest"),
-        (
-            {"env": "production", "public_url": "https://chat.example.org", "oidc_issuer": "https://id.example.org"},
-            True,
-            "__Host-attest",
-        ),
-        ({"public_url": "http://chat.example.org", "oidc_issuer": "https://id.example.org"}, True, "__Host-attest"),
-    ],
-)
-def test_only_plain_loopback_in_development_goes_without_secure(
-    settings: dict[str, object], secure: bool, name: str
-) -> None:
-    cookies = Cookies.from_settings(load(**settings))
-    cookie = cookies.make(cookies.session, "value")
-    assert (cookie.key, cookie.secure, cookie.httponly, cookie.samesite, cookie.path, cookie.domain) == (
-        name, secure, True, "lax", "/", None,
-    )  # fmt: skip
+async def test_two_gateways_share_sessions_and_one_use(engine: AsyncEngine, time: Time) -> None:
+    roles = RoleMap("groups", {"staff": "staff"})
+    first, second = Sessions(engine, roles, TIMES, time), Sessions(engine, roles, TIMES, time)
+    secret = await first.open(ALICE, "", "t", None)
+    assert await second.find(secret) == ALICE
+    ended = await asyncio.gather(first.end(secret), second.end(secret))
+    assert sum(each is not None for each in ended) == 1
+    await SignIns(engine, time).keep(BROWSER, STATE, UNDER_WAY)
+    taken = await asyncio.gather(*(SignIns(engine, time).take(BROWSER, STATE) for _ in range(5)))
+    assert sum(each is not None for each in taken) == 1
+
+
+async def test_the_migration_makes_the_tables_that_the_code_knows(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        for table in tables.metadata.sorted_tables:
+            made = await connection.run_sync(lambda c, t=table: sa.inspect(c).get_columns(t.name))
+            indexes = await connection.run_sync(lambda c, t=table: sa.inspect(c).get_indexes(t.name))
+            assert [(c["name"], c["nullable"]) for c in made] == [(c.name, c.nullable) for c in table.columns]
+            assert {index["name"] for index in indexes} == {index.name for index in table.indexes}
+
+
+def test_the_migration_goes_down_and_up_again(database: str) -> None:
+    downgrade(database, "0001_audit")
+    upgrade(database, "0002_sessions")
