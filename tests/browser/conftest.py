@@ -1,0 +1,105 @@
+"""The real product and a real Chromium: every page is watched for errors, violations and requests to other hosts."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.browser.script import SCRIPT
+from tests.rig.process import unavailable
+from tests.rig.product import Product, running_product
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+DESK, PHONE = (1280, 860), (390, 780)
+
+
+@pytest.fixture(scope="session")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    with running_product(tmp_path_factory.mktemp("product"), SCRIPT) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium")
+    if program is None:
+        unavailable("not installed: chromium")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Watched:
+    """One person's page, with everything that must not happen on it."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page, self.url = page, url
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+        self.expected: list[str] = []
+        page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", self._note)
+        page.on("dialog", lambda dialog: (self.errors.append("dialog"), dialog.dismiss()))
+
+    def _note(self, request) -> None:
+        if urlsplit(request.url).scheme in ("http", "https") and not request.url.startswith(self.url):
+            self.outside.append(request.url)
+
+    def sign_in(self, name: str = "alice", path: str = "/") -> Page:
+        self.page.goto(self.url + path)
+        self.page.click(f'button[name="person"][value="{name}"]')
+        self.page.wait_for_selector("#draft")
+        return self.page
+
+    def say(self, text: str, *, wait: bool = True) -> None:
+        self.page.fill("#draft", text)
+        self.page.press("#draft", "Enter")
+        if wait:
+            self.settled()
+
+    def settled(self) -> None:
+        self.page.wait_for_selector(".message-answer:last-of-type .answer-tools", timeout=20_000)
+        self.page.wait_for_selector("#stop", state="hidden")
+
+    def check(self) -> None:
+        assert self.outside == []
+        assert [e for e in self.errors if not any(known in e for known in self.expected)] == []
+
+
+Open = Callable[..., Watched]
+
+
+@pytest.fixture
+def open_page(browser: Browser, product: Product) -> Iterator[Open]:
+    opened: list[Watched] = []
+
+    def make(language: str = "en-US", scheme: str = "light", size: tuple[int, int] = DESK, **options) -> Watched:
+        context = browser.new_context(
+            locale=language,
+            color_scheme=scheme,
+            viewport={"width": size[0], "height": size[1]},
+            **({"has_touch": True, "is_mobile": True} if size == PHONE else {}),
+            **options,
+        )
+        context.set_default_timeout(15_000)
+        watched = Watched(context.new_page(), product.url)
+        opened.append(watched)
+        return watched
+
+    yield make
+    for watched in opened:
+        watched.page.context.close()
+        watched.check()
+
+
+@pytest.fixture
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("screenshots")
