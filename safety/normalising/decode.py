@@ -37,7 +37,8 @@ _BASE64_TOKEN = re.compile(rf"(?<!{_B64})(?:{_BASE64})", re.ASCII)
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|u\{([0-9A-Fa-f]{1,6})\})")
 _NOT_HEX = re.compile(r"0x|[^0-9A-Fa-f]")
 _CONTROLS = bytes([*range(9), 11, 12, *range(14, 32), 127])
-_NOT_CHINESE = re.compile("[^\x00-\x7f\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]")
+# GB 2312: ASCII, punctuation and the 3,755 everyday characters. Any noise is valid in the whole of GB 18030.
+_COMMON_CHINESE = re.compile(rb"(?:[\x00-\x7f]|[\xa1\xa3\xb0-\xd6][\xa1-\xfe]|\xd7[\xa1-\xf9])+")
 _NOT_LETTERS = re.compile(r"[\W\d_]+")
 _NOT_WORDLIKE = re.compile(r"[^\w\s,.，。]+|[\x80-\x9f]+")
 _TAGS = re.compile("[\U000e0020-\U000e007e]{3,}")
@@ -159,13 +160,10 @@ def _as_text(raw: bytes) -> str | None:
         return None
     if raw.isascii():
         return raw.decode("ascii")
-    for encoding in ("utf-8", "gb18030"):
-        try:
-            text = raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        return text if encoding == "utf-8" or not _NOT_CHINESE.search(text) else None
-    return None
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("gb2312") if _COMMON_CHINESE.fullmatch(raw) else None
 
 
 def _readable(text: str) -> bool:

@@ -39,7 +39,7 @@ class WordGuard:
         if self.fault == "invalid":
             raise ValueError(f"{self.name} is damaged")
 
-    async def examine(self, text: NormalisedText, context: TurnContext) -> Examination:
+    async def examine(self, text: NormalisedText, context: TurnContext) -> Examination:  # noqa: ARG002 - the port
         try:
             await asyncio.sleep(self.delay)
         except asyncio.CancelledError:

@@ -79,6 +79,9 @@ def test_ordinary_office_text_is_no_finding(text):
     assert hits(text) == []
 
 
+WIDE_CARD = "６２２２０２１２３４５６７８９０１２８"
+
+
 @pytest.mark.parametrize(
     ("text", "rule", "cut"),
     [
@@ -184,7 +187,8 @@ async def test_company_words_come_from_the_policy():
 PACK = """
 pack: t
 rules:
-  - {id: secret.t, title: {en: T, zh: T}, category: secret, language: any, severity: high, match: [abc], no_match: [x]%s}
+  - {id: secret.t, category: secret, language: any, severity: high, match: [abc], no_match: [x],
+     title: {en: T, zh: T}%s}
 """
 
 

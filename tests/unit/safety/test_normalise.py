@@ -112,8 +112,6 @@ def test_many_segments_are_bundled_and_none_is_lost():
         "getUserInformationFromDatabase",
         "/usr/lib/python3/dist-packages/numpy",
         "da39a3ee5e6b4b0d3255bfef95601890afd80709",
-    ]
-    + [
         "123e4567-e89b-12d3-a456-426614174000",
         "100% sure & <b>",
         "AT&T; R&D",
@@ -159,12 +157,12 @@ def test_the_short_way_reads_like_the_long_way(text):
 
 
 DISGUISES = [
-    lambda word: "\u200b".join(word),
+    "\u200b".join,
     lambda word: "".join(chr(ord(c) + 0xFEE0) for c in word),
     lambda word: "".join(c + "\u0336" for c in word),
     lambda word: word.replace("o", "о").replace("e", "е"),
-    lambda word: " ".join(word),
-    lambda word: "-".join(word),
+    " ".join,
+    "-".join,
     lambda word: "".join(chr(0x1D41A + ord(c) - 97) for c in word),
 ]
 

@@ -55,7 +55,7 @@ def test_a_long_sentence_is_cut_between_words():
 
 @pytest.mark.parametrize(
     "token",
-    ["13800138000", "li.wei@firma.cn", "138 0013 8000", "4111 1111 1111 1111", "sk-a1B2c3D4e5F6", "1,234,567.89"],
+    ["13800138000", "li.wei@firma.cn", "138 0013 8000", "4111 1111 1111 1111", "sk-a1B2c3D4e5F6", "1,234.89"],
 )
 @pytest.mark.parametrize("before", range(25, 50))
 def test_a_cut_never_falls_inside_a_number_or_an_address(token, before):
