@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import SkipValidation
+from litestar.params import JSONBody, SkipValidation
 from litestar.response.base import ASGIResponse
 
 from gateway.auth.access import open_to
@@ -56,7 +56,7 @@ async def list_models(catalogue: NamedDependency[SkipValidation[ModelCatalogue]]
 )
 async def chat_completions(
     request: Request[Any, Any, Any],
-    data: ChatCompletionRequest,
+    data: JSONBody[ChatCompletionRequest],
     turns: NamedDependency[SkipValidation[TurnService]],
     catalogue: NamedDependency[SkipValidation[ModelCatalogue]],
     settings: NamedDependency[Settings],

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 import urllib.error
 import urllib.request
 
@@ -17,7 +18,7 @@ PEOPLE = {"alice": {Role.STAFF}, "carol": {Role.STAFF, Role.COMPLIANCE}, "sam": 
           "ada": {Role.STAFF, Role.ADMIN}}  # fmt: skip
 ROUTES = [
     (method, route.path_format, tuple(handler.opt.get(ACCESS, ())))
-    for route in create_app(load(data_dir="/nonexistent")).routes
+    for route in create_app(load(data_dir=tempfile.mkdtemp())).routes
     for handler in getattr(route, "route_handlers", [getattr(route, "route_handler", None)])
     for method in sorted(getattr(handler, "http_methods", {"GET"}))
     if method not in {"HEAD", "OPTIONS"}
@@ -41,8 +42,10 @@ def call(product: Product, method: str, path: str, token: str | None) -> int:
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args, **kwargs):
-        return None
+    def http_error_302(self, req, fp, code, msg, headers):
+        raise urllib.error.HTTPError(req.full_url, code, msg, headers, fp)
+
+    http_error_303 = http_error_302
 
 
 def test_every_route_says_who_may_call_it():
