@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 import msgspec
 
-from safety.compose import build_safety
+from safety.classifier.manifest import SHIPPED, load
+from safety.compose import build_safety, recommended
 from safety.explain import Report, explain
 from safety.pipeline import Pipeline
-from safety.policy import DEFAULT_POLICY, PolicyError, load_policy, policy_hash
+from safety.policy import DEFAULT_POLICY, complete, load_policy, policy_hash
 from safety.ports import Direction, TurnContext
 
 _LAZY = {"train": "safety.training.command:train", "eval": "safety.evaluation.command:evaluate"}
@@ -83,15 +84,19 @@ async def _check(pipeline: Pipeline, text: str, context: TurnContext) -> Report:
 
 @safety.command()
 @click.argument("file", type=click.Path(path_type=Path), default=DEFAULT_POLICY)
+@click.option("--model-dir", type=click.Path(path_type=Path), default=SHIPPED, help="Folder of the classifier.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def policy(file: Path, as_json: bool) -> None:
-    """Check the policy FILE (default: the one that ships) and print its hash."""
+def policy(file: Path, model_dir: Path, as_json: bool) -> None:
+    """Check the policy FILE (default: the one that ships); print its hash and the thresholds in force."""
     try:
-        checked = load_policy(file)
-    except PolicyError as error:
+        checked = complete(load_policy(file), recommended(load(model_dir)[0]))
+    except ValueError as error:
         raise click.ClickException(str(error)) from None
     digest = policy_hash(checked)
     if as_json:
-        click.echo(json.dumps({"name": checked.name, "version": checked.version, "hash": digest}))
+        bands = {name.value: [part.uncertain, part.block] for name, part in checked.classifier.items()}
+        click.echo(json.dumps({"name": checked.name, "version": checked.version, "hash": digest, "thresholds": bands}))
     else:
         click.echo(f"{checked.name} {checked.version} is sound\nsha256:{digest}")
+        for name, part in checked.classifier.items():
+            click.echo(f"  {name.value}: uncertain from {part.uncertain}, block from {part.block}")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from safety.classifier.guard import HarmClassifier
-from safety.classifier.manifest import SHIPPED
+from safety.classifier.manifest import SHIPPED, Manifest
 from safety.filters.company import CompanyWords
 from safety.filters.engine import RuleGuard
 from safety.filters.output_review import output_review
@@ -11,9 +11,10 @@ from safety.filters.personal_data import personal_data
 from safety.filters.prompt_attack import prompt_attack
 from safety.filters.secrets import secrets
 from safety.pipeline import Pipeline
-from safety.policy import DEFAULT_POLICY, load_policy
-from safety.policy_shape import Policy
+from safety.policy import DEFAULT_POLICY, complete, load_policy
+from safety.policy_shape import Policy, Thresholds
 from safety.ports import Guard
+from safety.verdict import Category
 
 
 def build_safety(
@@ -26,11 +27,20 @@ def build_safety(
 
     Raises `ValueError` (`PolicyError`, `RuleError`, the classifier's own) that says what to mend.
     """
-    policy = load_policy(policy_path or DEFAULT_POLICY)
-    guards: tuple[Guard, ...] = (*filters(policy), HarmClassifier(model_dir or SHIPPED, threads=threads))
+    classifier = HarmClassifier(model_dir or SHIPPED, threads=threads)
+    policy = complete(load_policy(policy_path or DEFAULT_POLICY), recommended(classifier.manifest))
+    guards: tuple[Guard, ...] = (*filters(policy), classifier)
     pipeline = Pipeline(guards, policy, guard_timeout_s=guard_timeout_s)
     pipeline.validate()
     return pipeline
+
+
+def recommended(manifest: Manifest) -> dict[Category, Thresholds]:
+    """Return the thresholds that were chosen on the development set when the model was made."""
+    return {
+        Category(name): Thresholds(uncertain=bands.uncertain, block=bands.block)
+        for name, bands in manifest.thresholds.items()
+    }
 
 
 def filters(policy: Policy) -> tuple[RuleGuard | CompanyWords, ...]:

@@ -5,17 +5,28 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 import yaml
+from msgspec.structs import replace
 
 from safety.decide import decide
 from safety.policy_floor import weaker_overrides
-from safety.policy_shape import CLASSIFIED, FILTERED, Override, Policy
+from safety.policy_shape import CLASSIFIED, FILTERED, Override, Policy, Thresholds
+from safety.verdict import Category
 
-__all__ = ["DEFAULT_POLICY", "Policy", "PolicyError", "decide", "load_policy", "parse_policy", "policy_hash"]
+__all__ = [
+    "DEFAULT_POLICY",
+    "Policy",
+    "PolicyError",
+    "complete",
+    "decide",
+    "load_policy",
+    "parse_policy",
+    "policy_hash",
+]
 
 DEFAULT_POLICY = Path(__file__).parent / "policies" / "default.yaml"
 """The policy that ships."""
@@ -43,6 +54,21 @@ def parse_policy(text: str) -> Policy:
         raise PolicyError(f"not YAML: {error}") from None
     except msgspec.ValidationError as error:
         raise PolicyError(str(error)) from None
+    return _checked(policy)
+
+
+def complete(policy: Policy, recommended: Mapping[Category, Thresholds]) -> Policy:
+    """Fill in the thresholds that the policy leaves to the model, so that its hash stands for the numbers in force.
+
+    Raises `PolicyError` when a group's override is weaker than what was filled in, or a category has no thresholds.
+    """
+    full = replace(policy, classifier={**recommended, **policy.classifier})
+    if missing := [c.value for c in CLASSIFIED if c not in full.classifier]:
+        raise PolicyError(f"classifier: nothing is said about {', '.join(missing)}")
+    return _checked(full)
+
+
+def _checked(policy: Policy) -> Policy:
     if wrong := [*_problems(policy), *weaker_overrides(policy)]:
         raise PolicyError("; ".join(wrong))
     return policy
@@ -58,9 +84,6 @@ def _problems(policy: Policy) -> Iterable[str]:
     missing = [c.value for c in FILTERED if c not in policy.categories]
     if missing:
         yield f"categories: nothing is said about {', '.join(missing)}"
-    missing = [c.value for c in CLASSIFIED if c not in policy.classifier]
-    if missing:
-        yield f"classifier: nothing is said about {', '.join(missing)}"
     parts: dict[str, Policy | Override] = {"": policy}
     parts |= {f"groups.{name}.": group for name, group in policy.groups.items()}
     for where, part in parts.items():

@@ -101,7 +101,8 @@ class Policy(_Part, frozen=True, forbid_unknown_fields=True):
     version: int
     name: str
     categories: dict[Category, CategoryRule]
-    classifier: dict[Category, Thresholds]
+    classifier: dict[Category, Thresholds] = {}
+    """A category that is left out takes the thresholds that the model was shipped with (`policy.complete`)."""
     rules: dict[str, RuleEntry] = {}
     failures: Failures = Failures()
     company: dict[str, WordList] = {}

@@ -3,16 +3,18 @@
 import asyncio
 
 from safety.normalise import NormalisedText
-from safety.policy import DEFAULT_POLICY, load_policy
+from safety.policy import DEFAULT_POLICY, complete, load_policy
+from safety.policy_shape import CLASSIFIED, Thresholds
 from safety.ports import Direction, TurnContext
 from safety.verdict import Category, Examination, Finding, Severity, StageStatus
 
 INPUT = TurnContext(direction=Direction.INPUT)
+BANDS = {category: Thresholds(uncertain=0.5, block=0.8) for category in CLASSIFIED}
 OUTPUT = TurnContext(direction=Direction.OUTPUT)
 
 
 def default_policy():
-    return load_policy(DEFAULT_POLICY)
+    return complete(load_policy(DEFAULT_POLICY), BANDS)
 
 
 def finding(category=Category.PERSONAL_DATA, start=0, end=1, *, rule="", guard="filters.x", score=1.0, severity="high"):

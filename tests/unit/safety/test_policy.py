@@ -5,10 +5,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safety.policy import DEFAULT_POLICY, PolicyError, decide, load_policy, parse_policy, policy_hash
+from safety.policy import DEFAULT_POLICY, PolicyError, complete, decide, load_policy, parse_policy, policy_hash
 from safety.ports import Direction, TurnContext
 from safety.verdict import Action, Band, Category, Examination, StageStatus, severity_of
-from tests.unit.safety.guards import INPUT, OUTPUT, default_policy, finding, ran
+from tests.unit.safety.guards import BANDS, INPUT, OUTPUT, default_policy, finding, ran
 
 TEXT = DEFAULT_POLICY.read_text("utf-8")
 
@@ -21,6 +21,10 @@ def changed(path, value):
         place = place.setdefault(name, {})
     place[last] = value
     return yaml.safe_dump(data)
+
+
+def usable(path, value):
+    return complete(parse_policy(changed(path, value)), BANDS)
 
 
 def decided(*examinations, policy=None, context=INPUT):
@@ -37,7 +41,6 @@ def decided(*examinations, policy=None, context=INPUT):
         ("classifier/hate", {"uncertain": 0.1, "block": 1.5}, "<= 1"),
         ("classifier/company", {"uncertain": 0.1, "block": 0.5}, "the classifier has no such category"),
         ("categories", {"secret": {"input": "block", "output": "block"}}, "nothing is said about personal_data"),
-        ("classifier", {}, "nothing is said about hate"),
         ("version", "one", "Expected `int`"),
     ],
 )
@@ -75,7 +78,16 @@ def test_a_missing_file_is_named(tmp_path):
 )
 def test_a_group_cannot_go_below_the_floor(override, message):
     with pytest.raises(PolicyError, match=message):
-        parse_policy(changed("groups/sales", override))
+        usable("groups/sales", override)
+
+
+def test_thresholds_that_are_left_out_are_the_models():
+    policy = usable("classifier/hate", {"uncertain": 0.1, "block": 0.2})
+    assert policy.classifier[Category.HATE].block == 0.2
+    assert policy.classifier[Category.VIOLENCE] == BANDS[Category.VIOLENCE]
+    assert policy_hash(policy) != policy_hash(default_policy())
+    with pytest.raises(PolicyError, match="nothing is said about harassment"):
+        complete(parse_policy(changed("classifier/hate", {"uncertain": 0.1, "block": 0.2})), {})
 
 
 def test_the_hash_is_of_the_meaning():
@@ -122,7 +134,7 @@ def test_the_uncertain_band_lies_between_the_thresholds():
 
 
 def test_a_shadow_rule_is_recorded_and_not_carried_out():
-    policy = parse_policy(changed("rules/secret.jwt", {"input": "block", "mode": "shadow"}))
+    policy = usable("rules/secret.jwt", {"input": "block", "mode": "shadow"})
     decision = decided(ran(finding(Category.SECRET, rule="secret.jwt")), policy=policy)
     assert decision.action is Action.ALLOW
     assert decision.verdicts[0].shadow
@@ -131,7 +143,7 @@ def test_a_shadow_rule_is_recorded_and_not_carried_out():
 
 
 def test_a_group_gets_its_stricter_rule_and_nobody_else_does():
-    policy = parse_policy(changed("groups/sales", {"rules": {"personal_data.email": {"input": "block"}}}))
+    policy = usable("groups/sales", {"rules": {"personal_data.email": {"input": "block"}}})
     mail = ran(finding(rule="personal_data.email"))
     sales = TurnContext(direction=Direction.INPUT, groups=("staff", "sales"))
     assert decided(mail, policy=policy).action is Action.FLAG
@@ -139,7 +151,7 @@ def test_a_group_gets_its_stricter_rule_and_nobody_else_does():
 
 
 def test_a_group_gets_lower_thresholds():
-    policy = parse_policy(changed("groups/school", {"classifier": {"sexual": {"uncertain": 0.05, "block": 0.1}}}))
+    policy = usable("groups/school", {"classifier": {"sexual": {"uncertain": 0.05, "block": 0.1}}})
     scored = ran(finding(Category.SEXUAL, guard="classifier", score=0.15))
     school = TurnContext(direction=Direction.INPUT, groups=("school",))
     assert decided(scored, policy=policy).action is Action.ALLOW
@@ -150,7 +162,7 @@ def test_a_group_gets_lower_thresholds():
 def test_a_failed_guard_blocks_unless_the_policy_names_it(status):
     failed = Examination(guard="classifier", version="1", status=status, characters=0, error="ValueError")
     assert decided(ran(), failed).action is Action.BLOCK
-    relaxed = parse_policy(changed("failures", {"guards": {"classifier": "flag"}}))
+    relaxed = usable("failures", {"guards": {"classifier": "flag"}})
     assert decided(ran(), failed, policy=relaxed).action is Action.FLAG
 
 
@@ -191,7 +203,7 @@ def test_more_findings_never_weaken_a_decision(found, one_more, direction):
 @given(st.lists(FINDINGS, max_size=6), st.sampled_from(list(Direction)), st.sampled_from(list(Category)[:8]))
 def test_a_group_never_weakens_a_decision(found, direction, category):
     override = {"classifier": {category.value: {"uncertain": 0.01, "block": 0.02}}}
-    policy = parse_policy(changed("groups/g", override))
+    policy = usable("groups/g", override)
     one = decided(ran(*found), policy=policy, context=TurnContext(direction=direction))
     other = decided(ran(*found), policy=policy, context=TurnContext(direction=direction, groups=("g",)))
     assert severity_of(other.action) >= severity_of(one.action)
