@@ -1,10 +1,14 @@
 """`attest inference`: serve one model over OpenAI's API."""
 
 import asyncio
+import contextlib
 import importlib
 import logging
 import os
+import signal
+import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -62,10 +66,12 @@ def inference(
         if kind == "scripted":
             engine = ScriptedEngine(read_script(script) if script else None)
         else:
+            folder = _folder(folder or DEMO)
             # Imported by name: only this engine needs torch, and a scripted tier starts without it.
             torch_engine = importlib.import_module("inference.engine.torch_engine")
-            engine = torch_engine.open_engine(folder or DEMO, dtype=dtype, name=name, slots=slots, queue=queue)
-        asyncio.run(serve(engine, host, port))
+            engine = torch_engine.open_engine(folder, dtype=dtype, name=name, slots=slots, queue=queue)
+        listening = _listen(host, port)
+        asyncio.run(serve(engine, listening))
     except ModelFolderError as error:
         raise click.ClickException(str(error)) from None
     # Everything is closed. Tearing the interpreter down with torch in it takes seconds that nobody should wait for.
@@ -73,12 +79,38 @@ def inference(
     os._exit(0)
 
 
-async def serve(engine: Engine, host: str, port: int) -> None:
+def _folder(folder: Path) -> Path:
+    """Say at once what is missing; importing the engine takes seconds."""
+    if not (folder / "config.json").is_file():
+        raise click.ClickException(f"{folder / 'config.json'} is missing")
+    return folder
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise click.ClickException(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
+
+
+class _Server(uvicorn.Server):
+    """Ends with 0 after a signal; uvicorn would end by the signal itself, which looks like a crash."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Turn SIGTERM and SIGINT into the wish to exit."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+async def serve(engine: Engine, listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT; running streams get a second to end."""
+    host, port = listening.getsockname()[:2]
     config = uvicorn.Config(
         create_app(engine),
-        host=host,
-        port=port,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -87,9 +119,9 @@ async def serve(engine: Engine, host: str, port: int) -> None:
         timeout_graceful_shutdown=1,
         h11_max_incomplete_event_size=64 * 1024,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     info = engine.info
     LOG.info("serving", extra={"model": info.name, "revision": info.revision, "host": host, "port": port})
-    await server.serve()
+    await server.serve(sockets=[listening])
     if not server.started:
         sys.exit(1)

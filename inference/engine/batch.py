@@ -31,9 +31,9 @@ _TOKENS_PER_PLACE = 4096
 Deliver = Callable[[Delta | InferenceError], None]
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
-    """One request in the loop."""
+    """One request in the loop; equal only to itself."""
 
     prompt: list[int]
     max_tokens: int
@@ -153,13 +153,13 @@ class BatchLoop:
     def _admit(self) -> None:
         """Drop cancelled requests, wait while there is nothing to do, and fill the free places."""
         with self._changed:
-            self._running[:] = [job for job in self._running if not job.cancelled.is_set()]
             while self._open and not self._running and not self._waiting:
                 self._changed.wait()
+            for jobs in (self._running, self._waiting):
+                for job in [job for job in jobs if job.cancelled.is_set()]:
+                    jobs.remove(job)
             while self._waiting and len(self._running) < self._places and self._fits(self._waiting[0]):
-                job = self._waiting.popleft()
-                if not job.cancelled.is_set():
-                    self._running.append(job)
+                self._running.append(self._waiting.popleft())
 
     def _fits(self, job: Job) -> bool:
         return job.capacity + sum(other.capacity for other in self._running) <= self._memory_tokens

@@ -168,6 +168,18 @@ async def test_a_full_queue_is_named_and_a_place_serves_the_next(tiny_checkpoint
         await until(lambda: engine.load().running == 0)
 
 
+async def test_a_request_given_up_while_it_waits_frees_its_place_in_the_queue(tiny_checkpoint):
+    async with running(tiny_checkpoint, places=1, queue=1) as engine:
+        first = engine.stream(request(max_tokens=240))
+        await anext(first)
+        second = asyncio.create_task(ask(engine, request()))
+        await until(lambda: engine.load().waiting == 1)
+        second.cancel()
+        await until(lambda: engine.load().waiting == 0)
+        assert engine.load().running == 1
+        await first.aclose()
+
+
 async def test_closing_the_stream_cancels(tiny_checkpoint):
     async with running(tiny_checkpoint) as engine:
         stream = engine.stream(request(max_tokens=240))
