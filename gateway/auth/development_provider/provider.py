@@ -207,9 +207,9 @@ def loopback_only(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseR
     client = connection.client.host if connection.client else ""
     try:
         near = ipaddress.ip_address(client).is_loopback
+        name = urlsplit(f"//{connection.headers.get('host', '')}").hostname
     except ValueError:
-        near = False
-    name = urlsplit(f"//{connection.headers.get('host', '')}").hostname
+        near, name = False, None
     forwarded = any(header in connection.headers for header in ("forwarded", "x-forwarded-for", "x-real-ip"))
     if not near or name not in LOOPBACK or forwarded:
         raise ForbiddenError("The development provider answers this computer only.")

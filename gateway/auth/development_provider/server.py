@@ -94,7 +94,10 @@ class DevelopmentServer(AuthorizationServer):
 
     def asking(self, request: FormRequest) -> AuthorizationCodeGrant:
         """Check an authorization request before anyone chooses; raise `OAuth2Error`."""
-        return cast("AuthorizationCodeGrant", self.get_consent_grant(request))
+        try:
+            return cast("AuthorizationCodeGrant", self.get_consent_grant(request))
+        except ValueError:  # Authlib refuses to quote what cannot stand in its error message
+            raise InvalidRequestError from None
 
     def chosen(self, request: FormRequest, grant: AuthorizationCodeGrant, who: Person | None) -> Answer:
         """Answer an authorization request for the person chosen."""
@@ -102,11 +105,17 @@ class DevelopmentServer(AuthorizationServer):
 
     def exchange(self, request: FormRequest) -> Answer:
         """Answer a token request."""
-        return cast("Answer", self.create_token_response(request))
+        try:
+            return cast("Answer", self.create_token_response(request))
+        except ValueError:
+            return Answer(400, {"error": "invalid_request"}, [])
 
     def leave(self, request: FormRequest) -> Answer | None:
         """Answer a logout request; None when there is nowhere to go back to."""
-        return cast("Answer | None", self.create_endpoint_response("end_session", request))
+        try:
+            return cast("Answer | None", self.create_endpoint_response("end_session", request))
+        except ValueError:
+            return None
 
     def keep_code(self, code: Code) -> None:
         """Keep a code for its minute; the oldest go first where there are too many."""
@@ -159,7 +168,7 @@ class _CodeGrant(AuthorizationCodeGrant):
                 client_id=request.client.client_id,
                 redirect_uri=values["redirect_uri"],
                 scope=request.scope,
-                nonce=values["nonce"],
+                nonce=values.get("nonce", ""),
                 code_challenge=values["code_challenge"],
                 code_challenge_method=values["code_challenge_method"],
                 subject=request.user.subject,
