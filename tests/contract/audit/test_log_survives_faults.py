@@ -1,0 +1,191 @@
+"""The database locked, full, gone and back: whoever waits gets an error, and afterwards the log goes on by itself."""
+
+import asyncio
+import shutil
+import sqlite3
+import subprocess
+import time
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from sqlalchemy.engine import make_url
+
+from audit.log import LogLimits
+from audit.ports import AuditUnavailableError, TurnFilter
+from migrations.run import upgrade
+from tests.contract.audit.conftest import opened
+from tests.contract.audit.turns import accepted
+from tests.rig.postgres import own_postgres
+
+SHORT = LogLimits(lock_wait_s=0.3, probe_s=2.0, probe_kept_s=0.0)
+
+
+@asynccontextmanager
+async def locked(database: str):
+    """Hold the lock that an append needs."""
+    url = make_url(database)
+    if url.get_backend_name() == "sqlite":
+        connection = sqlite3.connect(str(url.database), isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.close()
+        return
+    server = await asyncpg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
+    transaction = server.transaction()
+    await transaction.start()
+    await server.execute("LOCK TABLE audit_entry, audit_writer IN ACCESS EXCLUSIVE MODE")
+    yield
+    await transaction.rollback()
+    await server.close()
+
+
+async def test_a_locked_database_is_an_error_and_then_works_again(database):
+    async with opened(database, SHORT) as log:
+        await log.append(accepted("before"))
+        assert await log.ready()
+        async with locked(database):
+            began = time.monotonic()
+            with pytest.raises(AuditUnavailableError):
+                await log.append(accepted("during"))
+            assert time.monotonic() - began < 5
+            assert not await log.ready()
+        await log.append(accepted("after"))
+        assert await log.ready()
+        assert {turn.turn_id for turn in await log.turns(TurnFilter())} == {"before", "after"}
+
+
+async def test_a_short_lock_only_delays(database):
+    async with opened(database, LogLimits(lock_wait_s=10)) as log:
+        async with locked(database):
+            appending = asyncio.create_task(log.append(accepted()))
+            await asyncio.sleep(0.2)
+            assert not appending.done()
+        assert len(await appending) == 1
+
+
+async def test_a_database_without_tables_names_the_remedy(tmp_path):
+    sqlite3.connect(tmp_path / "empty.db").close()
+    with pytest.raises(AuditUnavailableError, match="attest migrate"):
+        async with opened(f"sqlite+aiosqlite:///{tmp_path}/empty.db"):
+            pytest.fail("it started")
+
+
+async def test_a_missing_sqlite_file_is_not_made_anew(tmp_path):
+    with pytest.raises(AuditUnavailableError, match="SQLITE_CANTOPEN"):
+        async with opened(f"sqlite+aiosqlite:///{tmp_path}/none.db"):
+            pytest.fail("it started")
+    assert not (tmp_path / "none.db").exists()
+
+
+async def test_a_full_disk_is_an_error_and_then_works_again(tmp_path):
+    database = f"sqlite+aiosqlite:///{tmp_path}/attest.db"
+    await asyncio.to_thread(upgrade, database, "0001_audit")
+    async with opened(database, SHORT) as log:
+        await log.append(accepted("before"))
+        await asyncio.to_thread(limit_pages, log, 0)
+        failed = 0
+        for number in range(20):
+            try:
+                await log.append(accepted(f"during{number}", message="x" * 20_000))
+            except AuditUnavailableError as error:
+                assert "SQLITE_FULL" in str(error)  # noqa: PT017 - some of the twenty may still fit
+                failed += 1
+                break
+        assert failed
+        assert await log.turn("before") is not None
+        await log.append(accepted("after", message="y" * 20_000))  # the new connection has no limit: room was made
+        assert await log.ready()
+        assert (await log.turn("after")).message == "y" * 20_000
+        assert await log.turn(f"during{number}") is None
+
+
+def limit_pages(log, more: int) -> None:
+    connection = log._writer._connection
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count={pages + more}")
+
+
+async def test_a_small_file_system_that_fills_up(small_disk):
+    database = f"sqlite+aiosqlite:///{small_disk}/attest.db"
+    await asyncio.to_thread(upgrade, database, "0001_audit")
+    async with opened(database, SHORT) as log:
+        acknowledged: list[str] = []
+        with pytest.raises(AuditUnavailableError):
+            await fill(log, acknowledged)
+        assert acknowledged
+        assert not await log.ready()
+        (small_disk / "ballast").unlink()
+        await log.append(accepted("after"))
+        assert await log.ready()
+        listed = {turn.turn_id for turn in await log.turns(TurnFilter(limit=10_000))}
+        assert listed == {*acknowledged, "after"}
+
+
+async def fill(log, acknowledged: list[str]) -> None:
+    for number in range(10_000):
+        await log.append(accepted(f"t{number}", message="x" * 20_000))
+        acknowledged.append(f"t{number}")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 3 MB, one of them taken by a file that the test may delete."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("a small file system may only be mounted as root")
+    (folder / "ballast").write_bytes(b"x" * 2**20)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+async def test_a_sqlite_file_that_is_moved_away_takes_no_records(tmp_path):
+    path, away = tmp_path / "attest.db", tmp_path / "away"
+    database = f"sqlite+aiosqlite:///{path}"
+    await asyncio.to_thread(upgrade, database, "0001_audit")
+    async with opened(database, SHORT) as log:
+        await log.append(accepted("before"))
+        away.mkdir()
+        for side in ("", "-wal", "-shm"):
+            shutil.move(f"{path}{side}", away / f"attest.db{side}")
+        for _ in range(3):
+            with pytest.raises(AuditUnavailableError):
+                await log.append(accepted("during"))
+        assert not await log.ready()
+        assert not path.exists()
+        for side in ("", "-wal", "-shm"):
+            if (away / f"attest.db{side}").exists():
+                shutil.move(away / f"attest.db{side}", f"{path}{side}")
+        await log.append(accepted("after"))
+        assert await log.ready()
+    async with opened(database) as log:
+        assert await log.turn("after") is not None
+        assert await log.turn("before") is not None
+
+
+@pytest.fixture
+def own_server():
+    with own_postgres() as server:
+        yield server
+
+
+async def test_postgresql_stopped_and_started_again(own_server):
+    database = own_server.url.render_as_string(hide_password=False)
+    await asyncio.to_thread(upgrade, database, "0001_audit")
+    async with opened(database, SHORT) as log, opened(database, SHORT) as other:
+        await log.append(accepted("before"))
+        await asyncio.to_thread(own_server.stop)
+        results = await asyncio.gather(*(log.append(accepted(f"d{n}")) for n in range(50)), return_exceptions=True)
+        assert all(isinstance(one, AuditUnavailableError) for one in results)
+        assert not await log.ready()
+        with pytest.raises(AuditUnavailableError):
+            await log.turns(TurnFilter())
+        await asyncio.to_thread(own_server.start)
+        await log.append(accepted("after"))
+        assert await log.ready()
+        assert {turn.turn_id for turn in await log.turns(TurnFilter())} == {"before", "after"}
+        assert await other.recover() == 0  # the first log took its place again
