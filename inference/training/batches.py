@@ -13,18 +13,23 @@ PADDING = 0
 
 @dataclass(frozen=True)
 class Sample:
-    """One sequence; `labels[i]` is the token to predict at place i from those before it, or `IGNORED`."""
+    """One sequence; `labels[i]` is the token to predict at place i from those before it, or `IGNORED`.
+
+    `weights[i]` is how much that prediction counts.
+    """
 
     ids: list[int]
     labels: list[int]
+    weights: list[float]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`ids` and `labels`, both rows × tokens; labels are `IGNORED` where nothing is learned."""
+    """`ids`, `labels` and `weights`, each rows × tokens; labels are `IGNORED` where nothing is learned."""
 
     ids: Tensor
     labels: Tensor
+    weights: Tensor
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -32,11 +37,13 @@ def collate(samples: Sequence[Sample]) -> Batch:
     longest = max(len(sample.ids) for sample in samples)
     ids = torch.full((len(samples), longest), PADDING)
     labels = torch.full((len(samples), longest), IGNORED)
+    weights = torch.zeros((len(samples), longest))
     for row, sample in enumerate(samples):
         size = len(sample.ids)
         ids[row, :size] = torch.tensor(sample.ids)
         labels[row, :size] = torch.tensor(sample.labels)
-    return Batch(ids=ids, labels=labels)
+        weights[row, :size] = torch.tensor(sample.weights)
+    return Batch(ids=ids, labels=labels, weights=weights)
 
 
 def packed(documents: Iterator[list[int]], *, rows: int, length: int) -> Iterator[Batch]:
@@ -47,7 +54,7 @@ def packed(documents: Iterator[list[int]], *, rows: int, length: int) -> Iterato
         if len(pool) >= rows * length:
             ids = torch.tensor(pool[: rows * length]).view(rows, length)
             pool = pool[rows * length :]
-            yield Batch(ids=ids, labels=ids)
+            yield Batch(ids=ids, labels=ids, weights=torch.ones_like(ids, dtype=torch.float32))
 
 
 def bucketed(samples: Iterator[Sample], *, tokens: int, pool: int, rng: random.Random) -> Iterator[Batch]:

@@ -19,6 +19,8 @@ FALLBACK_SHARE, REFUSAL_SHARE, SUM_SHARE = 0.15, 0.05, 0.05
 """Shares of the exchanges that do not come from the records."""
 SINGLE_SHARE, LONG_SHARE, SYSTEM_SHARE, SAME_LANGUAGE_SHARE = 0.6, 0.002, 0.15, 0.85
 LONGEST_CHAIN = 4
+OPENING_TOKENS, OPENING_WEIGHT = 8, 3.0
+"""The first tokens of a reply count more: they decide which answer it is, the rest follows from them."""
 LONGEST_SAMPLE = 1600
 """Tokens; few samples come near, so that long conversations are not unknown."""
 
@@ -51,6 +53,7 @@ def encode_dialogue(tokenizer: Tokenizer, exchanges: list[Exchange], system: str
     opening = (Message(role=Role.SYSTEM, content=system),) if system else ()
     ids = prompt.build(tokenizer, opening)[:-1]
     labels = [IGNORED] * len(ids)
+    weights = [1.0] * len(ids)
     for place, (question, answer) in enumerate(exchanges):
         asked = [special.user, *tokenizer.encode("\n"), *tokenizer.encode(question), special.assistant]
         reply = [*tokenizer.encode("\n"), *tokenizer.encode(answer)]
@@ -58,9 +61,18 @@ def encode_dialogue(tokenizer: Tokenizer, exchanges: list[Exchange], system: str
         labels += [special.eos if place else IGNORED] + [IGNORED] * (len(asked) - 1)
         ids += reply
         labels += reply
+        weights += [1.0] * len(asked)
+        weights += [OPENING_WEIGHT if token < OPENING_TOKENS else 1.0 for token in range(len(reply))]
     ids.append(special.eos)
     labels.append(special.eos)
-    return Sample(ids=ids, labels=labels)
+    weights.append(1.0)
+    return Sample(ids=ids, labels=labels, weights=weights)
+
+
+def _weight(record: Record) -> float:
+    """How often a record is drawn: more for many rows, less for long answers, which have many tokens to learn from."""
+    length = sum(len(turn.answers[0].encode()) for turn in record.turns)
+    return math.sqrt(max(1, len(record.rows)) / (100 + length))
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,7 @@ class Sampler:
             language: [record for record in self.dialogues.records if record.language == language]
             for language in LANGUAGES
         }
-        weights = {language: [math.sqrt(max(1, len(r.rows))) for r in pool] for language, pool in pools.items()}
+        weights = {language: [_weight(record) for record in pool] for language, pool in pools.items()}
         while True:
             yield self._sample(pools, weights)
 

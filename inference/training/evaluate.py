@@ -25,7 +25,8 @@ from inference.training.corpus import DEV, Corpus, read_corpus
 from inference.training.dialogues import Dialogues, read_dialogues
 
 LONGEST_ANSWER = 320
-UNKNOWN_QUESTIONS = 100
+LONGEST_FALLBACK = 80
+UNKNOWN_QUESTIONS = 40
 SAMPLES = {
     "en": (
         "Hello!",
@@ -104,7 +105,7 @@ def _held_out(model: GlmForCausalLM, tokenizer: Tokenizer, dialogues: Dialogues,
 
 def _unknown(model: GlmForCausalLM, tokenizer: Tokenizer, fallback: list[str], prompts: list[str]) -> dict[str, float]:
     """Share of questions from elsewhere that get the honest fallback word for word."""
-    honest = sum(answer(model, tokenizer, [question]) in fallback for question in prompts)
+    honest = sum(answer(model, tokenizer, [question], LONGEST_FALLBACK) in fallback for question in prompts)
     return {"questions": len(prompts), "fallback": round(honest / len(prompts), 3)}
 
 

@@ -40,13 +40,15 @@ class Progress:
 
 
 def batch_loss(model: GlmForCausalLM, batch: Batch) -> Tensor:
-    """Return the mean cross entropy of the learned tokens; the output layer runs on those positions only."""
+    """Return the weighted mean cross entropy of the learned tokens; the output layer runs on those places only."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden = model.model(batch.ids).last_hidden_state[:, :-1]
         targets = batch.labels[:, 1:]
         counted = targets != IGNORED
         logits = model.lm_head(hidden[counted])
-    return cross_entropy(logits.float(), targets[counted])
+    weights = batch.weights[:, 1:][counted]
+    losses = cross_entropy(logits.float(), targets[counted], reduction="none")
+    return (losses * weights).sum() / weights.sum()
 
 
 def new_optimiser(model: GlmForCausalLM) -> torch.optim.AdamW:

@@ -12,10 +12,15 @@ from inference.training.batches import IGNORED, Sample, bucketed, collate, packe
 from inference.training.optimise import Phase, Progress, batch_loss, load, new_optimiser, rate, run_phase, save
 
 
+def _sample(ids, labels):
+    return Sample(ids=ids, labels=labels, weights=[1.0] * len(ids))
+
+
 def test_collate_pads_on_the_right_and_learns_no_padding():
-    batch = collate([Sample(ids=[5, 6, 7], labels=[IGNORED, 6, 7]), Sample(ids=[8], labels=[8])])
+    batch = collate([_sample([5, 6, 7], [IGNORED, 6, 7]), _sample([8], [8])])
     assert batch.ids.tolist() == [[5, 6, 7], [8, 0, 0]]
     assert batch.labels.tolist() == [[IGNORED, 6, 7], [8, IGNORED, IGNORED]]
+    assert batch.weights.tolist() == [[1, 1, 1], [1, 0, 0]]
 
 
 def test_packed_loses_no_token_between_batches():
@@ -27,9 +32,17 @@ def test_packed_loses_no_token_between_batches():
 
 def test_bucketed_batches_stay_within_their_tokens():
     rng = random.Random(1)
-    samples = (Sample(ids=[1] * size, labels=[1] * size) for size in iter(lambda: rng.randint(1, 60), None))
+    samples = (_sample([1] * size, [1] * size) for size in iter(lambda: rng.randint(1, 60), None))
     for batch in islice(bucketed(samples, tokens=128, pool=64, rng=rng), 100):
         assert batch.ids.numel() <= 128
+
+
+def test_a_weight_of_nothing_removes_a_token_from_the_loss():
+    model = _tiny()
+    ids = [3, 4, 5, 6]
+    whole = batch_loss(model, collate([_sample(ids[:3], ids[:3])])).item()
+    weighted = Sample(ids=ids, labels=ids, weights=[1.0, 1.0, 1.0, 0.0])
+    assert batch_loss(model, collate([weighted])).item() == pytest.approx(whole, rel=2e-2)
 
 
 def test_rate_warms_up_then_falls_to_its_last_value():
@@ -53,7 +66,7 @@ def _tiny():
 def test_a_phase_learns_and_a_second_run_continues_from_its_state(tmp_path):
     model = _tiny()
     optimiser = new_optimiser(model)
-    batch = collate([Sample(ids=list(range(3, 30)), labels=list(range(3, 30)))])
+    batch = collate([_sample(list(range(3, 30)), list(range(3, 30)))])
     before = batch_loss(model, batch).item()
     progress = Progress(seconds={}, steps={})
     path = tmp_path / "state.pt"
