@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import msgspec
 import uvicorn
 
 from inference import logs
@@ -77,6 +78,27 @@ def inference(
     # Everything is closed. Tearing the interpreter down with torch in it takes seconds that nobody should wait for.
     logging.shutdown()
     os._exit(0)
+
+
+@inference.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object: see `Report` in inference.chatglm3.check."
+)
+def check(folder: Path, *, as_json: bool) -> None:
+    """Say what is wrong with a ChatGLM3 folder, by name; exit 1 if anything is."""
+    report = importlib.import_module("inference.chatglm3.check").check(folder)
+    if as_json:
+        click.echo(msgspec.json.encode(report).decode())
+    else:
+        for problem in report.problems:
+            click.echo(problem)
+        if report.parameters:
+            needed = ", ".join(f"{size / 2**20:,.0f} MiB in {name}" for name, size in report.weight_bytes.items())
+            click.echo(f"{report.parameters:,} parameters, context {report.context}: {needed}")
+        click.echo(f"{folder}: {'ready to serve' if report.ok else 'not ready'}")
+    if not report.ok:
+        raise click.exceptions.Exit(1)
 
 
 def _folder(folder: Path) -> Path:

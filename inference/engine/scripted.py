@@ -1,6 +1,6 @@
 """An engine that answers from a script, for tests, benches and trying out an installation without a model.
 
-The script is a JSON file; docs/inference.md describes it:
+The script is a JSON file (`Script` and `Reply` below name every field):
 
     {"model": "scripted", "context": 8192,
      "default": {"text": "Hello."},

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
+from inference.chatglm3.check import check
 from inference.chatglm3.loader import load
+from inference.cli import inference
 from inference.engine.base import ModelFolderError
 
 
@@ -140,6 +143,43 @@ def test_wrong_tensors_are_named(folder):
     refused(whole | {"transformer.extra": torch.zeros(3)}, r"unknown tensor transformer\.extra")
     refused(whole | {name: torch.full_like(whole[name], float("nan"))}, f"{name} has values that are not finite")
     refused(whole | {name: torch.zeros_like(whole[name], dtype=torch.int8)}, f"{name} has type torch.int8")
+
+
+def test_check_names_everything_at_once(folder):
+    report = check(folder)
+    assert report.ok
+    assert report.problems == ()
+    assert report.revision == load(folder).revision
+    assert report.parameters == sum(p.numel() for p in load(folder).model.parameters())
+    state = state_of(folder)
+    removed = sorted(state)[:2]
+    for name in removed:
+        del state[name]
+    single(folder, state | {"extra": torch.zeros(1), "transformer.output_layer.weight": torch.zeros(2, 2)})
+    (folder / "tokenizer.model").unlink()
+    report = check(folder)
+    said = "\n".join(report.problems)
+    assert not report.ok
+    assert all(f"tensor {name} is missing" in said for name in removed)
+    assert "tensor extra is unknown" in said
+    assert "output_layer.weight has shape (2, 2)" in said
+    assert "tokenizer.model is missing" in said
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors"])
+def test_check_names_damaged_files(folder, name):
+    (folder / name).write_bytes(b"{")
+    assert any(name in problem for problem in check(folder).problems)
+
+
+def test_check_as_a_command(folder):
+    done = CliRunner().invoke(inference, ["check", str(folder), "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.output)["ok"] is True
+    (folder / "tokenizer.model").unlink()
+    done = CliRunner().invoke(inference, ["check", str(folder)])
+    assert done.exit_code == 1
+    assert "tokenizer.model is missing" in done.output
 
 
 def test_a_tensor_in_two_shards_is_refused(folder):
