@@ -7,6 +7,9 @@ import msgspec
 RUNNING = "running"
 """Outcome of a turn that has not ended; the other outcomes are those of `gateway.turn_events.Outcome`."""
 
+CUT_SHORT = "length"
+"""Reason of a completed turn whose answer reached the longest that was asked for."""
+
 
 class Conversation(msgspec.Struct, frozen=True):
     """One conversation of one person."""

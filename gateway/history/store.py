@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Row, Select, and_, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gateway.history.records import RUNNING, Conversation, OpenedTurn, StoredMessage
+from gateway.history.records import CUT_SHORT, RUNNING, Conversation, OpenedTurn, StoredMessage
 from gateway.history.tables import conversation, message
 from gateway.identifiers import uuid7
 from gateway.turn_events import Outcome, TurnEnded
@@ -199,7 +199,7 @@ class HistoryStore:
         of_turn = {
             "turn_id": ended.turn_id,
             "outcome": ended.outcome.value,
-            "reason": ended.reason,
+            "reason": ended.reason or (CUT_SHORT if ended.finish_reason == CUT_SHORT else ""),
             "categories": msgspec.json.encode(ended.categories).decode(),
             "rules": msgspec.json.encode(ended.rules).decode(),
             "duration_ms": ended.duration_ms,

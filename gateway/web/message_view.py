@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from markupsafe import Markup
 
-from gateway.history.records import RUNNING, StoredMessage
+from gateway.history.records import CUT_SHORT, RUNNING, StoredMessage
 from gateway.turn_events import Outcome
 from gateway.web.catalogue import Catalogue
 from gateway.web.markdown import Markdown, visible
@@ -59,6 +59,8 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     notice: NoticeView | None
     may_regenerate: bool
     redacted: bool
+    cut_short: bool
+    """The answer reached its longest length."""
     tokens: int
     seconds: str
     rating: int
@@ -90,6 +92,7 @@ def message_view(
         notice=notice,
         may_regenerate=answer and last and not running and not (notice is not None and notice.may_edit),
         redacted=message.redacted,
+        cut_short=answer and message.reason == CUT_SHORT,
         tokens=message.tokens,
         seconds=f"{message.duration_ms / 1000:.1f}",
         rating=message.rating,

@@ -56,7 +56,7 @@ class Watched:
     def sign_in(self, name: str = "alice", path: str = "/") -> Page:
         self.page.goto(self.url + path)
         self.page.click(f'button[name="person"][value="{name}"]')
-        self.page.wait_for_selector("#draft")
+        self.page.wait_for_selector("body[data-ready]")
         return self.page
 
     def say(self, text: str, *, wait: bool = True) -> None:

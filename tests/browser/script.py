@@ -39,7 +39,8 @@ HOSTILE = """<img src=x onerror="document.title='pwned'"> <script>document.title
 
 <svg onload="document.title='pwned'"> <style>body{display:none}</style> <iframe src="https://evil.example"></iframe>
 
-<form action="https://evil.example"><input autofocus onfocus="document.title='pwned'"></form> <base href="//evil.example">
+<form action="https://evil.example"><input autofocus onfocus="document.title='pwned'"></form>
+<base href="//evil.example">
 
 <meta http-equiv="refresh" content="0;url=https://evil.example"> <link rel="stylesheet" href="https://evil.example/a.css">
 
@@ -51,7 +52,7 @@ The file is called photo\u202egpj.exe, and [this](https://safe.example "\\" onmo
 """
 
 KEY = "Of course, here is a key that you may use:\n\n-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7\n"
-LONG = "".join(f"This is sentence number {number} of a long answer. " for number in range(1, 121))
+LONG = "".join(f"This is sentence number {number} of a long answer. " for number in range(1, 61))
 
 SCRIPT = {
     "default": {"text": "Gladly. What would you like to know?"},
@@ -62,7 +63,7 @@ SCRIPT = {
         {"contains": "a key", "text": KEY, "chunk": 8, "delay_ms": 10},
         {"contains": "long story", "text": LONG, "chunk": 12, "delay_ms": 30},
         {"contains": "slow", "text": "At last.", "first_delay_ms": 60000},
-        {"contains": "break off", "text": "This will not be the whole answer. It", "error": "broken_off"},
+        {"contains": "bridges", "text": "This will not be the whole answer. It", "error": "broken_off"},
         {"contains": "who to call", "text": "Call Mr Li on 13812345678 before noon.", "chunk": 6, "delay_ms": 5},
     ],
 }

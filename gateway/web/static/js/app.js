@@ -81,3 +81,4 @@ addEventListener("pageshow", (event) => event.persisted && location.reload());
 composer.startComposer(turns.sendMessage, turns.stop);
 messages.watchScroll();
 turns.followRunning($(".message-answer[data-running]"));
+document.body.dataset.ready = "";

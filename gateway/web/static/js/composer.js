@@ -76,7 +76,8 @@ export function hold(value) {
 }
 
 export function startComposer(onSend, onStop) {
-  draft.value = sessionStorage.getItem(key()) ?? "";
+  // What was typed before this script ran counts more than what was kept.
+  draft.value ||= sessionStorage.getItem(key()) ?? "";
   draft.addEventListener("input", keep);
   draft.addEventListener("keydown", (event) => {
     // 229: an input method is at work in browsers that end the composition before this event.
