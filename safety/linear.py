@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import re2  # type: ignore[import-untyped]  # google-re2 ships no stubs
 
-_MEMORY = 64 * 2**20
+_MEMORY = 16 * 2**20
 """Bytes for a set's automaton: RE2 builds it as it goes and starts over when this is used up."""
 
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from safety.decide import decide
 from safety.policy_floor import weaker_overrides
 from safety.policy_shape import CLASSIFIED, FILTERED, Override, Policy, Thresholds
-from safety.verdict import Category
+from safety.verdict import Action, Category
 
 __all__ = [
     "DEFAULT_POLICY",
@@ -84,6 +84,8 @@ def _problems(policy: Policy) -> Iterable[str]:
     missing = [c.value for c in FILTERED if c not in policy.categories]
     if missing:
         yield f"categories: nothing is said about {', '.join(missing)}"
+    if Action.PSEUDONYMISE.value in json.dumps(msgspec.to_builtins(policy)):
+        yield f"{Action.PSEUDONYMISE}: restoring the real values in the answer is not built: use redact"
     parts: dict[str, Policy | Override] = {"": policy}
     parts |= {f"groups.{name}.": group for name, group in policy.groups.items()}
     for where, part in parts.items():

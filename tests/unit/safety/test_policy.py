@@ -36,6 +36,7 @@ def decided(*examinations, policy=None, context=INPUT):
     [
         ("colour", "red", "unknown field `colour`"),
         ("rules/secret.jwt", {"inptu": "block"}, r"unknown field `inptu` - at `\$.rules"),
+        ("rules/secret.jwt", {"input": "pseudonymise"}, "use redact"),
         ("rules/secret.jwt", {"input": "explode"}, "Invalid enum value 'explode'"),
         ("classifier/hate", {"uncertain": 0.9, "block": 0.5}, "classifier.hate: `uncertain` is above `block`"),
         ("classifier/hate", {"uncertain": 0.1, "block": 1.5}, "<= 1"),
