@@ -16,12 +16,14 @@ Figures from one machine do not promise anything about another: run the command 
 
 
 def machine() -> str:
-    """Describe processor, memory, load and versions in one line."""
+    """Describe processor, memory, load and versions; say so when others keep the machine busy."""
     model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    busy = "; **other work kept the machine busy: these figures say little**" if load > cores / 2 else ""
     return (
-        f"{os.cpu_count()} cores ({model.group(1).strip() if model else platform.machine()}), {memory:.0f} GiB, "
-        f"{platform.system()}, Python {platform.python_version()}; load average at the start {os.getloadavg()[0]:.1f}"
+        f"{cores} cores ({model.group(1).strip() if model else platform.machine()}), {memory:.0f} GiB, "
+        f"{platform.system()}, Python {platform.python_version()}; load average at the start {load:.1f}{busy}"
     )
 
 
