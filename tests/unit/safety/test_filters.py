@@ -226,10 +226,10 @@ HOSTILE = [
 def test_hostile_text_takes_time_in_proportion(unit):
     def seconds(size):
         text = normalise(unit * (size // len(unit)))
-        began = time.perf_counter()
+        began = time.thread_time()
         for guard in GUARDS:
             guard.look(text)
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     seconds(1000)
     small, large = seconds(100_000), seconds(400_000)

@@ -205,9 +205,9 @@ def test_time_grows_no_faster_than_the_text(unit):
         text = unit * (size // len(unit))
         best = 1e9
         for _ in range(3):
-            began = time.perf_counter()
+            began = time.thread_time()
             normalise(text)
-            best = min(best, time.perf_counter() - began)
+            best = min(best, time.thread_time() - began)
         return best
 
     seconds(1000)
