@@ -10,15 +10,17 @@ from safety.classifier.engine import Calibrator, Scores, by_category
 from safety.classifier.manifest import LABELS, OUTPUTS, Calibration, Thresholds
 from safety.classifier.onnx import Logits
 from safety.training.corpus import Example
+from safety.training.sources import NOISY
 from safety.verdict import Category
 
 Flags = NDArray[np.bool_]
 
-BLOCK_RATE = 0.0012
-"""Share of benign prompts and answers on dev that one category may block: eight of them stay under 1 %."""
-UNCERTAIN_RATE = 0.005
+BLOCK_RATE = 0.008
+"""Share of benign prompts and answers on dev that all categories together may block."""
+UNCERTAIN_RATE = 0.03
 LOWEST_BLOCK, LOWEST_UNCERTAIN = 0.5, 0.3
 HIGHEST_BLOCK = 0.98
+LOOK_AHEAD = 5
 
 
 def targets_of(examples: Sequence[Example]) -> Flags:
@@ -47,25 +49,49 @@ def _platt(logits: NDArray[np.float64], truth: Flags) -> Calibration:
 def thresholds(
     logits: Logits, examples: Sequence[Example], calibration: dict[str, Calibration]
 ) -> dict[str, Thresholds]:
-    """For each category the lowest scores at which benign prompts and answers stay under the rates above."""
+    """Spend the allowed false alarms where they catch most.
+
+    Category by category the threshold is lowered, each time where one more false alarm among benign prompts and
+    answers catches most harmful texts, until the share above is used up. Sources whose benign rows are noisy do not
+    count.
+    """
     scores: Scores = Calibrator(calibration).scores(logits)
-    benign = [at for at, example in enumerate(examples) if not example.harmful and example.role != "post"]
-    found: dict[Category, list[float]] = {label: [] for label in LABELS}
-    for at in benign:
-        for finding in by_category(scores[at], 0.05):
-            found[finding.category].append(finding.score)
-    return {
-        label.value: Thresholds(
-            uncertain=_at_rate(found[label], len(benign), UNCERTAIN_RATE, LOWEST_UNCERTAIN),
-            block=_at_rate(found[label], len(benign), BLOCK_RATE, LOWEST_BLOCK),
-        )
-        for label in LABELS
-    }
+    false: dict[Category, list[float]] = {label: [] for label in LABELS}
+    caught: dict[Category, list[float]] = {label: [] for label in LABELS}
+    benign = 0
+    for row, example in zip(scores, examples, strict=True):
+        if not example.harmful and (example.role == "post" or example.source in NOISY):
+            continue
+        benign += not example.harmful
+        top = by_category(row, 0.0)[0]
+        (caught if example.harmful else false)[top.category].append(top.score)
+    block = _spend(int(BLOCK_RATE * benign), false, caught, LOWEST_BLOCK)
+    uncertain = _spend(int(UNCERTAIN_RATE * benign), false, caught, LOWEST_UNCERTAIN)
+    return {label.value: Thresholds(min(uncertain[label], block[label]), block[label]) for label in LABELS}
 
 
-def _at_rate(scores: list[float], count: int, rate: float, lowest: float) -> float:
-    """Lowest threshold (not under `lowest`) that at most `rate * count` of the scores reach."""
-    ranked = sorted(scores, reverse=True)
-    allowed = int(rate * count)
-    edge = ranked[allowed] + 1e-4 if allowed < len(ranked) else 0.0
-    return round(min(max(edge, lowest), HIGHEST_BLOCK), 4)
+def _spend(
+    alarms: int, false: dict[Category, list[float]], caught: dict[Category, list[float]], lowest: float
+) -> dict[Category, float]:
+    edges = {label: _edges(false[label], lowest) for label in LABELS}
+    hits = {label: [int(np.sum(np.asarray(caught[label]) >= edge)) for edge in edges[label]] for label in LABELS}
+    spent = dict.fromkeys(LABELS, 0)
+    while alarms > 0:
+        choices = [
+            ((hits[name][spent[name] + more] - hits[name][spent[name]]) / more, more, name)
+            for name in LABELS
+            for more in range(1, min(LOOK_AHEAD, alarms, len(edges[name]) - 1 - spent[name]) + 1)
+        ]
+        gain, step, label = max(choices, default=(0.0, 0, LABELS[0]))
+        if not gain:
+            break
+        spent[label] += step
+        alarms -= step
+    return {label: edges[label][spent[label]] for label in LABELS}
+
+
+def _edges(scores: list[float], lowest: float) -> list[float]:
+    """Thresholds that let 0, 1, 2 … of the scores through, down to `lowest`."""
+    ranked = [*sorted(scores, reverse=True), 0.0]
+    edges = [round(min(max(score + 1e-4, lowest), HIGHEST_BLOCK), 4) for score in ranked]
+    return edges[: next((at + 1 for at, edge in enumerate(edges) if edge <= lowest), len(edges))]

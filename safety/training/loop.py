@@ -25,6 +25,8 @@ SMOOTHING = 0.02
 HARM_SHARE = 1.0
 """Weight of the harm score's loss against the sum of the eight labels' losses."""
 SAVE_EVERY_S = 240.0
+FINISH_AT = 0.45
+"""Share of a timed run after which rounds have the finishing mix."""
 
 
 @dataclass(slots=True)
@@ -100,8 +102,9 @@ def train(network: Network, tokenizer: Tokenizer, plan: Plan) -> Progress:
     network.train()
     share = share_done(plan, progress, 1)
     while share < 1:
-        batches = sampler.batches(_with_seeds(rows, plan.seeds), progress.round_number)
-        share = _round(network, rates, plan, progress, batches)
+        finishing = plan.minutes is not None and share >= FINISH_AT
+        batches = sampler.batches(_with_seeds(rows, plan.seeds), progress.round_number, finishing=finishing)
+        share = _round(network, rates, plan, progress, batches, 1.0 if finishing or plan.minutes is None else FINISH_AT)
         progress.round_number, progress.batch = progress.round_number + 1, 0
         _save(network, rates, progress, plan.out)
     return progress
@@ -112,14 +115,19 @@ def _with_seeds(rows: list[Example], folder: Path) -> list[Example]:
 
 
 def _round(
-    network: Network, rates: torch.optim.Optimizer, plan: Plan, progress: Progress, batches: list[Batch]
+    network: Network,
+    rates: torch.optim.Optimizer,
+    plan: Plan,
+    progress: Progress,
+    batches: list[Batch],
+    until: float,
 ) -> float:
     saved, running = progress.seconds, 0.0
     share = 0.0
     for batch in batches[progress.batch :]:
         began = time.monotonic()
         share = share_done(plan, progress, len(batches))
-        if share >= 1:
+        if share >= until:
             break
         for group in rates.param_groups:
             group["lr"] = group["top"] * rate_at(share)

@@ -12,6 +12,7 @@ from safety.training import embeddings, vocabulary
 from safety.training.corpus import load, load_seeds
 from safety.training.loop import Plan
 from safety.training.network import Network, Shape, load_minilm
+from safety.training.segment import words_of
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def prepare(plan: Plan, unihan: Path) -> tuple[Network, Tokenizer]:
         return network, tokenizer
     base = vocabulary.base_tokenizer(minilm_folder())
     rows = [*load(plan.data / "train.jsonl.gz"), *load_seeds(plan.seeds)]
-    tokenizer = vocabulary.build(base, (row.text[:2000] for row in rows))
+    tokenizer = vocabulary.build(base, (row.text[:2000] for row in rows), words_of)
     log.info("vocabulary of %d tokens", tokenizer.get_vocab_size())
     weights = load_file(minilm_folder() / "model.safetensors")
     glosses = embeddings.read_unihan(unihan) | embeddings.read_glossary(GLOSSARY)

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from safety.training.corpus import Example
+from safety.training.sources import FINISHING
 
 ROUNDS = 8
 """Rounds of a whole run: each shows a row `presentations / ROUNDS` times on average."""
@@ -49,10 +50,10 @@ class Sampler:
         """Rows are tokenised by `words`, some by `characters`; a batch holds about `tokens` tokens."""
         self._words, self._characters, self._seed, self._tokens = words, characters, seed, tokens
 
-    def batches(self, examples: Sequence[Example], round_number: int) -> list[Batch]:
-        """All batches of one round, in their order."""
+    def batches(self, examples: Sequence[Example], round_number: int, *, finishing: bool = False) -> list[Batch]:
+        """All batches of one round, in their order; `finishing` for the mix of the run's last part."""
         dice = random.Random(self._seed * 1000 + round_number)  # noqa: S311 - reproducible sampling, no secret
-        drawn = [example for example in examples for _ in range(_times(example.presentations / ROUNDS, dice))]
+        drawn = [example for example in examples for _ in range(_times(_shown(example, finishing), dice))]
         texts = [_disturb(example.text, dice) for example in drawn]
         partners = _partners(drawn, dice)
         plain = [dice.random() < AS_CHARACTERS for _ in drawn]
@@ -94,6 +95,11 @@ class Sampler:
         for group in groups:
             if group:
                 yield _batch([rows[at] for at in group])
+
+
+def _shown(example: Example, finishing: bool) -> float:
+    factor = FINISHING["seeds" if example.source == "seeds" else example.role] if finishing else 1.0
+    return example.presentations / ROUNDS * factor
 
 
 def _times(mean: float, dice: random.Random) -> int:

@@ -7,10 +7,9 @@ character and no endless word can turn its neighbours into one `[UNK]`.
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import jieba  # type: ignore[import-untyped]
 from tokenizers import AddedToken, Regex, Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
@@ -43,6 +42,7 @@ def _is_emoji(character: str) -> bool:
 def build(
     base: Tokenizer,
     texts: Iterable[str],
+    words_of: Callable[[str], Iterable[str]],
     *,
     piece_count: int = 5,
     character_count: int = 5,
@@ -58,7 +58,7 @@ def build(
         batch.append(text)
         characters.update(character for character in text if is_han(character) or _is_emoji(character))
         if any(is_han(character) for character in text[:40]):
-            chinese.update(word for word in jieba.cut(text, HMM=False) if _is_word(word))
+            chinese.update(word for word in words_of(text) if _is_word(word))
         if len(batch) == 4000:  # noqa: PLR2004 - any number that fits memory
             _count(base, batch, pieces)
             batch = []

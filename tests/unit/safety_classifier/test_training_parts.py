@@ -1,0 +1,143 @@
+"""Training: sampling repeats itself, a stopped run continues, the ONNX graph is the network, thresholds hold."""
+
+import gzip
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from safety.classifier.manifest import LABELS
+from safety.classifier.manifest import LABELS as RUNTIME_LABELS
+from safety.training import calibrate, graph
+from safety.training.corpus import Example, clean, load
+from safety.training.loop import Plan, rate_at, train
+from safety.training.network import Network, Shape
+from safety.training.sampling import LENGTH, Sampler
+from safety.training.sources import LABELS as TRAINED_LABELS
+from safety.training.sources import LEFT_OUT
+from safety.training.vocabulary import assemble, without_words
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", *[f"##{c}" for c in "abcdefg"]]
+TINY = Shape(vocabulary=len(PIECES) + 4, hidden=24, layers=2, heads=4, inner=48)
+
+
+@pytest.fixture
+def tokenizer():
+    return assemble([*PIECES, "炸", "弹", "好"], ["炸弹"])
+
+
+def example(text, *labels, lang="en", role="prompt", source="x", shown=8.0):
+    return Example(text, lang, role, source, labels, shown, 1.0, 1.0)
+
+
+def test_runtime_and_training_name_the_same_labels():
+    assert RUNTIME_LABELS == TRAINED_LABELS
+
+
+def test_the_onnx_graph_gives_the_networks_numbers(tmp_path):
+    torch.manual_seed(3)
+    network = Network(TINY).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, 0.1, 0.2)
+    full, small = graph.write(network, tmp_path)
+    ids = torch.randint(0, TINY.vocabulary, (3, 17))
+    mask = torch.ones_like(ids)
+    mask[1, 9:] = 0
+    with torch.no_grad():
+        expected = network(ids, mask).numpy()
+    feed = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
+    for path, tolerance in ((full, 1e-4), (small, 0.5)):
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        assert np.abs(session.run(None, feed)[0] - expected).max() < tolerance
+
+
+def test_padding_changes_nothing():
+    network = Network(TINY).eval()
+    ids = torch.randint(5, TINY.vocabulary, (1, 8))
+    padded = torch.cat([ids, torch.zeros((1, 6), dtype=torch.long)], 1)
+    mask = torch.tensor([[1] * 8 + [0] * 6])
+    with torch.no_grad():
+        assert torch.allclose(network(ids, torch.ones_like(ids)), network(padded, mask), atol=1e-5)
+
+
+def test_words_are_longest_matches_and_can_be_turned_off(tokenizer):
+    assert tokenizer.encode("炸弹好", add_special_tokens=False).tokens == ["炸弹", "好"]
+    assert without_words(tokenizer).encode("炸弹好", add_special_tokens=False).tokens == ["炸", "弹", "好"]
+
+
+def test_a_round_repeats_itself_and_rounds_differ(tokenizer):
+    rows = [example("abc " * n, n % 3) for n in range(1, 40)]
+    sampler = Sampler(tokenizer, without_words(tokenizer), seed=5, tokens=200)
+    first, again, other = (sampler.batches(rows, number) for number in (0, 0, 1))
+    assert all(
+        torch.equal(a.ids, b.ids) and torch.equal(a.targets, b.targets) for a, b in zip(first, again, strict=True)
+    )
+    assert not all(a.ids.shape == b.ids.shape and torch.equal(a.ids, b.ids) for a, b in zip(first, other, strict=False))
+    assert all(batch.ids.shape[1] <= LENGTH for batch in first)
+    assert all(torch.equal(b.targets[:, 8], b.targets[:, :8].max(1).values) for b in first)
+
+
+def test_the_rate_rises_then_falls_to_nothing():
+    rates = [rate_at(share) for share in (0.0, 0.02, 0.04, 0.5, 1.0)]
+    assert rates[0] == rates[-1] == 0
+    assert rates[2] == pytest.approx(1.0)
+    assert rates[1] < rates[2] > rates[3]
+
+
+def write_rows(folder, rows):
+    (folder / "train.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+
+
+def test_left_out_sources_are_not_read(tmp_path):
+    kept = {"text": "a\u200bｂ", "lang": "en", "role": "prompt", "labels": ["hate"], "source": "fine"}
+    write_rows(tmp_path, [kept, {**kept, "source": next(iter(LEFT_OUT))}])
+    (found,) = load(tmp_path / "train.jsonl")
+    assert (found.text, found.labels, found.harmful) == ("ab", (0,), True)
+    assert clean(" ｘ\u2060 ") == "x"
+
+
+def test_a_stopped_run_continues_where_it_was(tmp_path, tokenizer):
+    rows = [
+        {"text": "abc " * (n % 9 + 1), "lang": "en", "role": "prompt", "labels": [], "source": "x"} for n in range(60)
+    ]
+    with gzip.open(tmp_path / "train.jsonl.gz", "wt") as file:
+        file.write("\n".join(json.dumps(row) for row in rows))
+    plan = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path / "none", seed=1, minutes=0.004)
+    torch.manual_seed(0)
+    first = train(Network(TINY), tokenizer, plan)
+    longer = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path / "none", seed=1, minutes=0.012)
+    second = train(Network(TINY), tokenizer, longer)
+    assert second.rows > first.rows > 0
+    assert second.seconds > first.seconds
+
+
+def test_thresholds_let_few_harmless_texts_through():
+    rng = np.random.default_rng(0)
+    rows = [example("x") for _ in range(2000)] + [example("x", n % 8) for n in range(800)]
+    logits = rng.normal(-3, 1.5, (len(rows), 9)).astype(np.float32)
+    for at, row in enumerate(rows):
+        for label in row.labels:
+            logits[at, label] += 4
+            logits[at, 8] += 4
+    truth = calibrate.targets_of(rows)
+    calibration = calibrate.fit(logits, truth)
+    bands = calibrate.thresholds(logits, rows, calibration)
+    scores = calibrate.Calibrator(calibration).scores(logits)
+    blocked = [
+        any(found.score >= bands[found.category.value].block for found in calibrate.by_category(row, 0.05)[:1])
+        for row in scores
+    ]
+    assert np.mean(blocked[:2000]) <= calibrate.BLOCK_RATE
+    assert np.mean(blocked[2000:]) > 0.3
+    assert set(bands) == {label.value for label in LABELS}
+
+
+def test_calibrated_scores_read_as_probabilities():
+    rng = np.random.default_rng(1)
+    logits = rng.normal(0, 2, (20_000, 9)).astype(np.float32)
+    truth = rng.random((20_000, 9)) < 1 / (1 + np.exp(-(0.5 * logits - 1)))
+    for fitted in calibrate.fit(logits, truth).values():
+        assert fitted.slope == pytest.approx(0.5, abs=0.05)
+        assert fitted.offset == pytest.approx(-1, abs=0.1)
