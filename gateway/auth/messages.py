@@ -24,7 +24,6 @@ _EN = {
     "unavailable.provider": "The sign-in service does not answer now. Please try again shortly.",
     "unavailable.audit": "The audit log cannot take the record of your sign-in, so you are not signed in. "
     "Please try again shortly.",
-    "unavailable.busy": "Too many sign-ins are under way. Please try again shortly.",
     "signing_out.title": "Signing out",
     "signing_out.text": "You are signed out of Attest. The sign-in service is asked to sign you out, too.",
     "signed_out.title": "You are signed out",
@@ -50,7 +49,6 @@ _ZH = {
     "unavailable.title": "目前无法登录",
     "unavailable.provider": "登录服务目前没有响应，请稍后再试。",
     "unavailable.audit": "审计日志目前无法记录您的登录，因此您未登录。请稍后再试。",
-    "unavailable.busy": "正在登录的人数过多，请稍后再试。",
     "signing_out.title": "正在退出",
     "signing_out.text": "您已退出 Attest，正在请登录服务一并退出。",
     "signed_out.title": "您已退出",

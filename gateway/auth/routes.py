@@ -19,7 +19,7 @@ from gateway.auth.roles import RoleMap
 from gateway.auth.sealing import looks_like_secret, new_secret
 from gateway.auth.session import PENDING_S, Cookies, Ended, Sessions, SignIns
 from gateway.auth.trail import Trail
-from gateway.problems import AttestError, AuditUnavailableProblemError, OverloadedError
+from gateway.problems import AttestError, AuditUnavailableProblemError
 
 _PROVIDER_ERRORS = frozenset(
     (
@@ -174,11 +174,7 @@ class SignInRoutes:
         )
 
     def _unavailable(self, request: AnyRequest, error: Exception) -> Response[Any]:
-        text = "unavailable.provider"
-        if isinstance(error, AuditUnavailableProblemError):
-            text = "unavailable.audit"
-        elif isinstance(error, OverloadedError):
-            text = "unavailable.busy"
+        text = "unavailable.audit" if isinstance(error, AuditUnavailableProblemError) else "unavailable.provider"
         structlog.get_logger("attest.auth").warning("login.unavailable", error=type(error).__name__)
         response = self._pages.message(
             request.headers.get("accept-language", ""), "unavailable.title", text, status=503

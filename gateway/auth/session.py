@@ -11,21 +11,21 @@ from urllib.parse import urlsplit
 import msgspec
 import sqlalchemy as sa
 from litestar.datastructures import Cookie
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.auth import tables
 from gateway.auth.principal import Principal
 from gateway.auth.roles import RoleMap
 from gateway.auth.sealing import fingerprint, looks_like_secret, new_secret, seal, unseal
-from gateway.problems import OverloadedError
 from gateway.settings import LOOPBACK, Environment, Settings
 
 TOUCH_S = 60
 """A session's last use is written at most this often, so that a turn rarely writes."""
 PENDING_S = 600
 """A sign-in must be finished within this time."""
-PENDING_LIMIT = 10_000
+PENDING_LIMIT = 20_000
 """Sign-ins under way at the same time; more can only be a flood."""
+PENDING_SWEEP_S = 5
 SWEEP_S = 60
 _ID_TOKEN = b"id token"
 _SIGN_IN = b"sign-in"
@@ -173,17 +173,18 @@ class SignIns:
     def __init__(self, engine: AsyncEngine, unix_time: Callable[[], float] = time.time) -> None:
         self._engine = engine
         self._unix_time = unix_time
+        self._swept_at = 0
 
     async def keep(self, browser: str, state: str, under_way: SignInUnderWay) -> None:
-        """Keep one for ten minutes; raise `OverloadedError` when a flood fills the table."""
-        now, row, table = int(self._unix_time()), fingerprint(state), tables.pending
+        """Keep one for ten minutes. In a flood the oldest go first, so that nobody is locked out for long."""
+        now, row = int(self._unix_time()), fingerprint(state)
         sealed = seal(browser, _SIGN_IN, msgspec.json.encode(under_way), row)
         async with self._engine.begin() as connection:
-            await connection.execute(sa.delete(table).where(table.c.expires_at <= now))
-            waiting = (await connection.execute(sa.select(sa.func.count()).select_from(table))).scalar_one()
-            if waiting >= PENDING_LIMIT:
-                raise OverloadedError("Too many sign-ins are under way; try again shortly.", retry_after=30)
-            await connection.execute(sa.insert(table).values(state_hash=row, sealed=sealed, expires_at=now + PENDING_S))
+            if now - self._swept_at >= PENDING_SWEEP_S:
+                self._swept_at = now
+                await self._sweep(connection, now)
+            values = {"state_hash": row, "sealed": sealed, "expires_at": now + PENDING_S}
+            await connection.execute(sa.insert(tables.pending).values(**values))
 
     async def take(self, browser: str, state: str) -> SignInUnderWay | None:
         """Take one out; None when it is unknown, used, too old, or another browser's."""
@@ -197,3 +198,10 @@ class SignIns:
             return None
         plain = unseal(browser, _SIGN_IN, found.sealed, row)
         return None if plain is None else msgspec.json.decode(plain, type=SignInUnderWay)
+
+    async def _sweep(self, connection: AsyncConnection, now: int) -> None:
+        table = tables.pending
+        newest_first = sa.select(table.c.expires_at).order_by(table.c.expires_at.desc())
+        first_too_many = (await connection.execute(newest_first.offset(PENDING_LIMIT).limit(1))).scalar_one_or_none()
+        too_old = now if first_too_many is None else max(now, first_too_many)
+        await connection.execute(sa.delete(table).where(table.c.expires_at <= too_old))

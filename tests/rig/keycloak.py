@@ -25,7 +25,7 @@ REALM_FILE = Path(__file__).parents[2] / "deploy" / "keycloak" / "attest-realm.j
 ADMIN, ADMIN_PASSWORD = "rig-admin", "rig-admin-password"
 CLIENT_SECRET = "rig-client-secret"
 PASSWORD = "Rig-people-1!"
-_START_S = 150
+_START_S = 240
 
 
 class Keycloak:

@@ -9,8 +9,7 @@ from gateway.auth import session as module
 from gateway.auth import tables
 from gateway.auth.principal import Principal, Role
 from gateway.auth.roles import RoleMap
-from gateway.auth.session import PENDING_S, TOUCH_S, Sessions, SessionTimes, SignIns, SignInUnderWay
-from gateway.problems import OverloadedError
+from gateway.auth.session import PENDING_S, PENDING_SWEEP_S, TOUCH_S, Sessions, SessionTimes, SignIns, SignInUnderWay
 from migrations.run import downgrade, upgrade
 
 ALICE = Principal(subject="alice", name="Alice", groups=("/staff",), roles=frozenset({Role.STAFF}), session=True)
@@ -151,16 +150,25 @@ async def test_a_sign_in_under_way_grows_too_old(engine: AsyncEngine, time: Time
     assert await sign_ins.take(BROWSER, STATE) is None
 
 
-async def test_a_flood_of_sign_ins_is_bounded(engine: AsyncEngine, time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_flood_of_sign_ins_pushes_out_the_oldest(
+    engine: AsyncEngine, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "PENDING_LIMIT", 3)
     sign_ins = SignIns(engine, time)
-    for number in range(3):
+    for number in range(6):
+        time.now += PENDING_SWEEP_S
         await sign_ins.keep(BROWSER, str(number) * 43, UNDER_WAY)
-    with pytest.raises(OverloadedError):
-        await sign_ins.keep(BROWSER, STATE, UNDER_WAY)
-    time.now += PENDING_S
+    kept = [await sign_ins.take(BROWSER, str(number) * 43) is not None for number in range(6)]
+    assert kept == [False, False, True, True, True, True]
+
+
+async def test_sign_ins_never_finished_are_removed(engine: AsyncEngine, time: Time) -> None:
+    sign_ins = SignIns(engine, time)
     await sign_ins.keep(BROWSER, STATE, UNDER_WAY)
-    assert await sign_ins.take(BROWSER, STATE) == UNDER_WAY
+    time.now += PENDING_S
+    await sign_ins.keep(BROWSER, "t" * 43, UNDER_WAY)
+    async with engine.connect() as connection:
+        assert (await connection.execute(sa.select(sa.func.count()).select_from(tables.pending))).scalar_one() == 1
 
 
 async def test_two_gateways_share_sessions_and_one_use(engine: AsyncEngine, time: Time) -> None:
