@@ -11,7 +11,8 @@ from audit.record import Entry, Receipt
 BATCH_ENTRIES = 256
 BATCH_CHARACTERS = 8 * 2**20
 """Most entries and characters of text that share a transaction."""
-PROBE_BYTES = 16_384
+PROBE_BYTES = 65_536
+"""What a readiness probe writes: about a large record with its texts."""
 
 
 class Submission(msgspec.Struct, eq=False):

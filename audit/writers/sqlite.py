@@ -142,7 +142,8 @@ class SqliteWriter:
             ended = submission is None
             return submission
 
-        return ended, take_batch(first, following)
+        batch = take_batch(first, following)
+        return ended, batch
 
     def _call(self, function: Callable[..., None], *values: object) -> None:
         if self._loop is not None:
