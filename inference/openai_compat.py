@@ -27,7 +27,7 @@ _BAD_REQUEST = 400
 _TOO_MANY = 429
 _REFUSALS = frozenset({400, 404, 405, 413, 415, 422})
 _SAFE_CODE = re.compile(r"[a-z0-9_.-]{1,64}")
-_EOF_WAIT_S = 0.05
+_EOF_WAIT_S = 0.02
 _LONGEST_RETRY_S = 3600
 
 _encode = msgspec.json.Encoder().encode

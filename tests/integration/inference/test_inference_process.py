@@ -14,6 +14,7 @@ import urllib.request
 import openai
 import pytest
 
+from inference.cli import _listen
 from tests.rig.process import free_port, stop, wait_for
 from tests.unit.inference import tiny
 
@@ -263,3 +264,13 @@ def test_a_taken_port_is_refused(tmp_path):
         )
     assert done.returncode == 1
     assert f"Cannot listen on 127.0.0.1:{taken_port}: Address already in use" in done.stderr
+
+
+def test_small_answers_do_not_wait_for_an_acknowledgement():
+    """Without it each streamed answer over a kept connection took 45 ms instead of 1."""
+    with (
+        _listen("127.0.0.1", 0) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
