@@ -1,5 +1,6 @@
 """The chat page: its pages and parts, conversations, preferences. Thin: history stores, `gateway.web` renders."""
 
+import asyncio
 from typing import Annotated, Any
 
 from litestar import MediaType, Request, delete, get, patch, post
@@ -72,7 +73,7 @@ async def _chat(request: ChatRequest, pages: Pages, history: HistoryStore, conve
         modules=MODULES,
         limit=pages.settings.message_limit_chars,
         **_list(await history.conversations(subject, limit=LIST_LIMIT + 1), conversation_id),
-        **_messages(view, messages, newest=True),
+        **await _messages(view, messages, newest=True),
     )
 
 
@@ -140,9 +141,8 @@ async def earlier_messages(
         raise NotFoundError("There is no such conversation.")
     view = pages.view(request)
     found = await history.messages(conversation_id, before=before)
-    return Response(
-        view.render("partials/messages.html", **_messages(view, found, newest=False)), media_type=MediaType.HTML
-    )
+    parts = await _messages(view, found, newest=False)
+    return Response(view.render("partials/messages.html", **parts), media_type=MediaType.HTML)
 
 
 @get("/chat/messages/{message_id:str}", **open_to(Role.STAFF), include_in_schema=False)
@@ -195,7 +195,7 @@ def _list(found: tuple[Conversation, ...], current: str) -> dict[str, Any]:
     }
 
 
-def _messages(view: View, found: tuple[StoredMessage, ...], *, newest: bool) -> dict[str, Any]:
+async def _messages(view: View, found: tuple[StoredMessage, ...], *, newest: bool) -> dict[str, Any]:
     """Cut to what one load may hold, always whole turns; `earlier` is the position that the next load asks before."""
     room, first = PAGE_CHARS, len(found)
     while first >= 2:  # noqa: PLR2004 - message and answer
@@ -206,7 +206,10 @@ def _messages(view: View, found: tuple[StoredMessage, ...], *, newest: bool) -> 
     shown = found[first:]
     more = first > 0 or len(found) == PAGE_MESSAGES
     return {
-        "messages": [view.message(item, last=newest and item is found[-1]) for item in shown],
+        # In a thread: long answers take milliseconds each, and everybody's streams run on this loop.
+        "messages": await asyncio.to_thread(
+            lambda: [view.message(item, last=newest and item is found[-1]) for item in shown]
+        ),
         "earlier": shown[0].position if shown and more else 0,
     }
 

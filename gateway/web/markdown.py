@@ -35,7 +35,8 @@ _SCHEMES = {"http", "https", "mailto"}
 # What reorders or hides text on the screen: bidirectional controls and invisible separators (Unicode TR 36, 2.5).
 _DECEPTIVE = re.compile("[\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
 _LANGUAGE = re.compile(r"[A-Za-z0-9+#.\-]{1,20}")
-MAX_NESTING = 20
+MAX_NESTING = 100
+"""Deeper quotes and lists than this are not shown; nobody writes them."""
 
 
 def visible(text: str) -> str:
@@ -87,7 +88,7 @@ class Markdown:
 class LiveMarkdown:
     """An answer as it grows, cut into pieces of HTML of which only the last can still change.
 
-    The client keeps the pieces in order; each `take` says how many of them stay and which follow those.
+    The client keeps the pieces in order; each `render` says how many of them stay and which follow those.
     """
 
     markdown: Markdown
@@ -95,9 +96,17 @@ class LiveMarkdown:
     """Pieces that can no longer change."""
     _open: str = ""
 
-    def take(self, text: str) -> tuple[int, tuple[str, ...]]:
-        """Take more text; return how many pieces stay and the pieces that replace all others."""
+    @property
+    def open_characters(self) -> int:
+        """Characters that the next `render` has to go through."""
+        return len(self._open)
+
+    def add(self, text: str) -> None:
+        """Take more text."""
         self._open += visible(text)
+
+    def render(self) -> tuple[int, tuple[str, ...]]:
+        """Return how many pieces stay and the pieces that replace all others."""
         kept = self.settled
         line = self.markdown.last_block_line(self._open[: self._open.rfind("\n") + 1])
         lines = self._open.split("\n")

@@ -25,6 +25,8 @@ from gateway.web.pages import View
 SAVE_EVERY_S = 2.0
 """How often the text of a running answer goes to the history, so that a crash loses little of the view."""
 UNREAD = 8
+THREAD_CHARS = 2000
+"""Longer texts are rendered in a thread, so that one person's answer does not hold up everybody else's."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -42,7 +44,8 @@ class ReleasedData(msgspec.Struct, frozen=True):
 
     text: str
     keep: int
-    pieces: tuple[str, ...]
+    pieces: tuple[str, ...] | None
+    """None: the view stays as it is for now, because showing this text costs much; it comes with a later event."""
 
 
 class EndedData(msgspec.Struct, frozen=True):
@@ -78,6 +81,8 @@ class TurnFeed:
         self._live = LiveMarkdown(view.markdown)
         self._texts: list[str] = []
         self._ended = False
+        self._unshown = False
+        self._render_at = 0.0
         self._began = self._saved = time.monotonic()
 
     async def open(self) -> None:
@@ -139,13 +144,29 @@ class TurnFeed:
 
     async def _released(self, event: TextReleased) -> bytes:
         self._texts.append(event.text)
-        kept, pieces = self._live.take(event.text)
+        self._live.add(event.text)
+        self._unshown = True
+        kept, pieces = await self._render() if time.monotonic() >= self._render_at else (0, None)
         if self._opened is not None and time.monotonic() - self._saved > SAVE_EVERY_S:
             await self._history.save_text(self._opened.answer, "".join(self._texts))
             self._saved = time.monotonic()
         return sse_event("released", _encode(ReleasedData(event.text, kept, pieces)))
 
+    async def _render(self) -> tuple[int, tuple[str, ...]]:
+        began = time.monotonic()
+        costly = self._live.open_characters > THREAD_CHARS
+        rendered = await asyncio.to_thread(self._live.render) if costly else self._live.render()
+        now = time.monotonic()
+        # Some texts (a thousand opening brackets) are slow to parse: they are shown at a tenth of the time.
+        self._render_at = now + 10 * (now - began) if costly else now
+        self._unshown = False
+        return rendered
+
     async def _end(self, event: TurnEnded) -> bytes:
+        rest = b""
+        if self._unshown:
+            kept, pieces = await self._render()
+            rest = sse_event("released", _encode(ReleasedData("", kept, pieces)))
         opened = self._opened or await self._open_history(event.turn_id)
         title = await self._history.end_turn(self._request.conversation_id, opened, "".join(self._texts), event)
         self._ended = True
@@ -159,7 +180,7 @@ class TurnFeed:
             notice=shown.notice.title if shown is not None and shown.notice is not None else "",
             footer=str(self._view.footer(shown)) if shown is not None else "",
         )
-        return sse_event("ended", _encode(data))
+        return rest + sse_event("ended", _encode(data))
 
     async def _open_history(self, turn_id: str, *, redacted: bool = False) -> OpenedTurn:
         self._turn_id = turn_id

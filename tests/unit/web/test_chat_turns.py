@@ -319,6 +319,19 @@ async def test_a_client_that_leaves_before_the_first_event_leaves_nothing_runnin
     assert turns.closed_early == 1
 
 
+async def test_a_text_that_is_slow_to_parse_is_shown_less_often_but_whole(
+    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns
+):
+    cid = await conversation()
+    turns.script = answering(*["[" * 200] * 60)
+    began = time.monotonic()
+    released = [data for name, data in events((await say(page, cid)).text) if name == "released"]
+    assert time.monotonic() - began < 10
+    assert "".join(data["text"] for data in released) == "[" * 12_000
+    assert any(data["pieces"] is None for data in released)
+    assert "".join(released[-1]["pieces"]).count("[") == 12_000
+
+
 async def test_many_turns_at_once_stay_apart(tmp_path: Path, audit: MemoryAudit):
     turns = ScriptedTurns()
 

@@ -143,7 +143,8 @@ def test_a_growing_answer_ends_as_the_stored_one(parts: list[str]):
     live = LiveMarkdown(markdown)
     pieces: list[str] = []
     for part in parts:
-        kept, new = live.take(part)
+        live.add(part)
+        kept, new = live.render()
         assert kept <= len(pieces)
         pieces[kept:] = new
     # Whether a list is tight may be decided by a line that is not there yet; that moves paragraphs' margins, no text.
@@ -152,5 +153,17 @@ def test_a_growing_answer_ends_as_the_stored_one(parts: list[str]):
 
 def test_finished_blocks_are_sent_once():
     live = LiveMarkdown(markdown)
-    sent = sum(len("".join(live.take(f"Paragraph {number} of many.\n\n")[1])) for number in range(200))
-    assert sent < 3 * len(markdown.html("".join(f"Paragraph {number} of many.\n\n" for number in range(200))))
+    whole = [f"Paragraph {number} of many.\n\n" for number in range(200)]
+    sent = 0
+    for paragraph in whole:
+        live.add(paragraph)
+        sent += len("".join(live.render()[1]))
+    assert sent < 3 * len(markdown.html("".join(whole)))
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 8000, "![" * 4000, "a**" * 3000, "a`" * 4000, "> " * 40 + "deep", "- " * 40 + "x"]
+)
+def test_nothing_is_lost_of_odd_texts(text: str):
+    letters = look(markdown.html(text)).words
+    assert [c for c in letters if c.isalpha()] == [c for c in text if c.isalpha()]

@@ -88,9 +88,9 @@ function take(event, turn) {
     $(".remark", turn.user).hidden = !event.data.message_redacted;
     messages.setState(turn.answer, say("writing"));
   } else if (event.name === "released") {
-    messages.setPieces(turn.answer, event.data.keep, event.data.pieces);
+    if (event.data.pieces) messages.setPieces(turn.answer, event.data.keep, event.data.pieces);
     turn.answer.dataset.source = (turn.answer.dataset.source ?? "") + event.data.text;
-    announce(event.data.text);
+    if (event.data.text) announce(event.data.text);
   } else if (event.name === "ended") {
     end(turn, event.data);
   } else if (event.name === "problem") {

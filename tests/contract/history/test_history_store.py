@@ -1,9 +1,13 @@
 import asyncio
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import inspect
 
+from gateway.database import make_engine
 from gateway.history.records import RUNNING
 from gateway.history.store import HistoryStore, title_from
+from gateway.history.tables import metadata
 from gateway.identifiers import uuid7
 from gateway.turn_events import Outcome, TurnEnded
 from inference.ports import Message, Role, Usage
@@ -179,3 +183,36 @@ async def test_a_rating_is_kept(history: HistoryStore):
     stored = await history.message("alice", answer.id)
     assert stored is not None
     assert (stored.rating, stored.comment) == (-1, "wrong�")
+
+
+async def test_what_no_database_takes_is_stored_all_the_same(history: HistoryStore):
+    made = await history.create("alice")
+    await exchange(history, made.id, "nul \x00 in it", "answer \x00 with one 😀 " + "汉" * 50_000)
+    user, answer = await history.messages(made.id)
+    assert user.text == "nul \ufffd in it"
+    assert answer.text.startswith("answer \ufffd with one 😀 汉")
+    assert len(answer.text) == 50_020
+
+
+async def test_times_come_back_in_utc(history: HistoryStore):
+    made = await history.create("alice")
+    await exchange(history, made.id, "q", "a")
+    (listed,) = await history.conversations("alice")
+    assert listed.created_at == made.created_at
+    assert listed.created_at.utcoffset() == timedelta(0)
+    assert listed.updated_at > listed.created_at
+
+
+async def test_the_tables_of_the_migration_are_those_of_the_code(database: str):
+    engine = make_engine(database)
+    async with engine.connect() as connection:
+        found = await connection.run_sync(
+            lambda sync: {
+                name: {column["name"]: column["nullable"] for column in inspect(sync).get_columns(name)}
+                for name in metadata.tables
+            }
+        )
+    await engine.dispose()
+    assert found == {
+        name: {column.name: column.nullable for column in table.columns} for name, table in metadata.tables.items()
+    }
