@@ -3,9 +3,7 @@
 from urllib.parse import urlsplit
 
 from litestar.datastructures import MutableScopeHeaders
-from litestar.enums import ScopeType
-from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import Message, Scope
 
 from gateway.settings import Settings
 
@@ -46,26 +44,14 @@ def security_headers(settings: Settings) -> dict[str, str]:
     return headers
 
 
-class SecurityHeaders(ASGIMiddleware):
+class SecurityHeaders:
     """Adds the headers to every response that does not carry its own.
 
-    Middleware does not see responses to addresses that have no route; `add` as the application's `before_send` hook
-    does. Either may be used, or both.
+    `add` is the application's `before_send` hook: middleware would not see responses to addresses that have no route.
     """
-
-    scopes = (ScopeType.HTTP,)
 
     def __init__(self, settings: Settings) -> None:
         self._headers = security_headers(settings)
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Pass the request on and complete the start of its response."""
-
-        async def complete(message: Message) -> None:
-            await self.add(message, scope)
-            await send(message)
-
-        await next_app(scope, receive, complete)
 
     async def add(self, message: Message, scope: Scope) -> None:
         """Complete one message, if it is the start of a response."""

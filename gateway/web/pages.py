@@ -47,6 +47,8 @@ class Pages:
     catalogues: dict[str, Catalogue]
     environment: Environment
     rule_title: RuleTitle
+    console: bool = False
+    """Whether there is a console to lead its people to."""
 
     def view(self, request: AnyRequest) -> "View":
         """Return the renderer for one request: its language, theme and person."""
@@ -65,13 +67,13 @@ class Pages:
 
     def problem(self, request: AnyRequest, error: AttestError) -> Response[str]:
         """Return the page that tells a person about an error; for browsers that asked for HTML."""
-        response = self.view(request).page("problem.html", status=error.status, error=error)
+        response = self.view(request).page("problem.html", status=error.status, code=_page_code(error))
         if error.retry_after is not None:
             response.headers["retry-after"] = str(error.retry_after)
         return response
 
 
-def make_pages(settings: Settings, rule_title: RuleTitle = no_title) -> Pages:
+def make_pages(settings: Settings, rule_title: RuleTitle = no_title, *, console: bool = False) -> Pages:
     """Load templates, catalogues and static files."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -80,7 +82,7 @@ def make_pages(settings: Settings, rule_title: RuleTitle = no_title) -> Pages:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return Pages(settings, load_assets(), load_catalogues(), environment, rule_title)
+    return Pages(settings, load_assets(), load_catalogues(), environment, rule_title, console)
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class View:
     @property
     def may_review(self) -> bool:
         """Whether the console has anything for the person."""
-        return self.principal is not None and self.principal.may(Role.COMPLIANCE, Role.SECURITY)
+        return self.pages.console and self.principal is not None and self.principal.may(Role.COMPLIANCE, Role.SECURITY)
 
     def page(self, template: str, *, status: int = 200, **context: object) -> Response[str]:
         """Return a whole page."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Litestar
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.middleware import ASGIMiddleware
@@ -148,6 +149,7 @@ def make_app(folder: Path, turns: ScriptedTurns, audit: MemoryAudit, **settings:
             Exception: on_any_exception,
         },
         lifespan=[lifespan],
+        state=State({"pages": pages}),
         openapi_config=None,
         logging_config=None,
     )

@@ -31,6 +31,18 @@ async def test_somebody_without_the_role_gets_a_clear_page(page: AsyncTestClient
     assert "/auth/logout" in answer.text
 
 
+@pytest.mark.parametrize("person", ["alice", "sam", "nobody"])
+async def test_a_browser_gets_pages_for_errors_too(page: AsyncTestClient, person: str):
+    headers = {"accept": "text/html,*/*", "x-test-person": person}
+    missing = await page.get("/nowhere", headers=headers)
+    assert missing.status_code == 404
+    assert "There is nothing here" in missing.text
+    refused = await page.get("/chat/conversations", headers=headers)
+    words = {"alice": "", "sam": "Your account may not open this page", "nobody": "Please sign in"}
+    assert words[person] in refused.text
+    assert "default-src 'none'" in missing.headers["content-security-policy"]
+
+
 @pytest.mark.parametrize(("accepted", "word"), [("zh-CN,zh", "新对话"), ("en", "New chat"), ("", "New chat")])
 async def test_the_page_speaks_the_browsers_language(page: AsyncTestClient, accepted: str, word: str):
     answer = await page.get("/", headers={"accept-language": accepted})
