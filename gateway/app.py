@@ -22,7 +22,7 @@ from gateway.history.store import HistoryStore
 from gateway.http.chat import chat_routes
 from gateway.http.chat_turns import chat_turn_routes
 from gateway.http.docs import PlainDocs
-from gateway.http.errors import on_any_exception, on_attest_error, on_http_exception
+from gateway.http.errors import on_any_exception, on_attest_error, on_http_exception, on_invalid_utf8
 from gateway.http.health import Readiness, health_routes
 from gateway.http.openai import openai_routes
 from gateway.limits.admission import Admission
@@ -122,11 +122,14 @@ def create_app(settings: Settings) -> Litestar:
             static_file,
             favicon,
         ],
-        middleware=[RequestLog(telemetry), SecurityHeaders(settings), authentication.middleware],
+        middleware=[RequestLog(telemetry), authentication.middleware],
+        # A hook and not a middleware: it also sees what is answered before or instead of a route.
+        before_send=[SecurityHeaders(settings).add],
         dependencies={name: Provide(_giver(part), sync_to_thread=False) for name, part in parts.items()},
         exception_handlers={
             AttestError: on_attest_error,
             HTTPException: on_http_exception,
+            UnicodeDecodeError: on_invalid_utf8,
             Exception: on_any_exception,
         },
         lifespan=[lifespan],

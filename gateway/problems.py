@@ -33,6 +33,15 @@ class BadRequestError(AttestError):
     openai_type = "invalid_request_error"
 
 
+class ContextTooLongError(AttestError):
+    """The dialogue leaves no room for an answer in the model's context."""
+
+    code = "context-too-long"
+    status = 400
+    title = "The dialogue is too long for the model; start a new one or shorten it"
+    openai_type = "invalid_request_error"
+
+
 class UnauthenticatedError(AttestError):
     """Nobody is signed in, or the token is not valid."""
 

@@ -150,7 +150,8 @@ class Settings(BaseSettings):
     @property
     def base_url(self) -> str:
         """Address that browsers use, without a slash at its end."""
-        return str(self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return str(self.public_url or f"http://{host}:{self.port}").rstrip("/")
 
     @property
     def master_key_path(self) -> Path:

@@ -23,6 +23,7 @@ from gateway.telemetry import Telemetry
 from gateway.turn_events import Outcome, TextReleased, TurnEnded, TurnEvent, TurnRequest, TurnStarted
 from gateway.turn_log import TurnLog
 from gateway.turn_records import blocking, reason_of
+from inference.errors import ContextOverflowError
 from inference.ports import ChatModel, ChatRequest, InferenceError
 from safety.ports import SafetyLayer
 from safety.verdict import Decision
@@ -124,6 +125,8 @@ class _Conductor:
                 return self._abandoned("audit_unavailable")
             await self._refused(error)
             raise
+        except ContextOverflowError:
+            return await self._aborted("context_too_long")
         except InferenceError:
             return await self._aborted("model_failed")
         except (asyncio.CancelledError, TimeoutError):

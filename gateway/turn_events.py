@@ -56,12 +56,14 @@ class Outcome(StrEnum):
 
 
 class TurnEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
-    """The closing record is durable. A refused turn has only this event (and possibly `TurnStarted`) ."""
+    """The closing record is durable. A refused turn has only this event (and possibly `TurnStarted`)."""
 
     turn_id: str
     outcome: Outcome
     reason: str = ""
-    """`input_blocked | output_blocked | guard_failed | model_failed | client_gone | stopped`; empty when completed."""
+    """Why it did not complete; empty when it did. One of
+    `input_blocked | output_blocked | guard_failed | model_failed | context_too_long | client_gone | audit_unavailable |
+    internal`."""
     categories: tuple[str, ...] = ()
     """Categories of the verdicts that blocked; for the person's panel and the API's `attest` object."""
     rules: tuple[str, ...] = ()

@@ -49,7 +49,6 @@ async def _up(settings: Settings) -> int:
             _check_port("127.0.0.1", settings.port + 1, "ATTEST_PORT + 1, for the inference tier,")
             inference = ["inference", "--port", str(settings.port + 1)]
             processes.append(await _start(inference, logs / "inference.log"))
-            await _ready(f"{settings.inference.removesuffix('/v1')}/health", processes, stopping, logs)
         processes.append(await _start(["serve"], logs / "gateway.log"))
         await _ready(f"http://{_local(settings.host)}:{settings.port}/health/ready", processes, stopping, logs)
         if not stopping.is_set():

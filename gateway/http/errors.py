@@ -44,7 +44,8 @@ def respond(request: AnyRequest, error: AttestError) -> Response[Any]:
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
     if error.status == UnauthenticatedError.status:
-        headers["www-authenticate"] = "Bearer"
+        # RFC 6750, section 3: a request without any token gets no error code.
+        headers["www-authenticate"] = 'Bearer error="invalid_token"' if "authorization" in request.headers else "Bearer"
     if request.url.path.startswith("/v1/"):
         return Response(openai_error(error), status_code=error.status, headers=headers, media_type=MediaType.JSON)
     pages: Pages | None = request.app.state.get("pages")
@@ -65,6 +66,12 @@ def on_http_exception(request: AnyRequest, error: HTTPException) -> Response[Any
         kind = BadRequestError if error.status_code < 500 else AttestError  # noqa: PLR2004 - HTTP's own border
     detail = _fields(error) if isinstance(error, ValidationException) else ""
     return respond(request, kind(detail))
+
+
+def on_invalid_utf8(request: AnyRequest, error: UnicodeDecodeError) -> Response[Any]:
+    """Map a body that is not UTF-8: the framework's decoder lets this error through as it is."""
+    del error
+    return respond(request, BadRequestError("The body is not valid UTF-8."))
 
 
 def on_any_exception(request: AnyRequest, error: Exception) -> Response[Any]:

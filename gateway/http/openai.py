@@ -30,7 +30,13 @@ from gateway.http.openai_types import (
 from gateway.http.sse import data as sse_data
 from gateway.http.sse import with_heartbeat
 from gateway.models import ModelCatalogue
-from gateway.problems import AttestError, AuditUnavailableProblemError, InferenceUnavailableError, openai_error
+from gateway.problems import (
+    AttestError,
+    AuditUnavailableProblemError,
+    ContextTooLongError,
+    InferenceUnavailableError,
+    openai_error,
+)
 from gateway.settings import Settings
 from gateway.turn import TurnService
 from gateway.turn_events import Outcome, Surface, TextReleased, TurnEnded, TurnEvent, TurnRequest, TurnStarted
@@ -189,6 +195,8 @@ def _raise_if_aborted(event: TurnEnded) -> None:
 def _aborted(event: TurnEnded) -> AttestError:
     if event.reason == "model_failed":
         return InferenceUnavailableError(retry_after=5, turn_id=event.turn_id)
+    if event.reason == "context_too_long":
+        return ContextTooLongError(turn_id=event.turn_id)
     if event.reason == "audit_unavailable":
         return AuditUnavailableProblemError(
             "The audit log cannot take the record, so the answer was stopped.", retry_after=5, turn_id=event.turn_id

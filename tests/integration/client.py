@@ -43,7 +43,8 @@ def status_and_body(product: Product, path: str, body: object, person: str = "al
         with post(product, path, body, person) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
+        with error:
+            return error.code, json.loads(error.read())
 
 
 def _filled(outcome: Outcome, info: dict[str, object]) -> Outcome:
@@ -87,7 +88,7 @@ def by_page(product: Product, text: str, person: str = "alice") -> Outcome:
             if name == "released":
                 outcome.pieces.append(json.loads(event)["text"])
             elif name == "ended":
-                _filled(outcome, json.loads(event))
+                _filled(outcome, json.loads(event)["turn"])
     outcome.text = "".join(outcome.pieces)
     return outcome
 

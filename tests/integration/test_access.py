@@ -38,7 +38,8 @@ def call(product: Product, method: str, path: str, token: str | None) -> int:
         with opener.open(request, timeout=30) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
-        return error.code
+        with error:
+            return error.code
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
