@@ -1,5 +1,6 @@
 """The real product for tests: inference tier (scripted or a checkpoint) and gateway, each a process of its own."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -12,6 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from audit.keys import FileMasterKey
+from audit.ports import TurnTrail
+from audit.readers import Readers
+from gateway.database import make_engine
 from tests.rig.process import free_port, stop, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +88,19 @@ class Product:
     def show(self, turn_id: str) -> dict[str, object]:
         shown: dict[str, object] = json.loads(self.attest("audit", "show", turn_id, "--json"))
         return shown
+
+    def trails(self, turn_ids: list[str]) -> list[TurnTrail]:
+        """The same as `show`, for many turns, without a process for each."""
+
+        async def read() -> list[TurnTrail]:
+            engine = make_engine(f"sqlite+aiosqlite:///{self.data_dir.resolve()}/attest.db")
+            readers = Readers(engine, FileMasterKey.load(self.data_dir / "master.key"))
+            try:
+                return [trail for turn_id in turn_ids if (trail := await readers.turn(turn_id))]
+            finally:
+                await engine.dispose()
+
+        return asyncio.run(read())
 
     def logs(self) -> str:
         return "".join(path.read_text(errors="replace") for path in self.folder.glob("*.log"))
