@@ -102,6 +102,9 @@ class PostgresWriter:
         if self._task is not None:
             await self._task
             self._task = None
+        if self._connection is not None:
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                await self._connection.execute("DELETE FROM audit_writer WHERE writer_id = $1", self.writer_id)
         await self._disconnect()
 
     @contextlib.asynccontextmanager

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
-import os
 import queue
 import sqlite3
 import threading
@@ -17,6 +15,7 @@ from audit.keys import KeyFileError, MasterKey, SubjectKey
 from audit.ports import AuditRejectedError, AuditUnavailableError
 from audit.ring import KEY_COLUMNS, KeyRing
 from audit.rows import COLUMNS, ON_CONFLICT, RowMaker, Rows, name_texts, subjects_with_texts
+from audit.writers.places import Place, place_of
 from audit.writers.ports import PROBE_BYTES, Settle, Submission, take_batch
 
 _PRAGMAS = (
@@ -61,7 +60,7 @@ class SqliteWriter:
         self._connection: sqlite3.Connection | None = None
         self._inode = (0, 0)
         self._thread: threading.Thread | None = None
-        self._place: int | None = None
+        self._place: Place | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
@@ -69,7 +68,7 @@ class SqliteWriter:
         self._loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = self._loop.create_future()
         try:
-            self._place = _take_place(self._place_of(self.writer_id))
+            self._place = await asyncio.to_thread(Place.take_own, self._path, self.writer_id)
         except OSError as error:
             raise AuditUnavailableError(f"The folder of the audit log cannot be written: {error.strerror}") from error
         self._thread = threading.Thread(target=self._run, args=(opened,), name="audit-writer", daemon=True)
@@ -91,27 +90,21 @@ class SqliteWriter:
             await asyncio.to_thread(self._thread.join)
             self._thread = None
         if self._place is not None:
-            self._place_of(self.writer_id).unlink(missing_ok=True)
-            os.close(self._place)
+            self._place.leave()
             self._place = None
 
     @contextlib.asynccontextmanager
     async def claim(self, writer_id: str) -> AsyncIterator[bool]:
         """Hold a dead writer's place: the kernel freed its lock when the process ended."""
-        path = self._place_of(writer_id)
         try:
-            place = _take_place(path)
+            place = Place.take(place_of(self._path, writer_id))
         except BlockingIOError:
             yield False
             return
         try:
             yield True
         finally:
-            path.unlink(missing_ok=True)
-            os.close(place)
-
-    def _place_of(self, writer_id: str) -> Path:
-        return self._path.with_name(f"{self._path.name}-writer-{writer_id}")
+            place.leave()
 
     # From here on: in the thread.
 
@@ -128,6 +121,9 @@ class SqliteWriter:
             self._call(self._settle, batch)
             if ended:
                 break
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("DELETE FROM audit_writer WHERE writer_id = ?", (self.writer_id,))
         self._disconnect()
 
     def _drain(self, first: Submission) -> tuple[bool, list[Submission]]:
@@ -274,17 +270,6 @@ def _known(connection: sqlite3.Connection, text_ids: Iterable[str]) -> set[str]:
         found = connection.execute(f"SELECT text_id FROM audit_text WHERE text_id IN ({marks})", part)  # noqa: S608 - only question marks
         known.update(row[0] for row in found)
     return known
-
-
-def _take_place(path: Path) -> int:
-    """Lock a writer's file until it is closed or the process ends. Raises `BlockingIOError` when it is held."""
-    place = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(place)
-        raise
-    return place
 
 
 def _resolve(future: "asyncio.Future[None]", error: Exception | None) -> None:

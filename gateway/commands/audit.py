@@ -142,7 +142,7 @@ async def _log() -> AsyncIterator[SqlAuditLog]:
     chosen = settings.load()
     engine = make_engine(chosen.database)
     try:
-        key = FileMasterKey.load(chosen.master_key_file or chosen.data_dir / "master.key")
+        key = FileMasterKey.load(chosen.master_key_path)
         async with SqlAuditLog(engine, key) as log:
             yield log
     finally:

@@ -149,3 +149,14 @@ async def test_a_full_queue_says_so_and_takes_records_again(database):
         assert len([one for one in results if isinstance(one, AuditOverloadedError)]) == 2
         await log.append(accepted("large", message="x" * 5000))  # alone it fits
         assert log.queued == 0
+
+
+async def test_a_process_leaves_nothing_of_its_own_behind(database, raw, tmp_path):
+    await killed_at(database, "run", 3)
+    async with opened(database) as log:
+        await log.append(accepted("t1"))
+        await log.recover()
+        places = list(tmp_path.glob("*-writer-*"))
+        assert len(places) == (1 if raw.sqlite else 0)  # our own
+    assert list(tmp_path.glob("*-writer-*")) == []
+    assert await raw.run("SELECT count(*) FROM audit_writer") == [(1,)]  # the killed one's
