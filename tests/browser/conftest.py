@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -25,8 +24,9 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Per module: Playwright keeps an event loop running in this thread, and asynchronous tests follow."""
     program = shutil.which("chromium")
     if program is None:
         unavailable("not installed: chromium")
@@ -98,8 +98,3 @@ def open_page(browser: Browser, product: Product) -> Iterator[Open]:
     for watched in opened:
         watched.page.context.close()
         watched.check()
-
-
-@pytest.fixture
-def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("screenshots")
