@@ -45,8 +45,13 @@ class Guard(Protocol):
 class SafetyLayer(Protocol):
     """What the gateway sees of safety: one call for a text in either direction, and the policy's identity."""
 
-    policy_hash: str
-    classifier_hash: str
+    @property
+    def policy_hash(self) -> str:
+        """Identity of the policy in force."""
+
+    @property
+    def classifier_hash(self) -> str:
+        """Identity of the classifier in force."""
 
     async def examine(self, text: str, context: TurnContext) -> Decision:
         """Normalise, examine by every guard, decide. Never raises for a failing guard: the decision then blocks."""

@@ -57,7 +57,7 @@ class ScriptedModel:
         self.asked = []
         self.closed = False
 
-    async def stream(self, request, headers=None) -> AsyncIterator[Delta]:
+    async def stream(self, request, _headers=None) -> AsyncIterator[Delta]:
         self.asked.append(request)
         self.trace.events.append("infer")
         try:
@@ -105,6 +105,12 @@ def request(*texts: str) -> TurnRequest:
         surface=Surface.API, streamed=True, model="m",
         messages=tuple(Message(role=roles[at % 2], content=text) for at, text in enumerate(texts)),
     )  # fmt: skip
+
+
+async def all_ended(turns: TurnService) -> None:
+    for _ in range(3):  # a turn, then the closing record that it left to a task of its own
+        await asyncio.gather(*turns.running, return_exceptions=True)
+        await asyncio.sleep(0)
 
 
 async def run(turns: TurnService, *texts: str, trace: Trace | None = None):
@@ -213,8 +219,7 @@ async def test_a_client_that_goes_away_leaves_a_closing_record(slow_s: float):
         async for event in events:
             if isinstance(event, TextReleased):
                 break
-    while turns.running:
-        await asyncio.sleep(0.005)
+    await all_ended(turns)
     assert trace.entries[-1].kind is Kind.TURN_ABORTED
     assert trace.entries[-1].reason == "client_gone"
     assert [entry.kind for entry in trace.entries].count(Kind.TURN_ABORTED) == 1
@@ -229,8 +234,7 @@ async def test_cancelled_at_any_moment_an_accepted_turn_is_closed_exactly_once(a
     await asyncio.sleep(after_s)
     reading.cancel()
     await asyncio.wait([reading])
-    while turns.running:
-        await asyncio.sleep(0.005)
+    await all_ended(turns)
     kinds = [entry.kind for entry in trace.entries]
     closings = [kind for kind in kinds if kind in {Kind.TURN_COMPLETED, Kind.TURN_ABORTED}]
     assert len(closings) == kinds.count(Kind.TURN_ACCEPTED)
