@@ -6,8 +6,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/attest
 ENV PATH=/opt/attest/bin:$PATH
 COPY requirements/gateway.lock /build/requirements/gateway.lock
-RUN pip install --require-hashes --no-deps --only-binary :all: -r /build/requirements/gateway.lock \
- || pip install --require-hashes --no-deps -r /build/requirements/gateway.lock
+RUN pip install --require-hashes --no-deps -r /build/requirements/gateway.lock
 RUN python -m venv /opt/builder && /opt/builder/bin/pip install hatchling==1.27.0
 COPY pyproject.toml README.md LICENSE /build/
 COPY gateway /build/gateway
