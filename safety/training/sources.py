@@ -118,6 +118,6 @@ TRIGGER = (
 )
 """Words that look like harm: benign prompts and answers with one are shown more often."""
 TRIGGER_PRESENTATIONS = 2.5
-FINISHING = {"prompt": 0.55, "post": 0.15, "response": 0.2, "seeds": 0.8}
+FINISHING = {"prompt": 0.55, "post": 0.3, "response": 0.25, "seeds": 0.8}
 """Factor by role, and for our own examples, in the rounds of a run's last part: short rounds, mostly of requests."""
 SEED_PRESENTATIONS = 20.0
