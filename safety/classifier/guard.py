@@ -70,12 +70,14 @@ class HarmClassifier:
         began = time.perf_counter()
         long = len(text.text) + sum(len(segment.text) for segment in text.segments) > INLINE
         stretches, tokens = await asyncio.to_thread(self._stretches, text) if long else self._stretches(text)
+        # What ends inside the overlap was judged when it was new.
+        stretches = [stretch for stretch in stretches if stretch.end > context.overlap]
         window = self._window(context, tokens)
         sequences = [stretch.ids for stretch in stretches]
         logits = await self._batcher.judge([*sequences, *([window] if window is not None else [])])
         scores = self._engine.calibrator.scores(logits)
         own = scores[: len(stretches)]
-        findings = self._own_findings(stretches, own, context.overlap)
+        findings = self._own_findings(stretches, own)
         if window is not None:
             findings += await self._window_findings(scores[-1], own, context, len(text.original))
         return Examination(
@@ -114,12 +116,10 @@ class HarmClassifier:
             return None
         return self._engine.tokeniser.joined(earlier, tokens, WINDOW_TOKENS)
 
-    def _own_findings(self, stretches: Sequence[_Stretch], scores: Scores, overlap: int) -> list[Finding]:
-        """One finding a category: where it is surest; what ends inside the overlap was reported before."""
+    def _own_findings(self, stretches: Sequence[_Stretch], scores: Scores) -> list[Finding]:
+        """One finding a category: where it is surest."""
         best: dict[Category, Finding] = {}
         for stretch, row in zip(stretches, scores, strict=True):
-            if stretch.end <= overlap:
-                continue
             for found in by_category(row, self._reported):
                 if found.category not in best or best[found.category].score < found.score:
                     best[found.category] = Finding(
@@ -134,7 +134,7 @@ class HarmClassifier:
             return []
         logits = await self._batcher.judge([self._engine.tokeniser.framed(earlier)])
         without = self._engine.calibrator.scores(logits)[0]
-        alone = own.max(axis=0)
+        alone = own.max(axis=0, initial=0.0)
         findings = []
         for item in found:
             at = LABELS.index(item.category)
