@@ -52,8 +52,8 @@ def thresholds(
     """Spend the allowed false alarms where they catch most.
 
     Category by category the threshold is lowered, each time where one more false alarm among benign prompts and
-    answers catches most harmful texts, until the share above is used up. Sources whose benign rows are noisy do not
-    count.
+    answers catches most harmful texts, until the share above is used up. Catches count by the root of the category's
+    size, since dev holds mostly hate. Sources whose benign rows are noisy do not count.
     """
     scores: Scores = Calibrator(calibration).scores(logits)
     false: dict[Category, list[float]] = {label: [] for label in LABELS}
@@ -74,7 +74,13 @@ def _spend(
     alarms: int, false: dict[Category, list[float]], caught: dict[Category, list[float]], lowest: float
 ) -> dict[Category, float]:
     edges = {label: _edges(false[label], lowest) for label in LABELS}
-    hits = {label: [int(np.sum(np.asarray(caught[label]) >= edge)) for edge in edges[label]] for label in LABELS}
+    hits = {
+        label: [
+            float(np.sum(np.asarray(caught[label]) >= edge)) / max(len(caught[label]), 1) ** 0.5
+            for edge in edges[label]
+        ]
+        for label in LABELS
+    }
     spent = dict.fromkeys(LABELS, 0)
     while alarms > 0:
         choices = [
