@@ -22,7 +22,7 @@ Ids = NDArray[np.int64]
 
 WINDOW = 126
 OVERLAP = 24
-CHUNK = 40
+CHUNK = 56
 CHUNKED = 512
 MAX_WINDOWS = 512
 """About 5 s of one core. 32,000 characters, one token each, need 314."""

@@ -78,8 +78,8 @@ async def test_a_text_over_the_limit_is_never_passed_in_part(guard):
 
 
 async def test_what_ended_in_the_overlap_is_not_reported_again(guard):
-    released = "I will kill you and your whole family, you worthless pig. " * 4
-    text = normalise(released + "Thank you for the report about the harvest in the north. " * 8)
+    released = "I will kill you and your whole family, you worthless pig. " * 6
+    text = normalise(released + "Thank you for the report about the harvest in the north. " * 6)
     fresh = await guard.examine(text, TurnContext(direction=Direction.OUTPUT))
     again = await guard.examine(text, TurnContext(direction=Direction.OUTPUT, overlap=len(released)))
     assert any(finding.end <= len(released) for finding in fresh.findings)
