@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from safety.classifier.manifest import LABELS
 from safety.training.sources import (
     GUESSED_CLASS,
     LABEL_PRESENTATIONS,
-    LABELS,
     LEFT_OUT,
     NOISY,
     ROLE_PRESENTATIONS,
@@ -38,7 +38,7 @@ class Example:
     role: str
     source: str
     labels: tuple[int, ...]
-    """Positions in `LABELS`; empty is benign."""
+    """Positions in `manifest.LABELS`; empty is benign."""
     presentations: float
     """How often the row is shown over a whole run, on average."""
     label_weight: float

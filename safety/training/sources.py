@@ -5,18 +5,6 @@
 
 from safety.verdict import Category
 
-LABELS = (
-    Category.HATE,
-    Category.HARASSMENT,
-    Category.SEXUAL,
-    Category.VIOLENCE,
-    Category.SELF_HARM,
-    Category.ILLEGAL,
-    Category.PRIVACY,
-    Category.PROMPT_ATTACK,
-)
-"""The classifier's labels in the order of its outputs; the harm score comes after them."""
-
 LEFT_OUT = {
     "qiuhuachuan/smile": "made from PsyQA, whose own terms allow research only",
     "shibing624/MedicalGPT (ShareGPT-zh)": "chats shared by users, origin and licence unclear",
