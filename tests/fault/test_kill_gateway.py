@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.client import named_events, post
-from tests.rig.product import Product, running_product
+from tests.rig.product import Product, eventually, running_product
 from tests.scripts import SCRIPT
 
 KILLS = 25
@@ -25,7 +25,7 @@ class Reader(threading.Thread):
     def __init__(self, product: Product, wait_s: float) -> None:
         super().__init__(daemon=True)
         self.product, self.wait_s = product, wait_s
-        self.turn_id, self.text, self.ended = "", "", False
+        self.turn_id, self.text, self.error, self.ended = "", "", "", False
 
     def run(self) -> None:
         time.sleep(self.wait_s)
@@ -42,6 +42,9 @@ class Reader(threading.Thread):
             self.ended = True
             return
         chunk = json.loads(event)
+        if "error" in chunk:
+            self.error = chunk["error"]["code"]
+            return
         self.turn_id = chunk["id"].removeprefix("chatcmpl-")
         self.text += chunk["choices"][0]["delta"].get("content") or ""
 
@@ -101,8 +104,9 @@ def test_a_client_that_goes_away_is_recorded_with_what_it_was_sent(product: Prod
 def test_the_model_dies_mid_stream(tmp_path: Path):
     with running_product(tmp_path, SCRIPT) as product:
         reader = Reader(product, 0)
+        product.token("alice")
         reader.start()
-        time.sleep(0.6)
+        assert eventually(lambda: reader.text)
         assert product.inference is not None
         product.inference.kill()
         product.inference.wait(10)
@@ -110,6 +114,7 @@ def test_the_model_dies_mid_stream(tmp_path: Path):
         shown = product.show(reader.turn_id)
         assert (shown["records"][-1]["kind"], shown["records"][-1]["reason"]) == ("turn.aborted", "model_failed")
         assert shown["delivered"] == reader.text
+        assert reader.error == "inference-unavailable"
         with pytest.raises(urllib.error.HTTPError) as refused:
             post(product, "/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]})
         with refused.value:
