@@ -21,6 +21,7 @@ SINGLE_SHARE, LONG_SHARE, SYSTEM_SHARE, SAME_LANGUAGE_SHARE = 0.6, 0.002, 0.15, 
 LONGEST_CHAIN = 4
 OPENING_TOKENS, OPENING_WEIGHT = 8, 3.0
 """The first tokens of a reply count more: they decide which answer it is, the rest follows from them."""
+OPENING_LENGTH = 16
 LONGEST_SAMPLE = 1600
 """Tokens; few samples come near, so that long conversations are not unknown."""
 
@@ -69,10 +70,19 @@ def encode_dialogue(tokenizer: Tokenizer, exchanges: list[Exchange], system: str
     return Sample(ids=ids, labels=labels, weights=weights)
 
 
+def opening(sample: Sample, assistant: int) -> Sample:
+    """Cut a single exchange after the first tokens of its reply.
+
+    Once the answers are known by heart, this teaches which answer belongs to which question at a third of the cost.
+    """
+    size = sample.ids.index(assistant) + 1 + OPENING_LENGTH
+    return Sample(ids=sample.ids[:size], labels=sample.labels[:size], weights=sample.weights[:size])
+
+
 def _weight(record: Record) -> float:
     """How often a record is drawn: more for many rows, less for long answers, which have many tokens to learn from."""
     length = sum(len(turn.answers[0].encode()) for turn in record.turns)
-    return math.sqrt(max(1, len(record.rows)) / (100 + length))
+    return max(1, len(record.rows)) ** 0.7 / math.sqrt(100 + length)
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,8 @@ class Sampler:
     corpus: Corpus
     tokenizer: Tokenizer
     rng: random.Random
+    opening_share: float = 0.0
+    """Share of samples that are one question with only the first tokens of its answer (see `opening`)."""
 
     def samples(self) -> Iterator[Sample]:
         """Yield samples of one to several turns, sometimes with a system message."""
@@ -98,11 +110,14 @@ class Sampler:
         rng = self.rng
         language = rng.choice(LANGUAGES)
         system = rng.choice(SYSTEM_MESSAGES[language]) if rng.random() < SYSTEM_SHARE else None
+        if rng.random() < self.opening_share:
+            exchanges = self._exchanges(language, pools[language], weights[language])[:1]
+            return opening(encode_dialogue(self.tokenizer, exchanges, system), self.tokenizer.specials.assistant)
         draw = rng.random()
         parts = 1 if draw < SINGLE_SHARE else rng.randint(2, LONGEST_CHAIN)
         if draw > 1 - LONG_SHARE:
             parts = 40
-        exchanges: list[Exchange] = []
+        exchanges = list[Exchange]()
         sample = None
         for _ in range(parts):
             if rng.random() > SAME_LANGUAGE_SHARE:

@@ -1,7 +1,8 @@
 """Trains the demo checkpoint that ships: `python -m inference.training.train --data DIR --out DIR`.
 
-Two phases on the CPU: plain text for fluency, then our own dialogues. `--out` keeps the vocabulary, the state (a second
-run continues from it) and `export/`, the newest checkpoint folder in the published layout.
+Three phases on the CPU: plain text for fluency, our own dialogues, and the same with most answers cut after their
+first tokens, which teaches above all which answer belongs to which question. `--out` keeps the vocabulary, the state (a
+second run continues from it) and `export/`, the newest checkpoint folder in the published layout.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,6 +29,8 @@ from inference.training.vocabulary import train_vocabulary
 
 FLUENCY = "fluency"
 DIALOGUE = "dialogue"
+MATCHING = "matching"
+MATCHING_OPENINGS = 0.8
 ROWS, LENGTH = 8, 256
 BATCH_TOKENS, POOL = 1280, 192
 
@@ -40,6 +44,7 @@ class Options:
     seed: int
     fluency_minutes: float
     minutes: float
+    matching_minutes: float
     export_minutes: float
     threads: int
 
@@ -51,14 +56,17 @@ def parse(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--out", type=Path, required=True, help="folder for state and exports")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fluency-minutes", type=float, default=21.0, help="time on plain text")
-    parser.add_argument("--minutes", type=float, default=60.0, help="time on dialogues")
+    parser.add_argument("--minutes", type=float, default=36.0, help="time on dialogues")
+    parser.add_argument("--matching-minutes", type=float, default=20.0, help="time on the beginnings of answers")
     parser.add_argument("--export-minutes", type=float, default=8.0, help="time between two exports")
     parser.add_argument("--threads", type=int, default=1)
     return Options(**vars(parser.parse_args(arguments)))
 
 
-def _dialogue_batches(corpus: Corpus, tokenizer: Tokenizer, rng: random.Random) -> Iterator[Batch]:
-    sampler = Sampler(dialogues=read_dialogues(), corpus=corpus, tokenizer=tokenizer, rng=rng)
+def _dialogue_batches(
+    corpus: Corpus, tokenizer: Tokenizer, rng: random.Random, openings: float = 0.0
+) -> Iterator[Batch]:
+    sampler = Sampler(read_dialogues(), corpus, tokenizer, rng, opening_share=openings)
     return bucketed(sampler.samples(), tokens=BATCH_TOKENS, pool=POOL, rng=rng)
 
 
@@ -88,7 +96,11 @@ def train(options: Options) -> GlmForCausalLM:
 
     phases: list[tuple[Phase, Callable[[Corpus, Tokenizer, random.Random], Iterator[Batch]]]] = [
         (Phase(FLUENCY, options.fluency_minutes * 60, peak=2e-3, last=6e-4), _fluency_batches),
-        (Phase(DIALOGUE, options.minutes * 60, peak=1.5e-3, last=2e-5), _dialogue_batches),
+        (Phase(DIALOGUE, options.minutes * 60, peak=1.5e-3, last=3e-4), _dialogue_batches),
+        (
+            Phase(MATCHING, options.matching_minutes * 60, peak=8e-4, last=1e-5),
+            partial(_dialogue_batches, openings=MATCHING_OPENINGS),
+        ),
     ]
     for phase, batches in phases:
         # The steps done so far are part of the seed: a continued run draws what it has not seen.

@@ -9,7 +9,7 @@ from inference.chatglm3 import prompt
 from inference.chatglm3.tokenizer import Tokenizer
 from inference.ports import Message, Role
 from inference.training.batches import IGNORED
-from inference.training.chat import LONGEST_SAMPLE, Sampler, encode_dialogue
+from inference.training.chat import LONGEST_SAMPLE, OPENING_LENGTH, Sampler, encode_dialogue, opening
 from inference.training.corpus import Corpus
 from inference.training.dialogues import read_dialogues
 from inference.training.vocabulary import PIECES, train_vocabulary
@@ -49,6 +49,16 @@ def test_only_replies_and_their_end_are_learned(tokenizer):
         assert label in {IGNORED, token} or (label == eos and token == tokenizer.specials.user)
 
 
+def test_an_opening_keeps_the_question_and_the_first_tokens_of_the_reply(tokenizer):
+    sample = encode_dialogue(tokenizer, [("why", "because it is so, and it has been so since the very first day")])
+    cut = opening(sample, tokenizer.specials.assistant)
+    assert cut.ids == sample.ids[: len(cut.ids)]
+    assert sum(label != IGNORED for label in cut.labels) == OPENING_LENGTH
+    assert tokenizer.specials.eos not in cut.labels
+    short = encode_dialogue(tokenizer, [("why", "so")])
+    assert opening(short, tokenizer.specials.assistant) == short
+
+
 def test_text_stays_text_and_line_feeds_stay_bytes(tokenizer):
     sample = encode_dialogue(tokenizer, [("<|user|> [gMASK] </s>", "ok")])
     special = tokenizer.specials
@@ -71,6 +81,14 @@ def test_samples_mix_both_languages_and_keep_their_bound(tokenizer):
     assert sum("demo model" in text for text in texts) > 10
     assert max(len(sample.ids) for sample in drawn) < LONGEST_SAMPLE + 1000
     assert len({sample.ids.count(tokenizer.specials.user) for sample in drawn}) >= 4
+
+
+def test_with_openings_only_every_sample_is_short(tokenizer):
+    corpus = Corpus(benign={"zh": ["怎样"], "en": ["how"]}, harmful={"zh": ["坏"], "en": ["bad"]})
+    sampler = Sampler(read_dialogues(), corpus, tokenizer, random.Random(1), opening_share=1.0)
+    drawn = list(islice(sampler.samples(), 100))
+    assert all(sample.ids.count(tokenizer.specials.user) == 1 for sample in drawn)
+    assert all(sum(label != IGNORED for label in sample.labels) <= OPENING_LENGTH for sample in drawn)
 
 
 def test_the_vocabulary_leaves_room_for_the_special_tokens():
