@@ -82,7 +82,7 @@ def opening(sample: Sample, assistant: int) -> Sample:
 def _weight(record: Record) -> float:
     """How often a record is drawn: more for many rows, less for long answers, which have many tokens to learn from."""
     length = sum(len(turn.answers[0].encode()) for turn in record.turns)
-    return max(1, len(record.rows)) ** 0.7 / math.sqrt(100 + length)
+    return math.pow(max(1, len(record.rows)), 0.7) / math.sqrt(100 + length)
 
 
 @dataclass(frozen=True)
