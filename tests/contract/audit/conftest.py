@@ -1,38 +1,16 @@
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import asyncpg
 import pytest
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 
 from audit.keys import FileMasterKey
 from audit.log import LogLimits, SqlAuditLog
 from gateway.database import make_engine
-from migrations.run import upgrade
-from tests.rig.postgres import fresh_database, postgres_url
 
 MASTER = FileMasterKey(b"contract-tests-master-key-32byte")
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[URL]:
-    with postgres_url() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """URL of an empty, migrated database; every contract test runs on both."""
-    if request.param == "sqlite":
-        url = f"sqlite+aiosqlite:///{tmp_path}/attest.db"
-        upgrade(url, "0001_audit")
-        yield url
-        return
-    with fresh_database(request.getfixturevalue("postgres")) as url:
-        upgrade(url, "0001_audit")
-        yield url
 
 
 @asynccontextmanager
