@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.auth.provider import Provider, ProviderHttp
 from gateway.limits.admission import Admission
+from gateway.logging import configure_logging
 from gateway.problems import AttestError
 from gateway.settings import Settings, SettingsError, load
 from inference.openai_compat import OpenAICompatModel
@@ -45,6 +46,7 @@ def doctor(*, as_json: bool) -> None:
     except SettingsError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
+    configure_logging("CRITICAL", sys.stderr)  # what is found is said below, once
     findings = asyncio.run(_look(settings))
     if as_json:
         click.echo(json.dumps([msgspec.structs.asdict(finding) for finding in findings], ensure_ascii=False, indent=2))
