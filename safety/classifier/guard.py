@@ -6,6 +6,7 @@ there. Such a finding counts when the new text makes the difference, so that a h
 """
 
 import asyncio
+import bisect
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ class HarmClassifier:
         """Judge one text and its decoded segments."""
         began = time.perf_counter()
         long = len(text.text) + sum(len(segment.text) for segment in text.segments) > INLINE
-        stretches, tokens = await asyncio.to_thread(self._stretches, text) if long else self._stretches(text)
+        cut = asyncio.to_thread(self._stretches, text, context.overlap) if long else None
+        stretches, tokens = await cut if cut is not None else self._stretches(text, context.overlap)
         # What ends inside the overlap was judged when it was new.
         stretches = [stretch for stretch in stretches if stretch.end > context.overlap]
         window = self._window(context, tokens)
@@ -93,10 +95,12 @@ class HarmClassifier:
         """End the worker thread."""
         await self._batcher.close()
 
-    def _stretches(self, text: NormalisedText) -> tuple[list[_Stretch], Tokens]:
+    def _stretches(self, text: NormalisedText, overlap: int) -> tuple[list[_Stretch], Tokens]:
         tokeniser = self._engine.tokeniser
         tokens = tokeniser.encode(text.text)
-        stretches = [_placed(unit, text) for unit in tokeniser.units(tokens)]
+        first_new = bisect.bisect_left(tokens.offsets, overlap, key=lambda at: text.original_span(*at)[0])
+        units = tokeniser.units_after(tokens, first_new) if overlap else tokeniser.units(tokens)
+        stretches = [_placed(unit, text) for unit in units]
         for segment in text.segments:
             units = tokeniser.units(tokeniser.encode(segment.text))
             stretches += [_Stretch(unit.ids, segment.start, segment.end) for unit in units]

@@ -24,6 +24,8 @@ WINDOW = 126
 OVERLAP = 24
 CHUNK = 56
 CHUNKED = 512
+CONTEXT = 40
+"""Most tokens of what was released before that stand before a new stretch of a stream."""
 MAX_WINDOWS = 512
 """About 5 s of one core. 32,000 characters, one token each, need 314."""
 MAX_CHARACTERS = 300_000
@@ -95,6 +97,20 @@ class Tokeniser:
         if count <= CHUNKED:
             cuts += [cut for cut in chunks(tokens) if cut not in cuts]
         return [self._unit(tokens, start, end) for start, end in cuts]
+
+    def units_after(self, tokens: Tokens, first_new: int) -> list[Unit]:
+        """Cut a stretch of a stream, of which the tokens before `first_new` were judged when they were new.
+
+        The new text is judged behind the end of what came before it, so that harm that spans both shows; and by itself
+        as well where the old would outweigh it. Raises `TextTooLongError`.
+        """
+        start, count = max(0, first_new - CONTEXT), len(tokens.ids)
+        if count - start > WINDOW:
+            return self.units(Tokens(tokens.ids[start:], tokens.offsets[start:], tokens.text))
+        units = [self._unit(tokens, start, count)] if count > start else []
+        if count - start > CHUNK and first_new - start > count - first_new > 0:
+            units.append(self._unit(tokens, first_new, count))
+        return units
 
     def joined(self, earlier: Ids, tokens: Tokens, room: int) -> Ids:
         """Frame the earlier tokens' tail and the text's head, cut to `room` tokens, half each when both are long."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from safety.classifier.manifest import SHIPPED, TOKENIZER_FILE, ClassifierError
 from safety.classifier.tokenise import (
     CHUNK,
+    CONTEXT,
     MAX_CHARACTERS,
     MAX_WINDOWS,
     WINDOW,
@@ -114,3 +115,19 @@ def test_a_foreign_tokenizer_is_refused(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ClassifierError, match=r"tokenizer\.json cannot be read"):
         Tokeniser(tmp_path / "tokenizer.json")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.text(alphabet=st.sampled_from("ab z.!?。！？\n杀人炸弹你好😀é1"), max_size=300),
+    st.text(alphabet=st.sampled_from("ab z.!?。！？\n杀人炸弹你好😀é1"), max_size=600),
+)
+def test_of_a_stretch_every_new_character_is_examined_behind_what_came_before(tokeniser, released, new):
+    tokens = tokeniser.encode(released + new)
+    first_new = next((at for at, (start, _) in enumerate(tokens.offsets) if start >= len(released)), len(tokens.ids))
+    units = tokeniser.units_after(tokens, first_new)
+    seen = {at for unit in units for at in range(unit.start, unit.end)}
+    assert {at for at, character in enumerate(new, len(released)) if not character.isspace()} <= seen
+    assert sum(len(unit.ids) for unit in units) <= 4 * (len(tokens.ids) - first_new) + 2 * (CONTEXT + WINDOW)
+    if 0 < first_new < len(tokens.ids):
+        assert any(unit.start < len(released) for unit in units)
