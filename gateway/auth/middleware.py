@@ -9,7 +9,7 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.auth.access import ACCESS
+from gateway.auth.access import ACCESS, check_access
 from gateway.auth.bearer import BearerTokens
 from gateway.auth.principal import Principal
 from gateway.auth.session import Cookies, Sessions
@@ -37,10 +37,11 @@ class AuthenticationMiddleware(ASGIMiddleware):
         self._origin = base_url.lower()
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Identify, defend, go on."""
+        """Identify, defend, check that the route is open to whoever it is, go on."""
         connection: Connection = ASGIConnection(scope)
-        scope["user"] = await self._identify(connection)
-        scope["auth"] = None
+        principal = await self._identify(connection)
+        scope["user"], scope["auth"] = principal, None
+        check_access(scope, principal)
         await next_app(scope, receive, send)
 
     async def _identify(self, connection: Connection) -> Principal | None:
