@@ -51,7 +51,7 @@ def create_app(settings: Settings) -> Litestar:
     audit = SqlAuditLog(engine, FileMasterKey.load_or_create(settings.master_key_path))
     authentication = Authentication.from_settings(settings, engine, audit)
     admission = Admission.from_settings(settings, on_limiter_failure=telemetry.limiter_failed)
-    safety = build_safety(settings.policy, None, settings.guard_timeout_s, settings.classifier_threads)
+    safety = build_safety(settings.policy, None, settings.guard_timeout_s, settings.cores_for_classifier)
     endpoint = OpenAICompatModel(
         settings.inference,
         api_key=settings.inference_api_key.get_secret_value(),

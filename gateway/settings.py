@@ -3,6 +3,7 @@
 `load()` names every wrong setting at once. docs/configuration.md describes each; a test compares.
 """
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
@@ -118,8 +119,8 @@ class Settings(BaseSettings):
     """A turn that runs longer is aborted, in seconds; also the longest that a stalled reader may hold its place."""
     guard_timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
     """Longest time that one guard may take for one text."""
-    classifier_threads: Annotated[int, Field(ge=1, le=64)] = 1
-    """Threads of ONNX Runtime within one batch."""
+    classifier_threads: Annotated[int, Field(ge=0, le=64)] = 0
+    """Threads of ONNX Runtime within one batch; 0 is one for each core, four at most."""
     log_level: str = "INFO"
     """`DEBUG | INFO | WARNING | ERROR`; no level logs content."""
 
@@ -152,6 +153,11 @@ class Settings(BaseSettings):
         """Address that browsers use, without a slash at its end."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return str(self.public_url or f"http://{host}:{self.port}").rstrip("/")
+
+    @property
+    def cores_for_classifier(self) -> int:
+        """Threads that the classifier gets, at least one."""
+        return self.classifier_threads or min(4, os.cpu_count() or 1)
 
     @property
     def master_key_path(self) -> Path:

@@ -99,7 +99,7 @@ async def _database(settings: Settings) -> str:
 
 async def _safety(settings: Settings) -> str:
     safety = await asyncio.to_thread(
-        build_safety, settings.policy, None, settings.guard_timeout_s, settings.classifier_threads
+        build_safety, settings.policy, None, settings.guard_timeout_s, settings.cores_for_classifier
     )
     try:
         return f"policy {safety.policy_hash[:12]}, classifier {safety.classifier_hash[:12]}"

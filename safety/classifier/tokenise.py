@@ -24,7 +24,7 @@ WINDOW = 126
 OVERLAP = 24
 CHUNK = 56
 CHUNKED = 512
-CONTEXT = 40
+CONTEXT = 24
 """Most tokens of what was released before that stand before a new stretch of a stream."""
 MAX_WINDOWS = 512
 """About 5 s of one core. 32,000 characters, one token each, need 314."""

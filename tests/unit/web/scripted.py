@@ -15,6 +15,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from audit.ports import AuditUnavailableError
 from audit.record import Entry, Receipt
+from gateway.auth.access import check_access
 from gateway.auth.principal import Principal, Role
 from gateway.database import make_engine
 from gateway.history.store import HistoryStore
@@ -114,6 +115,7 @@ class WhoeverTheHeaderNames(ASGIMiddleware):
         headers = dict(scope["headers"])
         name = headers.get(b"x-test-person", b"alice").decode()
         scope["user"] = PEOPLE.get(name)
+        check_access(scope, scope["user"])
         await next_app(scope, receive, send)
 
 
