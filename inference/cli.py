@@ -22,7 +22,7 @@ from inference.server import create_app
 
 LOG = logging.getLogger("attest.inference")
 
-DEMO = Path(__file__).parent / "models" / "demo"
+DEMO = Path(__file__).parent / "models" / "chatglm3-demo"
 DEFAULT_GATEWAY_PORT = 8080
 ENGINES = ("torch", "scripted")
 DTYPES = ("auto", "bfloat16", "float32")

@@ -11,7 +11,7 @@ import inference
 from inference.chatglm3.loader import load
 from inference.training.evaluate import answer
 
-DEMO = Path(inference.__file__).parent / "models" / "demo"
+DEMO = Path(inference.__file__).parent / "models" / "chatglm3-demo"
 HAN = re.compile(r"[\u4e00-\u9fff]")
 
 
