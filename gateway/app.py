@@ -19,6 +19,7 @@ from gateway.auth.access import PUBLIC
 from gateway.auth.authentication import Authentication
 from gateway.database import make_engine
 from gateway.history.store import HistoryStore
+from gateway.http.body_limit import BodyLimit
 from gateway.http.chat import chat_routes
 from gateway.http.chat_turns import chat_turn_routes
 from gateway.http.docs import PlainDocs
@@ -122,7 +123,7 @@ def create_app(settings: Settings) -> Litestar:
             static_file,
             favicon,
         ],
-        middleware=[RequestLog(telemetry), authentication.middleware],
+        middleware=[RequestLog(telemetry), authentication.middleware, BodyLimit(settings.body_limit_bytes)],
         # A hook and not a middleware: it also sees what is answered before or instead of a route.
         before_send=[SecurityHeaders(settings).add],
         dependencies={name: Provide(_giver(part), sync_to_thread=False) for name, part in parts.items()},

@@ -1,5 +1,6 @@
 """Clients of the running product: the API as programs use it, the page as a browser does."""
 
+import io
 import json
 import urllib.error
 import urllib.request
@@ -35,7 +36,13 @@ def post(product: Product, path: str, body: object, person: str = "alice", timeo
         request.add_header("Authorization", f"Bearer {product.token(person)}")
     for name, value in headers.items():
         request.add_header(name.replace("_", "-"), value)
-    return urllib.request.urlopen(request, timeout=timeout)
+    try:
+        return urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        # The connection goes with the body read, so that no test has to close it.
+        with error:
+            body = io.BytesIO(error.read())
+        raise urllib.error.HTTPError(error.url, error.code, error.msg, error.headers, body) from None
 
 
 def status_and_body(product: Product, path: str, body: object, person: str = "alice") -> tuple[int, dict[str, object]]:
