@@ -63,6 +63,10 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
+    # A library that brought handlers of its own, or cut itself off, speaks through this stream as well.
+    for known in list(root.manager.loggerDict.values()):
+        if isinstance(known, logging.Logger):
+            known.handlers[:], known.propagate, known.disabled = [], True, False
     for name in ("granian.access", "uvicorn.access"):
         logging.getLogger(name).disabled = True
     logging.captureWarnings(capture=True)

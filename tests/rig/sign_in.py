@@ -74,6 +74,7 @@ async def change() -> dict[str, bool]:
 
 def application(authentication: Authentication) -> Litestar:
     return Litestar(
+        logging_config=None,
         route_handlers=[*authentication.routes, secret, change],
         middleware=[authentication.middleware],
         exception_handlers={AttestError: on_attest_error},
