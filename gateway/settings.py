@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     guard_timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
     """Longest time that one guard may take for one text."""
     classifier_threads: Annotated[int, Field(ge=0, le=64)] = 0
-    """Threads of ONNX Runtime within one batch; 0 is one for each core, four at most."""
+    """Batches of the classifier that run side by side, one thread each; 0 is one for each core, four at most."""
     log_level: str = "INFO"
     """`DEBUG | INFO | WARNING | ERROR`; no level logs content."""
 

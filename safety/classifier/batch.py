@@ -1,6 +1,6 @@
 """Dynamic micro-batching: the sequences of concurrent turns share runs of the model.
 
-One worker thread. It takes what is queued at that moment (it waits for nothing: while one batch runs, the next
+A few worker threads. Each takes what is queued at that moment (it waits for nothing: while one batch runs, the next
 gathers), groups it by length and runs it. Judged sequences are kept in a bounded cache, by hash of their tokens, so
 that a sentence that was judged with its message costs nothing as overlap.
 """
@@ -42,16 +42,17 @@ class _Request:
 class Batcher:
     """Shares one model between concurrent calls."""
 
-    def __init__(self, model: Model, *, cached: int = CACHED) -> None:
-        """Start the worker thread; `close` ends it."""
+    def __init__(self, model: Model, *, cached: int = CACHED, workers: int = 1) -> None:
+        """Start the worker threads; `close` ends them."""
         self._model = model
         self._cached = cached
         self._cache: OrderedDict[bytes, Logits] = OrderedDict()
         self._lock = threading.Lock()
         self._queue: SimpleQueue[_Request | None] = SimpleQueue()
         self._closed = False
-        self._worker = threading.Thread(target=self._work, name="classifier", daemon=True)
-        self._worker.start()
+        self._workers = [threading.Thread(target=self._work, name="classifier", daemon=True) for _ in range(workers)]
+        for worker in self._workers:
+            worker.start()
 
     async def judge(self, sequences: Sequence[Ids]) -> Logits:
         """Logits of sequences, in their order: (sequences, outputs). Raises what the model raises."""
@@ -68,12 +69,13 @@ class Batcher:
         return await asyncio.wrap_future(request.done)
 
     async def close(self) -> None:
-        """End the worker after what is queued; later calls raise `BatcherClosedError`."""
+        """End the workers after what is queued; later calls raise `BatcherClosedError`."""
         with self._lock:
             if not self._closed:
                 self._closed = True
                 self._queue.put(None)
-        await asyncio.to_thread(self._worker.join)
+        for worker in self._workers:
+            await asyncio.to_thread(worker.join)
 
     @property
     def cached(self) -> int:
@@ -104,6 +106,7 @@ class Batcher:
             if requests:
                 self._judge_all(requests)
             if ended:
+                self._queue.put(None)  # for the next worker
                 return
 
     def _gather(self) -> tuple[list[_Request], bool]:

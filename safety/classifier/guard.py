@@ -57,8 +57,9 @@ class HarmClassifier:
         self._reported = reported
         self.manifest: Manifest
         self.manifest, self.version = load(folder)
-        self._engine = Engine(folder, self.manifest, threads=threads)
-        self._batcher = Batcher(self._engine.model)
+        # Batches side by side on one thread each cost less than one batch at a time on all of them.
+        self._engine = Engine(folder, self.manifest, threads=1)
+        self._batcher = Batcher(self._engine.model, workers=threads)
 
     def validate(self) -> None:
         """Judge one text, so that a model that cannot run is found at start and the first turn finds it warm."""

@@ -132,3 +132,21 @@ def test_groups_hold_like_lengths_and_stay_small():
         widths = [lengths[at] for at in group]
         assert max(widths) <= min(widths) * PADDING + SLACK
         assert max(widths) * len(group) <= BATCH_TOKENS
+
+
+async def test_workers_run_side_by_side_and_all_end():
+    meeting = threading.Barrier(2, timeout=5)
+
+    class Meeting(Recording):
+        def run(self, sequences):
+            meeting.wait()  # passes only when two runs are under way at once
+            return super().run(sequences)
+
+    batcher = Batcher(Meeting(), workers=2)
+    first = asyncio.create_task(batcher.judge([sequence(3)]))
+    await asyncio.sleep(0.05)
+    second = await batcher.judge([sequence(4)])
+    assert ((await first)[0, 0], second[0, 0]) == (3, 4)
+    await batcher.close()
+    with pytest.raises(BatcherClosedError):
+        await batcher.judge([sequence(5)])
