@@ -2,7 +2,8 @@
 
 Names follow OpenTelemetry's GenAI semantic conventions (status: development, as of 1.37; pinned here) and, where those
 have none yet (guards, audit, admission), stand under `attest.`. Nothing here ever receives a text of a turn. Exceptions
-are recorded by their class alone: their messages may quote content.
+are recorded by their class alone: their messages may quote content. Longer than other files on purpose: the one place
+to look for a name, or to follow a convention that changes.
 """
 
 import asyncio

@@ -18,6 +18,7 @@ from migrations.run import upgrade
 from tests.contract.audit.conftest import opened
 from tests.contract.audit.turns import accepted
 from tests.rig.postgres import own_postgres
+from tests.rig.process import unavailable
 
 SHORT = LogLimits(lock_wait_s=0.3, probe_s=2.0, probe_kept_s=0.0)
 
@@ -130,7 +131,7 @@ def small_disk(tmp_path):
         ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True, check=False
     )
     if done.returncode:
-        pytest.skip("a small file system may only be mounted as root")
+        unavailable("a small file system may only be mounted as root")
     (folder / "ballast").write_bytes(b"x" * 2**20)
     yield folder
     subprocess.run(["umount", str(folder)], check=True)

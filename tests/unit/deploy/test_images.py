@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.rig.process import need
+
 ROOT = Path(__file__).parents[3]
 IMAGES = ("gateway", "inference")
 
@@ -71,8 +73,8 @@ def test_the_entry_point_turns_secret_files_into_settings(tmp_path: Path) -> Non
     assert (memory / "master.key").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_secrets_are_made_once_and_never_again(tmp_path: Path) -> None:
+    need("openssl")
     script = tmp_path / "make-secrets.sh"
     shutil.copy(ROOT / "deploy/make-secrets.sh", script)
     subprocess.run([str(script), "example.com"], check=True, capture_output=True)
