@@ -4,7 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-UV = $(shell command -v uv || echo $(VENV)-uv/bin/uv)
+# Found when a line runs, not when make expands its recipe: that same recipe may have installed it.
+UV = "$$(if [ -x $(VENV)-uv/bin/uv ]; then echo $(VENV)-uv/bin/uv; else command -v uv; fi)"
 
 .PHONY: help run test check bench soak lock screenshots clean
 
@@ -50,9 +51,9 @@ endef
 $(VENV)/.uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Attest needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Set PYTHON=/path/to/python3.11."; exit 1; }
-	@command -v uv >/dev/null || { \
-	  $(PYTHON) -m pip install --quiet uv 2>/dev/null && command -v uv >/dev/null \
-	  || { $(PYTHON) -m venv $(VENV)-uv && $(VENV)-uv/bin/python -m pip install --quiet uv; }; }
+	@uv --version >/dev/null 2>&1 \
+	  || { $(PYTHON) -m venv $(VENV)-uv 2>/dev/null && $(VENV)-uv/bin/python -m pip install --quiet uv; } \
+	  || { rm -rf $(VENV)-uv; $(PYTHON) -m pip install --quiet uv; }
 	@[ -x $(BIN)/python ] || $(UV) venv --quiet --python "$$(command -v $(PYTHON))" $(VENV)
 	@touch $@
 
