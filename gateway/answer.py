@@ -71,6 +71,8 @@ class Answer:
             self.usage = delta.usage or self.usage
         if self.full:
             self.finish_reason = FinishReason.LENGTH
+        if self.finish_reason is not None:  # the end came with the text: what is held back need not wait for a round
+            stretches += self.window.flush()
         return await self._examine(stretches)
 
     async def tick(self) -> Release | None:

@@ -8,7 +8,7 @@ from safety.filters.engine import RuleGuard
 from safety.normalise import TOO_MUCH, VERSION, NormalisedText, normalise, warm_up
 from safety.policy import Policy, decide, policy_hash
 from safety.policy_shape import CLASSIFIER
-from safety.ports import Direction, Guard, TurnContext
+from safety.ports import Direction, Guard, SwiftGuard, TurnContext
 from safety.titles import Titles
 from safety.verdict import Category, Decision, Examination, Finding, StageStatus
 
@@ -21,8 +21,9 @@ TOO_MUCH_RULE = f"{Category.PROMPT_ATTACK}.{TOO_MUCH}"
 class Pipeline:
     """Implements `SafetyLayer` over guards that do not know each other.
 
-    All guards start at once, the slow ones first; each has its own time. A guard that raises, hangs, refuses to be
-    cancelled or answers for less than the whole text has not spoken for the text, and the policy says what that means.
+    The slow guards start at once, then the swift ones speak in place; each has its own time. A guard that raises,
+    hangs, refuses to be cancelled or answers for less than the whole text has not spoken for the text, and the policy
+    says what that means.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Pipeline:
         timeouts_s: Mapping[str, float] | None = None,
     ) -> None:
         self._guards = tuple(guards)
+        self._swift = tuple(guard for guard in guards if isinstance(guard, SwiftGuard))
         self._policy = policy
         self._timeouts = {guard.name: guard_timeout_s for guard in guards} | dict(timeouts_s or {})
         self._normaliser_timeout = guard_timeout_s
@@ -93,17 +95,36 @@ class Pipeline:
 
     async def _examine(self, read: NormalisedText, context: TurnContext) -> list[Examination]:
         began = time.perf_counter()
-        tasks = [asyncio.ensure_future(guard.examine(read, context)) for guard in reversed(self._guards)]
-        tasks.reverse()
+        tasks = {
+            guard.name: asyncio.ensure_future(guard.examine(read, context))
+            for guard in self._guards
+            if guard not in self._swift
+        }
         try:
+            await asyncio.sleep(0)  # the slow ones are on their way
+            at_once = {guard.name: self._examined_now(guard, read, context) for guard in self._swift}
+            tasks |= {
+                guard.name: asyncio.ensure_future(guard.examine(read, context))
+                for guard in self._swift
+                if at_once[guard.name] is None
+            }
             return [
-                await self._outcome(guard, task, read, began) for guard, task in zip(self._guards, tasks, strict=True)
+                at_once.get(guard.name) or await self._outcome(guard, tasks[guard.name], read, began)
+                for guard in self._guards
             ]
         finally:
-            for task in tasks:
+            for task in tasks.values():
                 if not task.done():
                     task.add_done_callback(_forget)
                     task.cancel()
+
+    def _examined_now(self, guard: SwiftGuard, read: NormalisedText, context: TurnContext) -> Examination | None:
+        began = time.perf_counter()
+        try:
+            examination = guard.examine_now(read, context)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the text was not examined
+            return _failed(guard.name, guard.version, began, error)
+        return None if examination is None else _checked(guard, examination, read, began)
 
     async def _outcome(
         self, guard: Guard, task: asyncio.Future[Examination], read: NormalisedText, began: float

@@ -1,7 +1,7 @@
 """The ports of the safety layer: what a guard is, and what the gateway may ask of the whole."""
 
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -40,6 +40,14 @@ class Guard(Protocol):
 
     async def examine(self, text: NormalisedText, context: TurnContext) -> Examination:
         """Examine one text. Raises anything on failure: the pipeline turns it into status `error`."""
+
+
+@runtime_checkable
+class SwiftGuard(Guard, Protocol):
+    """A guard that can examine a short text without waiting for anything: it costs no task of its own."""
+
+    def examine_now(self, text: NormalisedText, context: TurnContext) -> Examination | None:
+        """Examine in place; None where that would hold up the event loop, then `examine` is asked. Raises anything."""
 
 
 class SafetyLayer(Protocol):

@@ -1,22 +1,20 @@
 """A company's own words (projects, customers, code names), from the policy's lists."""
 
-import asyncio
 import hashlib
-import time
 from collections.abc import Mapping
 
 import msgspec
 
-from safety.filters.engine import INLINE_CHARACTERS
+from safety.filters.lookup import Lookup
 from safety.filters.words import WordFinder
 from safety.normalise import NormalisedText
 from safety.policy_shape import WordList
 from safety.ports import TurnContext
-from safety.verdict import Category, Examination, Finding, StageStatus
+from safety.verdict import Category, Finding
 
 
-class CompanyWords:
-    """A guard over word lists; implements `Guard`. Without lists it says that it was skipped."""
+class CompanyWords(Lookup):
+    """A guard over word lists; implements `SwiftGuard`. Without lists it says that it was skipped."""
 
     name = "filters.company"
 
@@ -29,22 +27,10 @@ class CompanyWords:
     def validate(self) -> None:
         """Nothing to check beyond what making it checked."""
 
-    async def examine(self, text: NormalisedText, context: TurnContext) -> Examination:
-        """Look for the words in the text and in everything decoded from it."""
-        del context  # the same words in both directions
-        if not self._lists:
-            return Examination(guard=self.name, version=self.version, status=StageStatus.SKIPPED, characters=0)
-        began = time.perf_counter()
-        short = len(text.text) <= INLINE_CHARACTERS
-        findings = self.look(text) if short else await asyncio.to_thread(self.look, text)
-        return Examination(
-            guard=self.name,
-            version=self.version,
-            status=StageStatus.RAN,
-            characters=len(text.original),
-            findings=findings,
-            milliseconds=(time.perf_counter() - began) * 1000,
-        )
+    def skips(self, context: TurnContext) -> bool:
+        """Whether there are no lists: the same words count in both directions."""
+        del context
+        return not self._lists
 
     def look(self, text: NormalisedText) -> tuple[Finding, ...]:
         """Return the findings in one text; pure."""

@@ -1,21 +1,18 @@
 """The engine that every filter guard shares: one pass for all rules of a pack, then the rules that hit, then checks."""
 
-import asyncio
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 from msgspec.structs import replace
 
+from safety.filters.lookup import Lookup
 from safety.filters.rules import LoadedPack, Rule, RuleError
 from safety.filters.words import WordFinder
 from safety.linear import Pattern, PatternSet
 from safety.normalise import NormalisedText, normalise
 from safety.ports import Direction, TurnContext
-from safety.verdict import Examination, Finding, StageStatus
+from safety.verdict import Finding
 
-INLINE_CHARACTERS = 2_000
-"""Texts up to this length are looked through on the event loop: a thread would cost more than the work."""
 VALIDATED_CANDIDATES = 2_000
 """Candidates of one rule that are checked in one text; what comes after counts as a hit, so that time stays bounded."""
 
@@ -43,8 +40,8 @@ class _Compiled(msgspec.Struct, frozen=True):
     validator: Validator | None
 
 
-class RuleGuard:
-    """A guard whose judgement is a rule pack; implements `Guard`."""
+class RuleGuard(Lookup):
+    """A guard whose judgement is a rule pack; implements `SwiftGuard`."""
 
     def __init__(
         self,
@@ -79,21 +76,9 @@ class RuleGuard:
                 if any(finding.rule == rule.id for finding in self.look(normalise(text))):
                     raise RuleError(f"{rule.id}: hits its counter-example number {rule.no_match.index(text) + 1}")
 
-    async def examine(self, text: NormalisedText, context: TurnContext) -> Examination:
-        """Look through the text and everything decoded from it."""
-        if self._direction not in (None, context.direction):
-            return Examination(guard=self.name, version=self.version, status=StageStatus.SKIPPED, characters=0)
-        began = time.perf_counter()
-        short = len(text.text) + sum(len(s.text) for s in text.segments) <= INLINE_CHARACTERS
-        findings = self.look(text) if short else await asyncio.to_thread(self.look, text)
-        return Examination(
-            guard=self.name,
-            version=self.version,
-            status=StageStatus.RAN,
-            characters=len(text.original),
-            findings=findings,
-            milliseconds=(time.perf_counter() - began) * 1000,
-        )
+    def skips(self, context: TurnContext) -> bool:
+        """Whether the text goes the other way."""
+        return self._direction not in (None, context.direction)
 
     def look(self, text: NormalisedText) -> tuple[Finding, ...]:
         """Return the findings in one text, in the order of their places; pure."""

@@ -9,7 +9,7 @@ import pytest
 from safety.compose import filters
 from safety.pipeline import Pipeline
 from safety.ports import Direction, TurnContext
-from safety.verdict import Action, Category, StageStatus
+from safety.verdict import Action, Category, Examination, StageStatus
 from tests.unit.safety.guards import INPUT, WordGuard, default_policy
 
 
@@ -67,6 +67,35 @@ async def test_a_guard_that_fails_blocks(guard, expected, error):
     assert (failed.status, failed.error, failed.characters) == (expected, error, 0)
     assert status(decision, "filters.other").status is StageStatus.RAN
     assert not decision.verdicts
+
+
+class SwiftWord(WordGuard):
+    """Speaks in place about short texts; a long one goes the slow way."""
+
+    def examine_now(self, text, context):  # noqa: ARG002 - the port
+        if isinstance(self.fault, Exception):
+            raise self.fault
+        if len(text.original) > 100:
+            return None
+        seen = len(text.original) - (1 if self.fault == "half" else 0)
+        return Examination(guard=self.name, version="1", status=StageStatus.RAN, characters=seen)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [(RuntimeError("the text says …"), "RuntimeError"), ("half", "IncompleteExaminationError")],
+)
+async def test_a_swift_guard_that_fails_blocks(fault, error):
+    decision = await pipeline(SwiftWord(fault=fault), WordGuard(name="filters.other")).examine("all good", INPUT)
+    assert decision.blocked
+    assert (status(decision, "filters.word").status, status(decision, "filters.word").error) == ("error", error)
+    assert status(decision, "filters.other").status is StageStatus.RAN
+
+
+async def test_a_swift_guard_takes_its_time_for_a_long_text():
+    decision = await pipeline(SwiftWord("needle")).examine("hay " * 50 + "needle", INPUT)
+    assert [verdict.finding.rule for verdict in decision.verdicts] == ["secret.word"]
+    assert (await pipeline(SwiftWord("needle")).examine("needle", INPUT)).action is Action.ALLOW
 
 
 async def test_each_guard_has_its_own_time():
