@@ -25,10 +25,18 @@ class Kind(StrEnum):
     LOGOUT = "logout"
     ACCESS_SEARCH = "access.search"
     ACCESS_READ = "access.read"
+    ACCESS_EXPORT = "access.export"
     ACCESS_DENIED = "access.denied"
     FEEDBACK_GIVEN = "feedback.given"
     POLICY_ACTIVATED = "policy.activated"
     MODEL_ACTIVATED = "model.activated"
+    HOLD_PLACED = "hold.placed"
+    HOLD_RELEASED = "hold.released"
+    SUBJECT_ERASED = "subject.erased"
+    RETENTION_PRUNED = "retention.pruned"
+    CHECKPOINT_ANCHORED = "checkpoint.anchored"
+    APPROVAL_REQUESTED = "approval.requested"
+    APPROVAL_DECIDED = "approval.decided"
 
 
 CLOSING_KINDS = frozenset(

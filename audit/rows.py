@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from audit.canonical import column, commitment, leaf_hash, leaf_of, text_bytes
+from audit.facets import facets_of
 from audit.identifiers import RisingIds
 from audit.keys import SubjectKey, encrypt
 from audit.record import CLOSING_KINDS, Commitment, Content, Entry, Kind, Receipt
@@ -25,6 +26,7 @@ COLUMNS = {
         *("turn_id", "opened_us", "subject", "conversation_id", "verdict", "opened_entry", "closed_entry"),
         "writer_id",
     ),
+    "audit_facet": ("facet", "value", "opened_us", "turn_id"),
     "outbox": ("entry_id",),
 }
 """The columns of each table in the order of the rows below; tables in the order in which they must be written."""
@@ -36,8 +38,10 @@ ON_CONFLICT = {
         " verdict = CASE WHEN excluded.verdict <> '' THEN excluded.verdict ELSE audit_turn.verdict END,"
         " closed_entry = COALESCE(excluded.closed_entry, audit_turn.closed_entry)"
     ),
+    "audit_facet": " ON CONFLICT DO NOTHING",
 }
-"""A text that is there already stays; a closing record ends the turn that is there."""
+"""A text that is there already stays; a closing record ends the turn that is there. A facet's `opened_us` is that of
+its turn where the turn is there already: the writers look it up."""
 
 
 class Rows(msgspec.Struct):
@@ -56,12 +60,19 @@ class Rows(msgspec.Struct):
             self.by_table[table] += rows
 
     def merge_turns(self) -> None:
-        """Leave one row per turn, as `ON_CONFLICT` would: the first, with the verdict and end of the later ones."""
+        """Leave one row per turn, as `ON_CONFLICT` would: the first, with the verdict and end of the later ones.
+
+        Facets get the time of that first row.
+        """
         merged: dict[str, Row] = {}
         for row in self.by_table["audit_turn"]:
             first = merged.get(row[0], row)
             merged[row[0]] = (*first[:4], row[4] or first[4], first[5], row[6] or first[6], first[7])
         self.by_table["audit_turn"] = list(merged.values())
+        facets = (
+            (facet, value, merged[turn_id][1], turn_id) for facet, value, _, turn_id in self.by_table["audit_facet"]
+        )
+        self.by_table["audit_facet"] = list(dict.fromkeys(facets))
 
 
 class NamedText(msgspec.Struct, frozen=True):
@@ -150,6 +161,7 @@ class RowMaker:
             conversation = column(entry.conversation_id)
             turn = (turn_id, at_us, subject, conversation, column(entry.verdict), entry_id, closed, self.writer_id)
             tables["audit_turn"].append(turn)
+            tables["audit_facet"] += [(facet, value, at_us, turn_id) for facet, value in facets_of(entry)]
         return Receipt(entry_id=entry_id, leaf_hash=digest.hex())
 
 

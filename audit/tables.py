@@ -1,7 +1,7 @@
 """The tables of the audit log. `audit_entry` is the log; the others hold what belongs beside it.
 
-migrations/versions/0001_audit.py makes them; a test compares. Times are microseconds since 1970 UTC, so that both
-databases sort and filter them alike; the leaf has them in RFC 3339.
+migrations/versions/0001_audit.py and 0004_proof.py make them; a test compares. Times are microseconds since 1970 UTC,
+so that both databases sort and filter them alike; the leaf has them in RFC 3339.
 """
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
@@ -29,8 +29,15 @@ AUDIT_ENTRY = Table(
         postgresql_where=text("turn_id <> ''"),
     ),
     Index("audit_entry_by_subject", "subject", "entry_id"),
+    Index(
+        "audit_entry_unsequenced",
+        "entry_id",
+        sqlite_where=text("leaf_index IS NULL"),
+        postgresql_where=text("leaf_index IS NULL"),
+    ),
 )
-"""One row per record. Triggers refuse DELETE and every UPDATE but giving `leaf_index` once."""
+"""One row per record. Triggers refuse DELETE and every UPDATE but two: giving `leaf_index` once, and emptying a row
+that has one and is older than 180 days by the database's clock (`leaf` → empty, `subject` and `turn_id` → '')."""
 
 AUDIT_TURN = Table(
     "audit_turn",
@@ -103,6 +110,7 @@ OUTBOX = Table(
     Column("due_us", BigInteger, nullable=False, server_default="0"),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("error", Text, nullable=False, server_default=""),
+    Column("dead_us", BigInteger, nullable=True),  # dead letter since then; `error` says why
     Index("outbox_by_due", "due_us", "entry_id"),
 )
 """What is still to be delivered to the search store; a row goes when it was delivered."""
@@ -116,3 +124,90 @@ AUDIT_WRITER = Table(
     Column("padding", LargeBinary, nullable=True),
 )
 """Processes that write; `padding` is what the readiness probe writes to see that there is room."""
+
+AUDIT_TILE = Table(
+    "audit_tile",
+    METADATA,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+)
+"""Complete tiles of the tree: 256 hashes each, as in C2SP tlog-tiles (level 0: leaf hashes). UPDATE and DELETE are
+refused."""
+
+AUDIT_CHECKPOINT = Table(
+    "audit_checkpoint",
+    METADATA,
+    Column("tree_size", BigInteger, primary_key=True, autoincrement=False),
+    Column("root_hash", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),  # the signed note, exactly as published
+    Column("at_us", BigInteger, nullable=False),
+)
+"""Every tree that was signed. UPDATE and DELETE are refused."""
+
+AUDIT_FACET = Table(
+    "audit_facet",
+    METADATA,
+    Column("facet", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("opened_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("turn_id", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""What turns are found by beside the columns of `audit_turn`: group, category, rule, model, role. A projection."""
+
+HOLD = Table(
+    "hold",
+    METADATA,
+    Column("hold_id", String(36), primary_key=True),
+    Column("case_number", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("subject", Text, nullable=False, server_default=""),
+    Column("conversation_id", Text, nullable=False, server_default=""),
+    Column("since_us", BigInteger, nullable=True),
+    Column("until_us", BigInteger, nullable=True),
+    Column("placed_by", Text, nullable=False),
+    Column("placed_us", BigInteger, nullable=False),
+    Column("released_by", Text, nullable=False, server_default=""),
+    Column("released_us", BigInteger, nullable=True),
+)
+"""Legal holds; an empty field does not restrict. In force while `released_us` is NULL."""
+
+ERASURE = Table(
+    "erasure",
+    METADATA,
+    Column("erasure_id", String(36), primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("case_number", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("requested_us", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("done_us", BigInteger, nullable=True),
+    Index("erasure_by_state", "state", "subject"),
+)
+"""Requests to erase a person's texts: `pending | done`. Applied again after a restore."""
+
+APPROVAL = Table(
+    "approval",
+    METADATA,
+    Column("approval_id", String(36), primary_key=True),
+    Column("action", Text, nullable=False),
+    Column("arguments", Text, nullable=False),  # JSON
+    Column("requested_by", Text, nullable=False),
+    Column("requested_us", BigInteger, nullable=False),
+    Column("decided_by", Text, nullable=False, server_default=""),
+    Column("decided_us", BigInteger, nullable=True),
+    Column("decision", Text, nullable=False, server_default=""),
+    Column("expires_us", BigInteger, nullable=False),
+)
+"""What waits for a second person, and what was decided."""
+
+ANCHOR = Table(
+    "anchor",
+    METADATA,
+    Column("place", Text, primary_key=True),
+    Column("tree_size", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("receipt", Text, nullable=False),
+)
+"""Checkpoints that stand outside, and where."""

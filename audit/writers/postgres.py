@@ -32,10 +32,13 @@ def _insert_everything() -> str:
     for table, columns in COLUMNS.items():
         arrays = ", ".join(f"${at + nth}::{_TYPES.get(name, 'text')}[]" for nth, name in enumerate(columns, 1))
         at += len(columns)
-        parts.append(
-            f"INSERT INTO {table} ({', '.join(columns)}) SELECT * FROM unnest({arrays})"  # noqa: S608 - names are ours
-            + ON_CONFLICT.get(table, "")
-        )
+        source = f"SELECT * FROM unnest({arrays})"  # noqa: S608 - names are ours
+        if table == "audit_facet":
+            source = (
+                "SELECT facet, value, COALESCE(audit_turn.opened_us, given.opened_us), given.turn_id"  # noqa: S608 - names are ours
+                f" FROM unnest({arrays}) AS given ({', '.join(columns)}) LEFT JOIN audit_turn USING (turn_id)"
+            )
+        parts.append(f"INSERT INTO {table} ({', '.join(columns)}) {source}{ON_CONFLICT.get(table, '')}")
     *first, last = parts
     return "WITH " + ", ".join(f"part{nth} AS ({part})" for nth, part in enumerate(first)) + " " + last
 

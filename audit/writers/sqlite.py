@@ -29,6 +29,9 @@ _INSERT = {
     + ON_CONFLICT.get(table, "")
     for table, columns in COLUMNS.items()
 }
+_INSERT["audit_facet"] = _INSERT["audit_facet"].replace(
+    "(?, ?, ?, ?)", "(?1, ?2, COALESCE((SELECT opened_us FROM audit_turn WHERE turn_id = ?4), ?3), ?4)"
+)
 _INSERT_KEY = f"INSERT INTO subject_key ({', '.join(KEY_COLUMNS)}) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608 - names are ours
 _FIND_KEY = "SELECT key_id, wrapped FROM subject_key WHERE subject = ? AND destroyed_us IS NULL"
 _LOOKUP = 500

@@ -1,5 +1,7 @@
 """The database itself refuses to change records; where that was taken away, reading finds what was changed."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from audit.keys import FileMasterKey
@@ -39,6 +41,58 @@ async def test_a_leaf_index_is_given_once(log, raw):
     await raw.refused(f"UPDATE audit_entry SET leaf_index = NULL WHERE entry_id = '{first}'")
     await raw.refused(f"UPDATE audit_entry SET leaf_index = 0 WHERE entry_id = '{second}'")
     await raw.run(f"UPDATE audit_entry SET leaf_index = 1 WHERE entry_id = '{second}'")
+
+
+PRUNE = "UPDATE audit_entry SET leaf = {empty}, subject = '', turn_id = '' WHERE kind = 'turn.accepted'"
+OLD = datetime.now(UTC) - timedelta(days=180, minutes=1)
+YOUNG = datetime.now(UTC) - timedelta(days=179, hours=23)
+
+
+def prune(raw) -> str:
+    return PRUNE.format(empty="x''" if raw.sqlite else "''::bytea")
+
+
+async def test_what_is_old_enough_and_has_an_index_may_be_emptied_and_nothing_else(log, raw):
+    await log.append(accepted(at=OLD))
+    await raw.refused(prune(raw))  # not in the tree yet
+    await raw.run("UPDATE audit_entry SET leaf_index = 0")
+    for change in (
+        *("entry_id = 'x'", "leaf_hash = leaf", "kind = 'login'", "at_us = 0", "leaf_index = NULL", "leaf_index = 7"),
+        *("subject = 'eve'", "turn_id = 'other'"),
+    ):
+        await raw.refused(prune(raw).replace("subject = '', turn_id = ''", change))
+    await raw.refused(prune(raw).replace("''", "'ff'", 1))
+    await raw.run(prune(raw))
+    assert await raw.run("SELECT length(leaf), subject, turn_id, leaf_index, kind FROM audit_entry") == [
+        (0, "", "", 0, "turn.accepted")
+    ]
+    await raw.refused("UPDATE audit_entry SET subject = 'eve'")
+    await raw.refused("DELETE FROM audit_entry")
+
+
+async def test_what_is_younger_than_the_law_allows_is_not_emptied_by_the_database(log, raw):
+    await log.append(accepted(at=YOUNG))
+    await raw.run("UPDATE audit_entry SET leaf_index = 0")
+    assert "append-only" in await raw.refused(prune(raw))
+
+
+async def test_texts_may_be_deleted_for_erasure(log, raw):
+    await log.append(accepted())
+    await raw.run("DELETE FROM audit_content")
+    await raw.run("DELETE FROM audit_text")
+
+
+@pytest.mark.parametrize("table", ["audit_tile", "audit_checkpoint"])
+async def test_tiles_and_checkpoints_are_written_once(raw, table):
+    empty = "x'00'" if raw.sqlite else "'0'::bytea"
+    row = f"(0, 0, {empty})" if table == "audit_tile" else f"(1, {empty}, 'note', 0)"
+    column = "hashes" if table == "audit_tile" else "root_hash"
+    await raw.run(f"INSERT INTO {table} VALUES {row}")
+    await raw.refused(f"INSERT INTO {table} VALUES {row}")
+    await raw.refused(f"UPDATE {table} SET {column} = {empty}")
+    await raw.refused(f"DELETE FROM {table}")
+    await raw.refused(f"INSERT OR REPLACE INTO {table} VALUES {row}" if raw.sqlite else f"TRUNCATE {table}")
+    assert len(await raw.run(f"SELECT * FROM {table}")) == 1
 
 
 async def test_records_cannot_be_replaced_wholesale(log, raw):

@@ -82,7 +82,7 @@ async def test_a_missing_sqlite_file_is_not_made_anew(tmp_path):
 
 async def test_a_full_disk_is_an_error_and_then_works_again(tmp_path, monkeypatch):
     database = f"sqlite+aiosqlite:///{tmp_path}/attest.db"
-    await asyncio.to_thread(upgrade, database, "0001_audit")
+    await asyncio.to_thread(upgrade, database)
     limited = (*writer._PRAGMAS, "PRAGMA max_page_count=120")
     with monkeypatch.context() as patch:
         patch.setattr(writer, "_PRAGMAS", limited)
@@ -100,7 +100,7 @@ async def test_a_full_disk_is_an_error_and_then_works_again(tmp_path, monkeypatc
 
 async def test_a_small_file_system_that_fills_up(small_disk):
     database = f"sqlite+aiosqlite:///{small_disk}/attest.db"
-    await asyncio.to_thread(upgrade, database, "0001_audit")
+    await asyncio.to_thread(upgrade, database)
     async with opened(database, SHORT) as log:
         acknowledged: list[str] = []
         with pytest.raises(AuditUnavailableError):
@@ -140,7 +140,7 @@ def small_disk(tmp_path):
 async def test_a_sqlite_file_that_is_moved_away_takes_no_records(tmp_path):
     path, away = tmp_path / "attest.db", tmp_path / "away"
     database = f"sqlite+aiosqlite:///{path}"
-    await asyncio.to_thread(upgrade, database, "0001_audit")
+    await asyncio.to_thread(upgrade, database)
     async with opened(database, SHORT) as log:
         await log.append(accepted("before"))
         away.mkdir()
@@ -169,7 +169,7 @@ def own_server():
 
 async def test_postgresql_stopped_and_started_again(own_server):
     database = own_server.url.render_as_string(hide_password=False)
-    await asyncio.to_thread(upgrade, database, "0001_audit")
+    await asyncio.to_thread(upgrade, database)
     async with opened(database, SHORT) as log, opened(database, SHORT) as other:
         await log.append(accepted("before"))
         await asyncio.to_thread(own_server.stop)

@@ -87,10 +87,13 @@ def test_processes_that_start_at_once_do_not_collide(empty_database):
 
 
 def test_the_tables_in_the_code_are_those_of_the_steps(empty_database):
-    run.upgrade(empty_database, "0001_audit")
+    run.upgrade(empty_database)
+
+    def ours(_, name, kind, *__) -> bool:
+        return kind != "table" or name in METADATA.tables
 
     def differences(connection):
-        return compare_metadata(MigrationContext.configure(connection), METADATA)
+        return compare_metadata(MigrationContext.configure(connection, opts={"include_object": ours}), METADATA)
 
     assert inspected(empty_database, differences) == []
 

@@ -1,0 +1,20 @@
+"""`attest audit`: the log from the command line, one module for each group of commands."""
+
+import click
+
+from gateway.commands.lazy import LazyGroup
+
+COMMANDS = {
+    "list": "gateway.commands.audit.read:list_turns",
+    "show": "gateway.commands.audit.read:show_turn",
+    "records": "gateway.commands.audit.read:list_records",
+}
+"""In the order in which the help names them."""
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS)
+def audit() -> None:
+    """Read, prove and keep the audit log. Every use is itself recorded.
+
+    Exit codes: 0 done, 1 not found, 2 wrong use, 3 the log cannot be read or was altered.
+    """
