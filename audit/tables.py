@@ -130,6 +130,7 @@ AUDIT_TILE = Table(
     METADATA,
     Column("level", Integer, primary_key=True, autoincrement=False),
     Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("root_hash", LargeBinary, nullable=False),  # of the tile: its hash in the level above
     Column("hashes", LargeBinary, nullable=False),
 )
 """Complete tiles of the tree: 256 hashes each, as in C2SP tlog-tiles (level 0: leaf hashes). UPDATE and DELETE are

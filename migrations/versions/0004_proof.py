@@ -62,6 +62,7 @@ def _tree() -> None:
         "audit_tile",
         sa.Column("level", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("root_hash", sa.LargeBinary, nullable=False),
         sa.Column("hashes", sa.LargeBinary, nullable=False),
     )
     op.create_table(

@@ -85,7 +85,7 @@ async def test_texts_may_be_deleted_for_erasure(log, raw):
 @pytest.mark.parametrize("table", ["audit_tile", "audit_checkpoint"])
 async def test_tiles_and_checkpoints_are_written_once(raw, table):
     empty = "x'00'" if raw.sqlite else "'0'::bytea"
-    row = f"(0, 0, {empty})" if table == "audit_tile" else f"(1, {empty}, 'note', 0)"
+    row = f"(0, 0, {empty}, {empty})" if table == "audit_tile" else f"(1, {empty}, 'note', 0)"
     column = "hashes" if table == "audit_tile" else "root_hash"
     await raw.run(f"INSERT INTO {table} VALUES {row}")
     await raw.refused(f"INSERT INTO {table} VALUES {row}")
