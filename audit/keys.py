@@ -9,16 +9,16 @@ import contextlib
 import hashlib
 import hmac
 import os
-import stat
 from pathlib import Path
 from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from audit import files
+
 KEY_BYTES = 32
 _NONCE_BYTES = 12
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class KeyFileError(Exception):
@@ -62,16 +62,13 @@ class FileMasterKey:
     def load(cls, path: Path) -> "FileMasterKey":
         """Read the key file. Raises `KeyFileError`."""
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            key = base64.b64decode(files.read_private(path).strip(), validate=True)
+        except files.OpenToOthersError:
+            raise KeyFileError(f"The master key file {path} can be read by others; run: chmod 600 {path}") from None
         except OSError as error:
             raise KeyFileError(f"The master key file {path} cannot be read: {error.strerror}.") from None
-        with os.fdopen(handle, "rb") as file:
-            if os.fstat(file.fileno()).st_mode & _OTHERS:
-                raise KeyFileError(f"The master key file {path} can be read by others; run: chmod 600 {path}")
-            try:
-                key = base64.b64decode(file.read(1024).strip(), validate=True)
-            except binascii.Error:
-                raise KeyFileError(f"The master key file {path} does not hold base64.") from None
+        except binascii.Error:
+            raise KeyFileError(f"The master key file {path} does not hold base64.") from None
         return cls(key)
 
     def wrap(self, key: bytes, about: bytes) -> bytes:
@@ -90,27 +87,12 @@ class FileMasterKey:
 
 
 def _create(path: Path) -> None:
-    """Write a new key so that it is whole and durable before it has its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)  # fails when another process was faster, and never replaces a key
+        files.create(path, base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
     except FileExistsError:
         raise
     except OSError as error:
         raise KeyFileError(f"The master key file {path} cannot be made: {error.strerror}.") from None
-    finally:
-        draft.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def encrypt(key: bytes, data: bytes, about: bytes) -> bytes:
