@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.rig.elasticsearch import ElasticsearchServer, elasticsearch
 from tests.rig.product import Product, running_product
 from tests.scripts import SCRIPT
 
@@ -13,3 +14,10 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """The product on the scripted engine and SQLite."""
     with running_product(tmp_path_factory.mktemp("product"), SCRIPT) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def elastic_server() -> Iterator[ElasticsearchServer]:
+    """A real Elasticsearch that all tests of a session share: clear it first (`elastic_server.clear()`)."""
+    with elasticsearch() as server:
+        yield server
