@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 import torch
 
-from safety.training import embeddings
+from safety.training import embeddings, masked, vocabulary
 from safety.training.export import export
 from safety.training.loop import Plan
 from safety.training.loop import train as run_training
-from safety.training.prepare import prepare
+from safety.training.prepare import minilm_folder, prepare
+from safety.training.segment import words_of
 
 
 @click.command("train")
@@ -42,13 +43,30 @@ from safety.training.prepare import prepare
     show_default=True,
     help="Unihan_Readings.txt[.bz2]: glosses for first embeddings of Chinese characters.",
 )
-def train(data: Path, out: Path, seed: int, minutes: float | None, threads: int, seeds: Path, unihan: Path) -> None:
+@click.option(
+    "--masked-tokens",
+    type=int,
+    default=masked.TOKENS,
+    show_default=True,
+    help="Tokens of masked-language training before the labelled rows; 0 leaves it out.",
+)
+def train(
+    data: Path,
+    out: Path,
+    seed: int,
+    minutes: float | None,
+    threads: int,
+    seeds: Path,
+    unihan: Path,
+    masked_tokens: int,
+) -> None:
     """Train the harm classifier; continue a run that was stopped."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     plan = Plan(data=data, out=out, seeds=seeds, seed=seed, minutes=minutes)
     network, tokenizer = prepare(plan, unihan)
+    masked.pretrain(network, tokenizer, vocabulary.base_tokenizer(minilm_folder()), words_of, plan, masked_tokens)
     run_training(network, tokenizer, plan)
     checked = export(plan, out / "harm-classifier")
     click.echo(

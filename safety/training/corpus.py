@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import unicodedata
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from safety.training.sources import (
     LABEL_PRESENTATIONS,
     LEFT_OUT,
     NOISY,
+    REFUSALS,
     ROLE_PRESENTATIONS,
     SEED_PRESENTATIONS,
+    SEEDS_HELD_OUT,
     SOURCE_PRESENTATIONS,
     TRIGGER,
     TRIGGER_PRESENTATIONS,
@@ -71,9 +74,19 @@ def load(path: Path, *, seed_rows: bool = False) -> list[Example]:
     return [example for example in examples if example.text]
 
 
-def load_seeds(folder: Path) -> list[Example]:
-    """Read our own written examples, in the order of their file names."""
-    return [example for path in sorted(folder.glob("*.jsonl")) for example in load(path, seed_rows=True)]
+def load_seeds(folder: Path, *, held_out: bool = False) -> list[Example]:
+    """Read our own written examples, in the order of their file names: those to learn from, or those held out."""
+    rows = (example for path in sorted(folder.glob("*.jsonl")) for example in load(path, seed_rows=True))
+    return [row for row in rows if _is_held_out(row.text) is held_out]
+
+
+def load_dev(data: Path, seeds: Path) -> list[Example]:
+    """Read what calibration and thresholds are chosen on: dev and our own held-out examples."""
+    return [*load(data / "dev.jsonl.gz"), *load_seeds(seeds, held_out=True)]
+
+
+def _is_held_out(text: str) -> bool:
+    return zlib.crc32(text.encode("utf-8", "replace")) % SEEDS_HELD_OUT == 0
 
 
 def _example(row: dict[str, object], *, seed_rows: bool) -> Example:
@@ -86,6 +99,8 @@ def _example(row: dict[str, object], *, seed_rows: bool) -> Example:
     shown = SOURCE_PRESENTATIONS.get(source, 1.0) * ROLE_PRESENTATIONS[lang, role, harmful]
     if harmful:
         shown *= max(LABEL_PRESENTATIONS.get((lang, LABELS[label]), 1.0) for label in labels)
+    elif source in REFUSALS:
+        shown *= REFUSALS[source]
     elif role != "post" and len(text) < 400 and _TRIGGER.search(text):  # noqa: PLR2004 - a prompt, not an essay
         shown *= TRIGGER_PRESENTATIONS
     guessed = source in GUESSED_CLASS and harmful

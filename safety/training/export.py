@@ -26,7 +26,7 @@ from safety.classifier.manifest import (
     sha256_of,
 )
 from safety.training import calibrate, graph
-from safety.training.corpus import load
+from safety.training.corpus import load_dev
 from safety.training.loop import Plan, Progress
 from safety.training.network import Network, Shape
 
@@ -66,7 +66,7 @@ def export(plan: Plan, folder: Path, *, rows: int | None = None) -> Checked:
     folder.mkdir(parents=True, exist_ok=True)
     full, _ = graph.write(load_trained(plan.out), folder)
     Tokenizer.from_file(str(plan.out / TOKENIZER_FILE)).save(str(folder / TOKENIZER_FILE), pretty=False)
-    examples = load(plan.data / "dev.jsonl.gz")
+    examples = load_dev(plan.data, plan.seeds)
     order = np.random.default_rng(plan.seed).permutation(len(examples))[:rows]
     examples = [examples[at] for at in order]
     texts = [example.text for example in examples]

@@ -18,7 +18,7 @@ from safety.training.vocabulary import without_words
 
 log = logging.getLogger(__name__)
 
-ENCODER_RATE, EMBEDDING_RATE, HEAD_RATE = 1.5e-4, 8e-4, 1e-3
+ENCODER_RATE, EMBEDDING_RATE, HEAD_RATE = 1.5e-4, 5e-4, 1e-3
 WARM_UP = 0.04
 """Share of the run with a rising rate; in its first half the encoder's layers stay as they are."""
 SMOOTHING = 0.02

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from safety.training.corpus import Example
+from safety.training.disguise import disguised
 from safety.training.sources import FINISHING
 
 ROUNDS = 8
@@ -19,8 +20,14 @@ JOINED = 0.05
 """Share of rows that follow another row of their language: the rolling window is such a text."""
 AS_CHARACTERS = 0.12
 """Share of Chinese rows that are shown without word tokens."""
-DISTURBED = 0.12
-"""Share of rows with other case or punctuation."""
+DISTURBED = 0.15
+"""Share of rows with other punctuation, a greeting or an odd token beside them: none of it may decide."""
+DISGUISED = 0.04
+"""Share of rows whose writer tries to hide them, harmful or not."""
+_GREETINGS = {
+    "en": ["Hi! ", "Hello, ", "Quick question: ", "hey ", "Please help. ", "Thanks in advance. "],
+    "zh": ["你好，", "您好！", "请问", "麻烦问一下，", "在吗？", "帮我看一下：", "谢谢，"],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ class Sampler:
         """All batches of one round, in their order; `finishing` for the mix of the run's last part."""
         dice = random.Random(self._seed * 1000 + round_number)  # noqa: S311 - reproducible sampling, no secret
         drawn = [example for example in examples for _ in range(_times(_shown(example, finishing), dice))]
-        texts = [_disturb(example.text, dice) for example in drawn]
+        texts = [_varied(example, dice) for example in drawn]
         partners = _partners(drawn, dice)
         plain = [dice.random() < AS_CHARACTERS for _ in drawn]
         encoded: list[list[int]] = [[]] * len(drawn)
@@ -128,19 +135,37 @@ def _fit(ids: list[int], room: int, dice: random.Random) -> list[int]:
     return ids[:room] if chance < 0.85 else ids[-room:]  # noqa: PLR2004 - the share above
 
 
-def _disturb(text: str, dice: random.Random) -> str:
-    """Other case or punctuation, cheaply; disguises that the normaliser undoes need no copies."""
-    if dice.random() >= DISTURBED:
-        return text
-    match dice.randrange(4):
+def _varied(example: Example, dice: random.Random) -> str:
+    """Return the row's text as it is, disguised, or with something beside it that means nothing."""
+    chance = dice.random()
+    if chance < DISGUISED:
+        return disguised(example.text, dice)
+    return _disturbed(example.text, example.lang, dice) if chance < DISGUISED + DISTURBED else example.text
+
+
+def _disturbed(text: str, lang: str, dice: random.Random) -> str:
+    match dice.randrange(6):
         case 0:
             return text.rstrip(".!?。！？ ")
         case 1:
             return text + dice.choice(["!", "?", "...", "。", "！！", "？", " please", "，谢谢"])
         case 2:
             return text.translate({ord(mark): None for mark in ",，、;；'\""})
-        case _:
+        case 3:
             return dice.choice(["\n", "- ", "1. ", "Q: ", "问：", "> "]) + text
+        case 4:
+            return dice.choice(_GREETINGS[lang]) + text
+        case _:
+            token = _odd_token(dice)
+            return f"{token} {text}" if dice.random() < 0.5 else f"{text} {token}"  # noqa: PLR2004 - half
+
+
+def _odd_token(dice: random.Random) -> str:
+    """Make a reference such as people paste: `ABX-48213`, `quartz_7f3a`, `#20931`."""
+    letters = "".join(dice.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(dice.randrange(2, 7)))
+    digits = str(dice.randrange(10, 10 ** dice.randrange(2, 6)))
+    parts = dice.choice([[letters.upper(), digits], [letters, digits], [digits], [letters, letters[::-1], digits]])
+    return dice.choice(["", "#", "(ref) ", "id "]) + dice.choice("-_./").join(parts)
 
 
 def _batch(rows: list[_Row]) -> Batch:

@@ -39,36 +39,43 @@ NOISY = frozenset(
 """The harmful bit itself comes from a word list or from the question that an answer answers."""
 
 SOURCE_PRESENTATIONS = {
-    "thu-coai/COLDataset": 1.5,
+    "thu-coai/COLDataset": 1.7,
     "aggiejiang/SWSR": 1.0,
     "zjunlp/ChineseHarm-bench": 2.0,
     "qiuhuachuan/PsyGUARD": 1.6,
     "JimmyMa99/TeleAntiFraud": 0.8,
     "thu-coai/CrossWOZ": 0.8,
     "thu-coai/KdConv": 0.8,
-    "OpenLMLab/GAOKAO-Bench": 0.8,
+    "OpenLMLab/GAOKAO-Bench": 0.4,
     "ucberkeley-dlab/measuring-hate-speech via paul-rottger/efficient-low-resource-hate-detection": 0.7,
     "rewire-online/edos": 0.6,
-    "HannahKirk/Hatemoji": 1.6,
+    "HannahKirk/Hatemoji": 2.5,
     "t-davidson/hate-speech-and-offensive-language": 0.6,
     "Vicomtech/hate-speech-dataset": 0.8,
-    "yizhongw/self-instruct (P3/T0)": 0.6,
+    "yizhongw/self-instruct (P3/T0)": 0.4,
     "PolyAI-LDN/task-specific-datasets": 0.6,
     "clinc/oos-eval": 0.7,
-    "standardebooks (nine public-domain books)": 0.5,
+    "standardebooks (nine public-domain books)": 0.4,
     "nbertagnolli/counsel-chat": 0.4,
     "Caia-Tech/caia-ai-safety": 0.5,
     "abachaa/MedQuAD": 0.5,
     "openai/grade-school-math via gururise/AlpacaDataCleaned": 0.5,
     "allenai/noncompliance (CoCoNot)": 3.0,
     "sherdencooper/GPTFuzz": 0.7,
-    "conversationai/unintended-ml-bias-analysis": 1.0,
+    "conversationai/unintended-ml-bias-analysis": 1.3,
     "jackhhao/llm-warden (benign half)": 1.5,
     "meta-llama/PurpleLlama": 2.0,
+    "microsoft/TOXIGEN": 3.0,
+    "microsoft/AGIEval": 0.5,
+    "f/awesome-chatgpt-prompts": 0.7,
+    "STAIR-BUPT/JailBench": 0.5,
     "LawRefBook/Laws (statute text)": 0.5,
     "AndrewZhe/lawyer-llama": 0.8,
 }
 """How often a row of these sources is shown over a whole run; every other source counts 1."""
+
+REFUSALS = {"sherdencooper/GPTFuzz": 4.0, "whitzard-ai/jade-db": 2.0}
+"""Factor for the harmless rows of sources of answers: refusals that name what they refuse."""
 
 ROLE_PRESENTATIONS = {
     ("zh", "prompt", True): 3.5,
@@ -106,6 +113,8 @@ TRIGGER = (
 )
 """Words that look like harm: benign prompts and answers with one are shown more often."""
 TRIGGER_PRESENTATIONS = 2.5
-FINISHING = {"prompt": 0.55, "post": 0.3, "response": 0.25, "seeds": 0.8}
+FINISHING = {"prompt": 0.55, "post": 0.45, "response": 0.3, "seeds": 0.7}
 """Factor by role, and for our own examples, in the rounds of a run's last part: short rounds, mostly of requests."""
-SEED_PRESENTATIONS = 20.0
+SEED_PRESENTATIONS = 12.0
+SEEDS_HELD_OUT = 10
+"""One of our own examples in so many, chosen by the hash of its text, is never trained on: it joins dev."""

@@ -98,10 +98,10 @@ def test_a_stopped_run_continues_where_it_was(tmp_path, tokenizer):
     ]
     with gzip.open(tmp_path / "train.jsonl.gz", "wt") as file:
         file.write("\n".join(json.dumps(row) for row in rows))
-    plan = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path / "none", seed=1, minutes=0.004)
+    plan = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path / "none", seed=1, minutes=0.01)
     torch.manual_seed(0)
     first = train(Network(TINY), tokenizer, plan)
-    longer = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path / "none", seed=1, minutes=0.012)
+    longer = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path / "none", seed=1, minutes=0.05)
     second = train(Network(TINY), tokenizer, longer)
     assert second.rows > first.rows > 0
     assert second.seconds > first.seconds
