@@ -3,6 +3,7 @@
 Nothing here needs more than a basic licence: what different people may read is split by index, not by field.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,3 +54,8 @@ ROLES: Mapping[str, dict[str, Any]] = {
     RETENTION: _role(_may(("delete_index", "view_index_metadata"), *_ALL)),
 }
 """Role name → descriptor, as `PUT _security/role/NAME` takes it and `roles.yml` holds it."""
+
+
+def roles_file() -> str:
+    """Return the roles as `roles.yml` holds them, for servers whose roles are files: one a line (JSON is YAML)."""
+    return "".join(f"{name}: {json.dumps(role)}\n" for name, role in ROLES.items())

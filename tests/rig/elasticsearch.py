@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from audit.elastic.roles import ROLES
+from audit.elastic.roles import ROLES, roles_file
 from tests.rig.process import (
     cache_dir,
     free_port,
@@ -181,7 +181,7 @@ def _unpack(archive: Path, folder: Path) -> Path:
     home = folder / f"elasticsearch-{VERSION}"
     for script in (home / "bin").iterdir():
         script.chmod(0o755)
-    (home / "config" / "roles.yml").write_text(json.dumps(dict(ROLES)))  # JSON is YAML
+    (home / "config" / "roles.yml").write_text(roles_file())
     users = {ADMIN: (ADMIN_PASSWORD, "superuser")} | {role: (word, role) for role, word in PASSWORDS.items()}
     lines = [f"{name}:{_hashed(password)}\n" for name, (password, _) in users.items()]
     (home / "config" / "users").write_text("".join(lines))
