@@ -1,7 +1,7 @@
 """The tables of the audit log. `audit_entry` is the log; the others hold what belongs beside it.
 
-migrations/versions/0001_audit.py and 0004_proof.py make them; a test compares. Times are microseconds since 1970 UTC,
-so that both databases sort and filter them alike; the leaf has them in RFC 3339.
+migrations/versions/ has the steps that make them; a test compares. Times are microseconds since 1970 UTC, so that both
+databases sort and filter them alike; the leaf has them in RFC 3339.
 """
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
@@ -100,6 +100,7 @@ AUDIT_TEXT = Table(
     Column("key_id", String(36), ForeignKey("subject_key.key_id"), nullable=False),
     Column("wrapped_key", LargeBinary, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
+    Index("audit_text_by_key", "key_id"),
 )
 """Each dialogue text once per subject, encrypted; leaves refer to it in `context`. UPDATE is refused."""
 
