@@ -62,7 +62,7 @@ class Raw:
             for (name,) in await self.run("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
                 await self.run(f"DROP TRIGGER {name}")
         else:
-            for table in ("audit_entry", "audit_content", "audit_text"):
+            for table in ("audit_entry", "audit_content", "audit_text", "audit_tile", "audit_checkpoint"):
                 await self.run(f"ALTER TABLE {table} DISABLE TRIGGER USER")
 
 
