@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -42,8 +42,18 @@ class LogLimits(msgspec.Struct, frozen=True):
 class SqlAuditLog:
     """The log of one process; `async with` starts and closes it. Implements `audit.ports.AuditLog`."""
 
-    def __init__(self, engine: AsyncEngine, master_key: MasterKey, limits: LogLimits | None = None) -> None:
-        """`engine` serves the readers; the writer has a connection of its own to the same database."""
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        master_key: MasterKey,
+        limits: LogLimits | None = None,
+        on_durable: Callable[[int], None] | None = None,
+    ) -> None:
+        """`engine` serves the readers; the writer has a connection of its own to the same database.
+
+        `on_durable` hears how many entries became durable.
+        """
+        self._on_durable = on_durable or (lambda _: None)
         self._limits = limits or LogLimits()
         self._readers = Readers(engine, master_key)
         self._writer = _writer_for(engine, master_key, self._settle, self._limits)
@@ -167,6 +177,7 @@ class SqlAuditLog:
                 future.set_result(submission.receipts)
             else:
                 future.set_exception(submission.error)
+        self._on_durable(sum(len(submission.receipts) for submission in batch))
 
 
 def _writer_for(engine: AsyncEngine, master_key: MasterKey, settle: Settle, limits: LogLimits) -> Writer:

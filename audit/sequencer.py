@@ -59,6 +59,10 @@ class SequencerStatus(msgspec.Struct, frozen=True):
     refused: str = ""
     """Why the tree is not signed; empty while all is well."""
 
+    def age_s(self, now: float) -> float:
+        """Return the seconds between the newest checkpoint and `now` (since 1970); 0 while there is none."""
+        return max(0.0, now - self.signed_us / 1e6) if self.signed_us else 0.0
+
 
 class Sequencer:
     """Steps when asked, or runs by itself; one for each process. Not safe across threads."""

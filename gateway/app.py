@@ -14,6 +14,8 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from audit.keys import FileMasterKey
 from audit.log import SqlAuditLog
+from audit.sequencer import Sequencer, SequencerLimits
+from audit.signing import SigningKeys
 from gateway import VERSION
 from gateway.auth.access import PUBLIC
 from gateway.auth.authentication import Authentication
@@ -49,7 +51,13 @@ def create_app(settings: Settings) -> Litestar:
     """Compose the gateway. Nothing is opened before the application starts, except that rules and model are checked."""
     telemetry = Telemetry()
     engine = make_engine(settings.database)
-    audit = SqlAuditLog(engine, FileMasterKey.load_or_create(settings.master_key_path))
+    sequencer = Sequencer(
+        engine,
+        SigningKeys(settings.signing_path, settings.audit_origin, settings.signing_key.get_secret_value()),
+        SequencerLimits(cadence_s=settings.checkpoint_interval_s),
+        on_fault=telemetry.sequencer_failed,
+    )
+    audit = SqlAuditLog(engine, FileMasterKey.load_or_create(settings.master_key_path), on_durable=sequencer.appended)
     authentication = Authentication.from_settings(settings, engine, audit)
     admission = Admission.from_settings(settings, on_limiter_failure=telemetry.limiter_failed)
     safety = build_safety(settings.policy, None, settings.guard_timeout_s, settings.cores_for_classifier)
@@ -74,6 +82,7 @@ def create_app(settings: Settings) -> Litestar:
     readiness = Readiness(
         {
             "audit log": audit.ready,
+            "audit proof": sequencer.healthy,
             "inference": catalogue.refresh,
             "limits": admission.ready,
             "safety": safety.ready,
@@ -81,6 +90,7 @@ def create_app(settings: Settings) -> Litestar:
         }
     )
     telemetry.watch(lambda: admission.running, lambda: admission.queued)
+    telemetry.watch_sequencer(lambda: sequencer.status)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None, None]:
@@ -89,9 +99,11 @@ def create_app(settings: Settings) -> Litestar:
             stack.push_async_callback(telemetry.aclose)
             stack.push_async_callback(engine.dispose)
             await asyncio.to_thread(upgrade, settings.database)
+            stack.push_async_callback(sequencer.close)
             stack.push_async_callback(audit.close)
             await audit.start()
             await audit.recover()
+            await sequencer.start()
             stack.push_async_callback(authentication.close)
             await authentication.start()
             stack.push_async_callback(safety.close)

@@ -70,6 +70,16 @@ class Settings(BaseSettings):
     master_key_file: Path | None = None
     """File with the 32-byte key (base64) that wraps content keys; default: made in the data folder."""
 
+    audit_origin: str = ""
+    """Name of this log in its checkpoints, the same for every gateway of one database, a name under your domain for
+    instance; default: `attest/` and a random id, made in the signing folder."""
+    signing_key: SecretStr = SecretStr("")
+    """Key that signs checkpoints (`PRIVATE+KEY+…`); default: made in the signing folder."""
+    signing_dir: Path | None = None
+    """Folder of the keys that sign checkpoints; default: `signing` in the data folder."""
+    checkpoint_interval_s: Annotated[float, Field(ge=0.05, le=3600)] = 1.0
+    """Longest wait of a record for its place in the signed tree, in seconds; 1,000 waiting ones do not wait."""
+
     oidc_issuer: AnyHttpUrl | None = None
     """Issuer of the company's OpenID provider; default (development only): the provider that ships."""
     oidc_client_id: str = "attest"
@@ -163,6 +173,11 @@ class Settings(BaseSettings):
     def master_key_path(self) -> Path:
         """File of the key that wraps content keys."""
         return self.master_key_file or self.data_dir / "master.key"
+
+    @property
+    def signing_path(self) -> Path:
+        """Folder of the keys that sign checkpoints."""
+        return self.signing_dir or self.data_dir / "signing"
 
     @property
     def uses_development_provider(self) -> bool:

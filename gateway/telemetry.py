@@ -19,6 +19,9 @@ from opentelemetry.util.types import AttributeValue
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
+from audit.ports import AuditUnavailableError
+from audit.sequencer import SequencerStatus, TreeRefusedError
+from audit.signing import SigningKeyError
 from gateway.tracing import place_of, product_version, trace_headers, tracer_provider
 from gateway.turn_events import TurnEnded, TurnRequest
 from inference.ports import ChatRequest, Usage
@@ -76,6 +79,11 @@ class Metrics:
             registry=own,
             buckets=_SECONDS,
         )
+        self.tree_size = Gauge("attest_audit_tree_size", "Records in the signed tree", registry=own)
+        self.unsequenced = Gauge("attest_audit_unsequenced_records", "Records that wait for their place", registry=own)
+        self.checkpoint_age = Gauge("attest_audit_checkpoint_age_seconds", "Since the newest checkpoint", registry=own)
+        self.refused_tree = Gauge("attest_audit_tree_refused", "1 while the tree may not be signed", registry=own)
+        self.sequencer_failures = Counter("attest_audit_sequencer_failures", "Steps that failed", registry=own)
         self.faults = Counter("attest_faults", "Errors that nobody foresaw", ("where",), registry=own)
         self.operation = Histogram(
             "gen_ai_client_operation_duration_seconds",
@@ -191,6 +199,14 @@ class Telemetry:
         self.metrics.running.set_function(running)
         self.metrics.queued.set_function(queued)
 
+    def watch_sequencer(self, status: Callable[[], SequencerStatus]) -> None:
+        """Read the gauges of the sequencer from this whenever metrics are asked for."""
+        metrics = self.metrics
+        metrics.tree_size.set_function(lambda: status().tree_size)
+        metrics.unsequenced.set_function(lambda: status().unsequenced)
+        metrics.checkpoint_age.set_function(lambda: status().age_s(time.time()))
+        metrics.refused_tree.set_function(lambda: bool(status().refused))
+
     @contextmanager
     def request(self, method: str, route: str) -> Iterator[Callable[[int], None]]:
         """Span one HTTP request by its route template; call what this yields with the status."""
@@ -294,6 +310,12 @@ class Telemetry:
     def limiter_failed(self) -> None:
         """Count a take that the limiter's server did not decide."""
         self.metrics.limiter_failures.inc()
+
+    def sequencer_failed(self, error: Exception) -> None:
+        """Count and log a step of the sequencer that failed; why is said where the words are ours."""
+        self.metrics.sequencer_failures.inc()
+        why = str(error) if isinstance(error, TreeRefusedError | SigningKeyError | AuditUnavailableError) else ""
+        self._log.error("sequencer failed", error=type(error).__name__, reason=why)
 
     def fault(self, where: str, error: BaseException) -> None:
         """Log and count an error that nobody foresaw, by its class and place alone."""
