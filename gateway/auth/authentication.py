@@ -61,6 +61,7 @@ class Authentication:
         times = SessionTimes(idle=settings.session_idle_minutes * 60, lifetime=settings.session_lifetime_hours * 3600)
         sessions = Sessions(engine, roles, times, unix_time)
         bearer = BearerTokens(provider, roles, settings.oidc_audience or settings.oidc_client_id, unix_time)
+        trail = Trail(audit, clock)
         steps = SignInRoutes(
             base_url=settings.base_url,
             oidc=OidcClient(settings, provider, roles, unix_time),
@@ -68,11 +69,11 @@ class Authentication:
             sign_ins=SignIns(engine, unix_time),
             cookies=cookies,
             roles=roles,
-            trail=Trail(audit, clock),
+            trail=trail,
         )
         development = DevelopmentProvider(settings) if settings.uses_development_provider else None
         return cls(
-            AuthenticationMiddleware(bearer, sessions, cookies, settings.base_url),
+            AuthenticationMiddleware(bearer, sessions, cookies, settings.base_url, trail),
             (sign_in_router(steps), *((development.router(),) if development else ())),
             provider,
             development,

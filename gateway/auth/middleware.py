@@ -14,6 +14,7 @@ from gateway.auth.bearer import BearerTokens
 from gateway.auth.principal import Principal
 from gateway.auth.session import Cookies, Sessions
 from gateway.auth.tokens import TokenError
+from gateway.auth.trail import Trail
 from gateway.problems import ForbiddenError, ProviderUnavailableError, UnauthenticatedError
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -24,14 +25,15 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 class AuthenticationMiddleware(ASGIMiddleware):
     """Reads `Authorization: Bearer` or the session's cookie; a bearer token counts alone where one is sent.
 
-    A missing or unknown cookie leaves nobody signed in. A bad token raises `UnauthenticatedError`, an unsafe request of
-    a session from another site `ForbiddenError`.
+    A missing or unknown cookie leaves nobody signed in. A bad token is put on record and raises
+    `UnauthenticatedError`, an unsafe request of a session from another site `ForbiddenError`.
     """
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
-    def __init__(self, bearer: BearerTokens, sessions: Sessions, cookies: Cookies, base_url: str) -> None:
+    def __init__(self, bearer: BearerTokens, sessions: Sessions, cookies: Cookies, base_url: str, trail: Trail) -> None:
         self._bearer = bearer
+        self._trail = trail
         self._sessions = sessions
         self._cookies = cookies
         self._origin = base_url.lower()
@@ -49,7 +51,7 @@ class AuthenticationMiddleware(ASGIMiddleware):
         if header is not None:
             scheme, _, token = header.partition(" ")
             if scheme.lower() == "bearer":
-                return await self._from_token(token.strip())
+                return await self._from_token(token.strip(), connection)
         cookie = connection.cookies.get(self._cookies.session)
         if not cookie:
             return None
@@ -58,10 +60,11 @@ class AuthenticationMiddleware(ASGIMiddleware):
             self._check_same_site(connection)
         return principal
 
-    async def _from_token(self, token: str) -> Principal:
+    async def _from_token(self, token: str, connection: Connection) -> Principal:
         try:
             return await self._bearer.principal(token)
         except TokenError as error:
+            await self._trail.token_refused(connection, error.reason)
             raise UnauthenticatedError(f"The bearer token is not valid ({error.reason}); get a new one.") from None
 
     async def _from_cookie(self, cookie: str, scope: Scope) -> Principal | None:

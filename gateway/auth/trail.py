@@ -1,10 +1,11 @@
-"""Sign-ins, refused sign-ins and sign-outs in the audit log."""
+"""Sign-ins, refused sign-ins and tokens, and sign-outs in the audit log."""
 
 import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import structlog
 from litestar.connection import ASGIConnection
 
@@ -47,12 +48,20 @@ class Trail:
 
     async def login_failed(self, connection: Connection, reason: str, principal: Principal | None = None) -> None:
         """Record a refused sign-in with its reason code; anonymous floods are summed up."""
+        await self._failed(connection, reason, principal, "page")
+
+    async def token_refused(self, connection: Connection, reason: str) -> None:
+        """Record a refused bearer token with its reason code; floods are summed up with those of sign-ins."""
+        await self._failed(connection, reason, None, "api")
+
+    async def _failed(self, connection: Connection, reason: str, principal: Principal | None, surface: str) -> None:
         if principal is None and not self._room():
             self._suppressed += 1
             return
         suppressed, self._suppressed = self._suppressed, 0
         try:
-            await self._append(self._entry(Kind.LOGIN_FAILED, connection, principal, reason, suppressed))
+            entry = self._entry(Kind.LOGIN_FAILED, connection, principal, reason, suppressed)
+            await self._append(msgspec.structs.replace(entry, surface=surface))
         except AuditUnavailableProblemError:
             self._suppressed += suppressed
             raise

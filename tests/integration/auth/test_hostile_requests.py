@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.auth.trail import FAILURES_A_MINUTE
 from tests.rig.sign_in import Browser, SmallGateway, small_gateway
 
 LONG = b"a" * 30_000
@@ -86,3 +87,16 @@ async def still_works(gateway: SmallGateway) -> None:
     async with Browser() as browser:
         await browser.sign_in(gateway.url, "alice")
         assert (await browser.me(gateway.url))["subject"] == "alice"
+
+
+async def test_refused_tokens_are_on_record_and_a_flood_of_them_is_summed_up(gateway: SmallGateway) -> None:
+    statuses = [
+        await answer(gateway, b"GET /auth/me HTTP/1.1", b"Authorization: Bearer forged.%d.x" % n)
+        for n in range(FAILURES_A_MINUTE + 20)
+    ]
+    assert set(statuses) == {401}
+    refused = gateway.log.entries
+    assert {(entry.kind.value, entry.reason, entry.surface, entry.subject) for entry in refused} == {
+        ("login.failed", "malformed", "api", "anonymous")
+    }
+    assert FAILURES_A_MINUTE <= len(refused) < len(statuses)  # the minute may turn meanwhile
