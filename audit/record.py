@@ -34,6 +34,7 @@ class Kind(StrEnum):
     HOLD_RELEASED = "hold.released"
     SUBJECT_ERASED = "subject.erased"
     RETENTION_PRUNED = "retention.pruned"
+    KEY_ROTATED = "key.rotated"
     CHECKPOINT_ANCHORED = "checkpoint.anchored"
     APPROVAL_REQUESTED = "approval.requested"
     APPROVAL_DECIDED = "approval.decided"

@@ -8,13 +8,17 @@ COMMANDS = {
     "list": "gateway.commands.audit.read:list_turns",
     "show": "gateway.commands.audit.read:show_turn",
     "records": "gateway.commands.audit.read:list_records",
+    "checkpoint": "gateway.commands.audit.log:checkpoint",
+    "prove": "gateway.commands.audit.log:prove",
+    "fsck": "gateway.commands.audit.log:fsck",
+    "keys": "gateway.commands.audit.log:keys",
 }
 """In the order in which the help names them."""
 
 
 @click.group(cls=LazyGroup, lazy=COMMANDS)
 def audit() -> None:
-    """Read, prove and keep the audit log. Every use is itself recorded.
+    """Read, prove and keep the audit log. Whatever shows or takes records is itself recorded.
 
     Exit codes: 0 done, 1 not found, 2 wrong use, 3 the log cannot be read or was altered.
     """

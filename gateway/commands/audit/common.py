@@ -19,6 +19,8 @@ from audit.keys import FileMasterKey, KeyFileError
 from audit.log import SqlAuditLog
 from audit.ports import AuditIntegrityError, AuditUnavailableError
 from audit.record import Entry, Kind
+from audit.sequencer import TreeRefusedError
+from audit.signing import SigningKeyError, SigningKeys
 from gateway import settings
 from gateway.database import make_engine
 
@@ -27,6 +29,11 @@ NOT_FOUND = 1
 """Exit code: what was asked for is not there."""
 FAILED = 3
 """Exit code: the log cannot be read, or was altered."""
+EXPECTED = (
+    *(AuditUnavailableError, AuditIntegrityError, TreeRefusedError),
+    *(KeyFileError, SigningKeyError, settings.SettingsError),
+)
+"""What a command cannot do anything about; the message says what to do."""
 _AGE = re.compile(r"(\d{1,6})([mhd])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -60,26 +67,40 @@ def access(kind: Kind, **detail: str | float | bool) -> Entry:
     return Entry(kind=kind, at=datetime.now(UTC), subject=f"cli:{name}", surface="cli", detail=detail)
 
 
-class Opened(msgspec.Struct, frozen=True):
-    """What a command works with."""
+class Database(msgspec.Struct, frozen=True):
+    """What a command works with that appends nothing."""
 
     settings: settings.Settings
     engine: AsyncEngine
+    signing_keys: SigningKeys
+
+
+class Opened(Database, frozen=True):
+    """What a command works with that appends records."""
+
     master_key: FileMasterKey
     log: SqlAuditLog
 
 
 @asynccontextmanager
-async def opened() -> AsyncIterator[Opened]:
-    """Open the log with the settings of the environment; errors are those that `run` turns into exit code 3."""
+async def opened_database() -> AsyncIterator[Database]:
+    """Open the database with the settings of the environment, without the master key and without a writer."""
     chosen = settings.load()
     engine = make_engine(chosen.database)
     try:
-        key = FileMasterKey.load(chosen.master_key_path)
-        async with SqlAuditLog(engine, key) as log:
-            yield Opened(chosen, engine, key, log)
+        given = chosen.signing_key.get_secret_value()
+        yield Database(chosen, engine, SigningKeys(chosen.signing_path, chosen.audit_origin, given))
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[Opened]:
+    """Open the log with the settings of the environment; errors are those that `run` turns into exit code 3."""
+    async with opened_database() as parts:
+        key = FileMasterKey.load(parts.settings.master_key_path)
+        async with SqlAuditLog(parts.engine, key) as log:
+            yield Opened(parts.settings, parts.engine, parts.signing_keys, key, log)
 
 
 @asynccontextmanager
@@ -93,7 +114,7 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
     """Run a command's work; what it cannot do ends the process with a message and `FAILED`."""
     try:
         return asyncio.run(work)
-    except (AuditUnavailableError, AuditIntegrityError, KeyFileError, settings.SettingsError) as error:
+    except EXPECTED as error:
         click.echo(str(error), err=True)
         sys.exit(FAILED)
 

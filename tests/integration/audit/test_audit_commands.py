@@ -1,51 +1,15 @@
 """`attest audit` and `attest migrate`, as their users call them."""
 
-import asyncio
 import json
 import os
 import pwd
 from datetime import UTC, datetime
 
 import pytest
-from click.testing import CliRunner
 
-from audit.keys import FileMasterKey
-from audit.log import SqlAuditLog
 from audit.record import Content, Entry, Kind
-from gateway.cli import main
-from gateway.database import make_engine
 
 ME = f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
-
-
-@pytest.fixture
-def attest(empty_database, tmp_path, monkeypatch):
-    """Call `attest` on an empty, migrated database."""
-    monkeypatch.setenv("ATTEST_DATABASE_URL", empty_database)
-    monkeypatch.setenv("ATTEST_DATA_DIR", str(tmp_path))
-
-    def call(*words: str, code: int = 0):
-        result = CliRunner().invoke(main, list(words))
-        assert result.exit_code == code, (result.output, result.exception)
-        return result.stdout
-
-    FileMasterKey.load_or_create(tmp_path / "master.key")
-    call("migrate")
-    return call
-
-
-@pytest.fixture
-def append(empty_database, tmp_path):
-    def append(*entries: Entry) -> None:
-        async def work():
-            engine = make_engine(empty_database)
-            async with SqlAuditLog(engine, FileMasterKey.load(tmp_path / "master.key")) as log:
-                await log.append(*entries)
-            await engine.dispose()
-
-        asyncio.run(work())
-
-    return append
 
 
 def entry(kind: Kind, *texts: Content, turn: str = "t1", **fields) -> Entry:
