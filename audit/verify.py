@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Verify a bundle of the audit log: `python verify.py BUNDLE [--key FILE] [--checkpoint FILE] [--json]`.
+"""Verify a bundle or a proof of the audit log: `python verify.py FILE [--key FILE] [--checkpoint FILE] [--json]`.
 
 This file stands alone: Python 3.11 or newer and the package `cryptography`, nothing of Attest. It shares no code with
 what wrote the bundle, and is written from the specifications: RFC 6962 (tree), RFC 8785 (canonical JSON), C2SP
@@ -379,24 +379,26 @@ class Walk:
     two trees grow until a signed root says which is right.
     """
 
-    def __init__(self, report: Report, checkpoints: Iterator[Checkpoint]) -> None:
-        """`checkpoints` have valid signatures and rise by size."""
+    def __init__(self, report: Report) -> None:
         self.compared = 0
         self.proved = 0
         """Records that the largest matching checkpoint of the log covers."""
         self._report = report
-        self._checkpoints = checkpoints
-        self._next = next(checkpoints, None)
+        self._expected: deque[Checkpoint] = deque()
         self._tree = Tree()
         self._other: Tree | None = None
         self._whole = True
         self._failing = False
-        self._compare()
 
     @property
     def size(self) -> int:
         """Records so far."""
         return self._tree.size
+
+    def expect(self, checkpoints: Iterable[Checkpoint]) -> None:
+        """Take checkpoints that are to come, with valid signatures, rising by size."""
+        self._expected.extend(checkpoints)
+        self._compare()
 
     def add(self, own: bytes, stated: bytes) -> None:
         """Take the next record's hashes."""
@@ -405,7 +407,7 @@ class Walk:
         self._tree.add(own)
         if self._other is not None:
             self._other.add(stated)
-        if self._next is not None and self._next.size == self._tree.size:
+        if self._expected and self._expected[0].size == self._tree.size:
             self._compare()
 
     def gap(self) -> None:
@@ -415,21 +417,21 @@ class Walk:
 
     def end(self) -> None:
         """Compare what is left: checkpoints that know more records than there are."""
-        if self._next is None:
-            return
-        for checkpoint in itertools.chain([self._next], self._checkpoints):
+        told = False
+        for checkpoint in self._expected:
+            if told and not checkpoint.outside:
+                continue  # one truncation is one finding, however many checkpoints tell it
             code = "rollback" if checkpoint.outside else "truncated"
             what = f"{checkpoint.label} covers {checkpoint.size} records, here are {self.size}: the rest is missing"
             self._report.add(code, what, self.size, checkpoint.size - 1)
-            if not checkpoint.outside:
-                break  # one truncation is one finding, however many checkpoints tell it
-        self._next = None
+            told = told or not checkpoint.outside
+        self._expected.clear()
 
     def _compare(self) -> None:
-        while self._next is not None and self._next.size <= self._tree.size:
+        while self._expected and self._expected[0].size <= self._tree.size:
+            checkpoint = self._expected.popleft()
             if self._whole:
-                self._compare_one(self._next)
-            self._next = next(self._checkpoints, None)
+                self._compare_one(checkpoint)
 
     def _compare_one(self, checkpoint: Checkpoint) -> None:
         self.compared += 1
@@ -454,6 +456,11 @@ class Pruned:
         self._report = report
         self._gone: list[list[int]] = []
         self._said: list[tuple[int, int, int]] = []
+
+    @property
+    def any(self) -> bool:
+        """Whether any record so far has no leaf."""
+        return bool(self._gone)
 
     def gone(self, index: int) -> None:
         """Take a record without leaf."""
@@ -845,7 +852,8 @@ class Bundle:
     # what is long
 
     def _walk(self, contents: "Contents", kept: list[Checkpoint]) -> None:
-        walk = Walk(self._report, iter(sorted([*self.checkpoints, *kept], key=lambda one: (one.size, one.outside))))
+        walk = Walk(self._report)
+        walk.expect(sorted([*self.checkpoints, *kept], key=lambda one: (one.size, one.outside)))
         checks = Records(self._report, contents)
         for line, leaf in Aligned(self._index(), self._leaves(), self._report):
             while line.place > walk.size:
@@ -1153,6 +1161,8 @@ class Summary(NamedTuple):
     """Public keys of the log."""
     keys_given: bool = False
     """They were given from outside; otherwise they came with what was verified, and prove no origin."""
+    about: str = ""
+    """What a proof is about."""
 
 
 def verify_bundle(
@@ -1184,6 +1194,62 @@ def verify_bundle(
     )
 
 
+_PROOF_HEAD = b"c2sp.org/tlog-proof@v1\n"
+
+
+def is_proof(path: Path) -> bool:
+    """Whether a file begins as the proof of one record does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_PROOF_HEAD)) == _PROOF_HEAD
+    except OSError:
+        return False
+
+
+def verify_proof(path: Path, show: Callable[[Finding], None], keys: list[Key] | None) -> Summary:
+    """Verify the proof of one record (C2SP tlog-proof) that has the record's leaf in its `extra` line."""
+    report = Report(show)
+    if keys is None:
+        report.add("key", "a proof comes without keys: give the log's with --key")
+        return Summary(ok=False, findings=report.count)
+    checkpoint, about = None, ""
+    try:
+        data = _read(path, LONGEST_LINE)
+        head, _, note = data.partition(b"\n\n")
+        checkpoint = parse_checkpoint(note, keys, "its checkpoint")
+        about = _check_proof(head.decode("ascii").split("\n")[1:], checkpoint, report)
+    except (UnreadableError, UnicodeDecodeError) as error:
+        report.add("unreadable", str(error) if isinstance(error, UnreadableError) else "the proof is not text")
+    return Summary(
+        ok=not report.count,
+        findings=report.count,
+        origin=checkpoint.origin if checkpoint else "",
+        records=1,
+        tree_size=checkpoint.size if checkpoint else 0,
+        checkpoints=1,
+        keys=tuple(key.text for key in keys),
+        keys_given=True,
+        about=about,
+    )
+
+
+def _check_proof(lines: list[str], checkpoint: Checkpoint, report: Report) -> str:
+    leaf = _base64(lines[0].removeprefix("extra ")) if lines and lines[0].startswith("extra ") else None
+    place = _SIZE.fullmatch(lines[1].removeprefix("index ")) if len(lines) > 1 else None
+    path = [_base64(line) or b"" for line in lines[2:]]
+    if not leaf or place is None or not lines[1].startswith("index ") or any(len(one) != 32 for one in path):  # noqa: PLR2004
+        raise UnreadableError("it is not the proof of a record together with its leaf")
+    index = int(place[0])
+    if not included(index, checkpoint.size, leaf_hash(leaf), path, checkpoint.root):
+        report.add("inclusion", f"nothing proves that it is in the log of {checkpoint.size} records", index)
+    try:
+        fields = read_leaf(leaf)
+    except ValueError as error:
+        report.add("malformed", f"its leaf is no record: {error}", index)
+        return ""
+    return f"record {index}: {fields['kind']} at {fields['at']}, {fields['entry_id']}"
+
+
 def describe(summary: Summary) -> Iterator[str]:
     """Yield a summary as lines for people."""
     if summary.keys:
@@ -1194,13 +1260,15 @@ def describe(summary: Summary) -> Iterator[str]:
         whence = "given" if summary.keys_given else "not given from outside: compare it with the one published to you"
         for key in summary.keys:
             yield f"key {key} ({whence})"
+    if summary.about:
+        yield summary.about
     yield "OK: all holds" if summary.ok else f"FAILED: {summary.findings} findings"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Verify the bundle that the command line names; return the exit code."""
-    parser = argparse.ArgumentParser(description="Verify a bundle of an Attest audit log.")
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="zip file or folder")
+    parser = argparse.ArgumentParser(description="Verify a bundle, or the proof of a record, of an Attest audit log.")
+    parser.add_argument("bundle", type=Path, metavar="FILE", help="bundle (zip file or folder), or proof")
     parser.add_argument("--key", type=Path, metavar="FILE", help="the log's public keys, as you were given them")
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE", action="append", default=[], help="a checkpoint kept elsewhere"
@@ -1212,7 +1280,13 @@ def main(arguments: list[str] | None = None) -> int:
         outside = [(path.name, _read(path)) for path in chosen.checkpoint]
     except UnreadableError as error:
         parser.error(str(error))
-    summary = verify_bundle(chosen.bundle, _show_json if chosen.json else _show, keys, outside)
+    show = _show_json if chosen.json else _show
+    if outside and is_proof(chosen.bundle):
+        parser.error("--checkpoint goes with a bundle; a proof has its own")
+    if is_proof(chosen.bundle):
+        summary = verify_proof(chosen.bundle, show, keys)
+    else:
+        summary = verify_bundle(chosen.bundle, show, keys, outside)
     if chosen.json:
         _write(json.dumps(summary._asdict(), sort_keys=True))
     else:
@@ -1221,10 +1295,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if summary.ok else 1
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, limit: int = LONGEST_NOTE * 16) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(LONGEST_NOTE * 16)
+            return file.read(limit)
     except OSError as error:
         raise UnreadableError(f"{path}: {error.strerror}") from None
 

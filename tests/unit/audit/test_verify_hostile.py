@@ -352,7 +352,8 @@ def test_a_walk_goes_on_after_a_wrong_stated_hash():
     sizes = (10, 20, 30)
     checkpoints = [parse_checkpoint(log.checkpoint(size), keys, f"of {size}") for size in sizes]
     found = []
-    walk = Walk(Report(found.append), iter(checkpoints))
+    walk = Walk(Report(found.append))
+    walk.expect(checkpoints)
     for index, digest in enumerate(log.hashes):
         own = bytes(32) if index in (3, 23) else digest
         walk.add(own, bytes(32) if index == 12 else digest)

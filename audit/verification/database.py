@@ -1,0 +1,217 @@
+"""Verification of a database: every row, hash, tile, signature and text, against what the log signed.
+
+The checks of records and of the tree are those of `audit.verify`, which a stranger runs on a bundle. What is here
+reads a database into them, and holds against the leaves what only a database has: columns,
+tiles, encrypted texts, lists.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from audit.keys import MasterKey
+from audit.verification.rows import check_columns
+from audit.verification.source import PAGE, Source, Values, snapshot
+from audit.verification.texts import Texts
+from audit.verification.tiles import Tiles
+from audit.verification.turns import Turns
+from audit.verify import (
+    Checkpoint,
+    Finding,
+    Key,
+    Leaf,
+    Records,
+    Report,
+    Summary,
+    UnreadableError,
+    Walk,
+    leaf_hash,
+    parse_checkpoint,
+)
+
+
+class Trust(msgspec.Struct, frozen=True):
+    """What a database is held against."""
+
+    origin: str
+    keys: tuple[Key, ...]
+    outside: tuple[tuple[str, bytes], ...] = ()
+    """Names and bytes of checkpoints that were kept elsewhere."""
+    master_key: MasterKey | None = None
+    """Opens the texts; without it only their presence is checked."""
+    keys_given: bool = False
+    """The keys come from outside, not from the folder of the gateway."""
+
+
+async def verify_database(engine: AsyncEngine, trust: Trust, show: Callable[[Finding], None]) -> Summary:
+    """Verify the log as it is in one snapshot; `show` gets each finding. Raises `sqlalchemy.exc.SQLAlchemyError`."""
+    async with snapshot(engine) as source:
+        return await _Verification(source, trust, Report(show)).run()
+
+
+class _Verification:
+    def __init__(self, source: Source, trust: Trust, report: Report) -> None:
+        self._source = source
+        self._trust = trust
+        self._report = report
+        self._walk = Walk(report)
+        self._records = Records(report)
+        self._tiles = Tiles(report, source)
+        self._texts = Texts(report, source, trust.master_key)
+        self._turns = Turns(report, source)
+        self._checkpoints = 0
+
+    async def run(self) -> Summary:
+        """Go through everything once."""
+        outside = self._outside()
+        size = await self._signed_size()
+        signed = size > 0 or not await self._source.count()
+        end = size if signed else await self._source.count()
+        if not signed:
+            self._report.add("checkpoint", "no checkpoint in the database can be trusted, so nothing in it is proved")
+        for begin in range(0, end, PAGE):
+            await self._page(begin, min(begin + PAGE, end), size, outside)
+        await self._rest(end, size)
+        waiting = await self._waiting()
+        self._walk.expect([one for one in outside if one.size > end])
+        self._walk.end()
+        self._records.end()
+        self._texts.end()
+        return self._summary(size, waiting)
+
+    async def _page(self, begin: int, end: int, size: int, outside: Sequence[Checkpoint]) -> None:
+        stored = await self._source.checkpoints(begin, end)
+        expected = [one for row in stored if (one := self._checkpoint(row)) is not None]
+        self._checkpoints += len(expected)
+        expected += [one for one in outside if begin < one.size <= end]
+        self._walk.expect(sorted(expected, key=lambda one: (one.size, one.outside)))
+        rows = await self._source.records(begin, end)
+        tiles = await self._tiles.leaf_hashes(begin, begin + PAGE, size)
+        read = await asyncio.to_thread(self._check_page, begin, end, rows, tiles)
+        await self._texts.check(begin, end, read)
+        await self._turns.check(read, pruned=self._records.pruned.any)
+
+    def _check_page(
+        self, begin: int, end: int, rows: Sequence[Values], tiles: dict[int, bytes]
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """Check rows in their order; return (index, fields) of those that could be read."""
+        expected, read = begin, []
+        for row in rows:
+            index = row[0]
+            if index < expected:
+                self._report.add("duplicate", "another row has its place too", index)
+                continue
+            self._missing(expected, index, tiles)
+            expected = index + 1
+            fields = self._check_row(row, tiles)
+            if fields is not None:
+                check_columns(self._report, row, fields, index)
+                read.append((index, fields))
+        self._missing(expected, end, tiles)
+        return read
+
+    def _check_row(self, row: Values, tiles: dict[int, bytes]) -> dict[str, Any] | None:
+        index, _, data, stored = row[:4]
+        if not isinstance(data, bytes) or not isinstance(stored, bytes):
+            self._report.add("altered", "its leaf or hash is not stored as bytes", index)
+            data, stored = b"", stored if isinstance(stored, bytes) else b""
+        own = leaf_hash(data) if data else stored
+        stated = tiles.get(index, stored)
+        if own != stored:
+            what = f"its leaf is not the one that was logged: hash {own.hex()} instead of {stored.hex()}"
+            self._report.add("altered", what, index)
+        elif own != stated:
+            elsewhere = own in tiles.values()
+            what = "another record is in its place" if elsewhere else "it is not the one that was logged"
+            what += f": hash {own.hex()} instead of {stated.hex()}"
+            self._report.add("reordered" if elsewhere else "altered", what, index)
+        self._walk.add(own, stated)
+        return self._records.add(index, Leaf(data, own))
+
+    def _missing(self, begin: int, end: int, tiles: dict[int, bytes]) -> None:
+        if begin < end:
+            self._report.add("missing", "it is not in the database", begin, end - 1)
+        for index in range(begin, end):
+            if index in tiles:
+                self._walk.add(tiles[index], tiles[index])
+            else:
+                self._walk.gap()
+
+    async def _rest(self, end: int, size: int) -> None:
+        """Check what lies beyond the newest signed tree."""
+        for row in await self._source.beyond(end):
+            index = row[0] if type(row[0]) is int else None
+            self._report.add("extra", f"no checkpoint covers it: place {row[0]!r}", index)
+        await self._tiles.check_upper(size)
+        for row in [*await self._source.checkpoints(-(2**62), 0), *await self._source.checkpoints(end, 2**62)]:
+            self._checkpoint(row)
+
+    async def _waiting(self) -> int:
+        """Check the rows that have no place yet; return how many there are."""
+        after, count = "", 0
+        while rows := await self._source.waiting(after):
+            for row in rows:
+                data, stored = row[2], row[3]
+                if not isinstance(data, bytes) or leaf_hash(data) != stored:
+                    self._report.add("altered", f"waiting record {row[1]!r}: its leaf does not have its hash")
+                elif (fields := Records(self._report).add(-1, Leaf(data, stored))) is not None:
+                    check_columns(self._report, row, fields, None)
+            after, count = rows[-1][1], count + len(rows)
+        return count
+
+    def _outside(self) -> list[Checkpoint]:
+        found = []
+        for label, data in self._trust.outside:
+            try:
+                checkpoint = parse_checkpoint(data, self._trust.keys, label, outside=True)
+            except UnreadableError as error:
+                self._report.add("checkpoint", str(error))
+                continue
+            if checkpoint.origin != self._trust.origin:
+                self._report.add("checkpoint", f"{label} is of another log: {checkpoint.origin!r}")
+                continue
+            found.append(checkpoint)
+        return sorted(found, key=lambda one: one.size)
+
+    async def _signed_size(self) -> int:
+        """Return the size of the newest tree that a checkpoint in the database vouches for."""
+        silent = _Verification(self._source, self._trust, Report(lambda _: None))
+        for row in await self._source.newest_checkpoints():
+            if (checkpoint := silent._checkpoint(row)) is not None:
+                return checkpoint.size
+        return 0
+
+    def _checkpoint(self, row: Values) -> Checkpoint | None:
+        """Return the checkpoint of a row if it is signed and the row says what its note says."""
+        size, root, note = row
+        label = f"the checkpoint of {size!r} records"
+        try:
+            data = note.encode() if isinstance(note, str) else b""
+            checkpoint = parse_checkpoint(data, self._trust.keys, label)
+        except (UnreadableError, UnicodeEncodeError) as error:
+            self._report.add("checkpoint", str(error) if isinstance(error, UnreadableError) else f"{label} is no text")
+            return None
+        if (checkpoint.origin, checkpoint.size, checkpoint.root) != (self._trust.origin, size, root):
+            self._report.add("checkpoint", f"{label} is not what its note says, or is of another log")
+            return None
+        return checkpoint
+
+    def _summary(self, size: int, waiting: int) -> Summary:
+        about = [f"{waiting} records wait for their place"] if waiting else []
+        if self._trust.master_key is None:
+            about.append("texts were only counted, not opened: there was no master key")
+        return Summary(
+            ok=not self._report.count,
+            findings=self._report.count,
+            origin=self._trust.origin,
+            records=self._records.count,
+            texts=self._texts.count,
+            tree_size=size,
+            checkpoints=self._checkpoints,
+            keys=tuple(key.text for key in self._trust.keys),
+            keys_given=self._trust.keys_given,
+            about="; ".join(about),
+        )

@@ -1,0 +1,132 @@
+"""What the verification of a database reads, in one snapshot and in pages, as raw as the database gives it.
+
+Values are whatever is stored, of whatever type: a database that was tampered with owes nobody the right one.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+PAGE = 2048
+"""Records at once: eight whole tiles."""
+MOST_NAMED = 10_000
+"""Rows of one kind that belong nowhere and are named one by one."""
+
+Values = Sequence[Any]
+
+_ROWS = "SELECT leaf_index, entry_id, leaf, leaf_hash, kind, at_us, subject, turn_id FROM audit_entry"
+_SEALED = "t.wrapped_key, t.sealed, k.key_id, k.subject, k.wrapped"
+_CONTENTS = (  # no value stands in any of these statements: values are bound
+    f"SELECT e.leaf_index, t.ordinal, {_SEALED} FROM audit_entry e"  # noqa: S608
+    " JOIN audit_content t ON t.entry_id = e.entry_id LEFT JOIN subject_key k ON k.key_id = t.key_id"
+)
+_TEXTS = f"SELECT t.text_id, {_SEALED} FROM audit_text t LEFT JOIN subject_key k ON k.key_id = t.key_id"  # noqa: S608
+
+_TURNS = (
+    "SELECT turn_id, opened_us, subject, conversation_id, verdict, opened_entry, closed_entry FROM audit_turn"
+    " WHERE turn_id IN"
+)
+
+
+class Source:
+    """Reads one snapshot."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def records(self, begin: int, end: int) -> list[Values]:
+        """Return the rows with these places, in their order."""
+        return await self._all(
+            f"{_ROWS} WHERE leaf_index >= :begin AND leaf_index < :end ORDER BY leaf_index, entry_id",
+            begin=begin,
+            end=end,
+        )
+
+    async def waiting(self, after: str) -> list[Values]:
+        """Return rows that have no place yet, a page in the order of their ids."""
+        where = "WHERE leaf_index IS NULL AND entry_id > :after ORDER BY entry_id LIMIT :limit"
+        return await self._all(f"{_ROWS} {where}", after=after, limit=PAGE)
+
+    async def beyond(self, end: int) -> list[Values]:
+        """Return rows with places that no checkpoint covers."""
+        where = "WHERE leaf_index >= :end OR leaf_index < 0 ORDER BY leaf_index LIMIT :limit"
+        return await self._all(f"{_ROWS} {where}", end=end, limit=MOST_NAMED)
+
+    async def count(self) -> int:
+        """Return how many rows have a place."""
+        rows = await self._all("SELECT count(*) FROM audit_entry WHERE leaf_index IS NOT NULL")
+        return int(rows[0][0])
+
+    async def tiles(self, level: int, begin: int, end: int) -> list[Values]:
+        """Return (position, hashes, root_hash) of tiles."""
+        return await self._all(
+            "SELECT position, hashes, root_hash FROM audit_tile"
+            " WHERE level = :level AND position >= :begin AND position < :end ORDER BY position",
+            level=level,
+            begin=begin,
+            end=end,
+        )
+
+    async def tiles_beyond(self, counts: Mapping[int, int]) -> list[Values]:
+        """Return (level, position) of tiles that no signed tree has; `counts` are the tiles of each level."""
+        fits = " OR ".join(f"(level = {level} AND position < {count})" for level, count in counts.items())
+        where = f"NOT (position >= 0 AND ({fits or '1 = 0'}))"
+        statement = f"SELECT level, position FROM audit_tile WHERE {where} LIMIT :limit"  # noqa: S608 - numbers of ours
+        return await self._all(statement, limit=MOST_NAMED)
+
+    async def checkpoints(self, above: int, up_to: int) -> list[Values]:
+        """Return (tree_size, root_hash, note) of checkpoints, rising."""
+        return await self._all(
+            "SELECT tree_size, root_hash, note FROM audit_checkpoint"
+            " WHERE tree_size > :above AND tree_size <= :up_to ORDER BY tree_size",
+            above=above,
+            up_to=up_to,
+        )
+
+    async def newest_checkpoints(self) -> list[Values]:
+        """Return the newest ones, the newest first: as `checkpoints`."""
+        return await self._all(
+            "SELECT tree_size, root_hash, note FROM audit_checkpoint ORDER BY tree_size DESC LIMIT :limit",
+            limit=MOST_NAMED,
+        )
+
+    async def contents(self, begin: int, end: int) -> list[Values]:
+        """Return (leaf_index, ordinal, wrapped_key, sealed, key_id, subject, wrapped) of the texts of records."""
+        where = "WHERE e.leaf_index >= :begin AND e.leaf_index < :end ORDER BY e.leaf_index, t.ordinal"
+        return await self._all(f"{_CONTENTS} {where}", begin=begin, end=end)
+
+    async def texts(self, text_ids: Sequence[str]) -> list[Values]:
+        """Return (text_id, wrapped_key, sealed, key_id, subject, wrapped) of dialogue texts."""
+        return await self._in(f"{_TEXTS} WHERE t.text_id IN", text_ids)
+
+    async def turns(self, turn_ids: Sequence[str]) -> list[Values]:
+        """Return (turn_id, opened_us, subject, conversation_id, verdict, opened_entry, closed_entry) of turns."""
+        return await self._in(_TURNS, turn_ids)
+
+    async def turn_of(self, entry_id: str) -> str | None:
+        """Return the turn of a record."""
+        rows = await self._all("SELECT turn_id FROM audit_entry WHERE entry_id = :entry_id", entry_id=entry_id)
+        return rows[0][0] if rows else None
+
+    async def _in(self, statement: str, values: Sequence[str]) -> list[Values]:
+        rows: list[Values] = []
+        for start in range(0, len(values), 500):
+            part = {f"v{at}": value for at, value in enumerate(values[start : start + 500])}
+            rows += await self._all(f"{statement} ({', '.join(f':{name}' for name in part)})", **part)
+        return rows
+
+    async def _all(self, statement: str, **values: Any) -> list[Values]:
+        return list((await self._connection.execute(text(statement), values)).all())
+
+
+@contextlib.asynccontextmanager
+async def snapshot(engine: AsyncEngine) -> AsyncIterator[Source]:
+    """Open the database as it is at one moment; writers go on meanwhile."""
+    async with engine.connect() as connection:
+        if connection.dialect.name != "sqlite":
+            await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        async with connection.begin():
+            yield Source(connection)

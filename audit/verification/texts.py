@@ -1,0 +1,152 @@
+"""The encrypted texts of a database against what the leaves commit to, and against what the log says was erased."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+
+from audit.canonical import bytes_text, commitment, unescape
+from audit.keys import KeyFileError, MasterKey, SubjectKey, decrypt
+from audit.ring import KeyRing
+from audit.rows import NONCE_BYTES, content_about
+from audit.verification.rows import text_of
+from audit.verification.source import Source, Values
+from audit.verify import Report
+
+_REMEMBERED = 50_000
+"""Dialogue texts that need not be looked at again soon."""
+
+Read = tuple[int, dict[str, Any]]
+"""A record: its index and the fields of its leaf."""
+
+
+class _UnreadableTextError(Exception):
+    """A text is not what was written."""
+
+
+class _ErasedTextError(Exception):
+    """The key of a text was destroyed."""
+
+
+class Texts:
+    """Checks texts: all of what a leaf commits to is there, and, with the master key, is what was committed to.
+
+    A text may be gone only where the log says that its person was erased, after it was written.
+    """
+
+    def __init__(self, report: Report, source: Source, master: MasterKey | None) -> None:
+        self.count = 0
+        self._report = report
+        self._source = source
+        self._ring = KeyRing(master) if master is not None else None
+        self._gone: dict[str, tuple[int, int]] = {}
+        self._erased: dict[str, int] = {}
+        self._known: OrderedDict[str, None] = OrderedDict()
+
+    async def check(self, begin: int, end: int, records: Sequence[Read]) -> None:
+        """Check the texts of these records, whose places are from `begin` up to `end`."""
+        rows: dict[int, dict[int, Values]] = {}
+        for row in await self._source.contents(begin, end):
+            rows.setdefault(row[0], {})[row[1]] = row
+        for index, fields in records:
+            if fields["kind"] == "subject.erased":
+                self._erased[text_of(fields, "subject")] = index
+            self._check_record(index, fields, rows.pop(index, {}))
+        await self._check_dialogues(records)
+
+    def end(self) -> None:
+        """Report what is gone though nobody was erased."""
+        for subject, (first, last) in self._gone.items():
+            if self._erased.get(subject, -1) < last:
+                what = "a text is gone or its key was destroyed, and the log says nothing of an erasure"
+                self._report.add("content", what, first, last)
+
+    def _check_record(self, index: int, fields: dict[str, Any], rows: dict[int, Values]) -> None:
+        promises = list(_promises(fields))
+        for ordinal, promise in enumerate(promises):
+            row = rows.pop(ordinal, None)
+            if row is None:
+                self._is_gone(index, fields)
+                continue
+            self.count += 1
+            try:
+                self._check_content(fields, promise, row)
+            except _ErasedTextError:
+                self._is_gone(index, fields)
+            except _UnreadableTextError:
+                self._report.add("content", f"text {ordinal} is not the one that its leaf commits to", index)
+        if rows:
+            self._report.add("content", "a text is stored that its leaf does not know", index)
+
+    def _check_content(self, fields: dict[str, Any], promise: dict[str, Any], row: Values) -> None:
+        if (opened := self._record_key(row[2:], fields["entry_id"].encode())) is None:
+            return
+        name = promise.get("name", "")
+        about = content_about(fields["entry_id"], unescape(name) if fields.get("escaped") is True else name)
+        data = self._opened(opened[1], row[3], about)
+        if commitment(data[:NONCE_BYTES], data[NONCE_BYTES:]) != promise.get("commitment"):
+            raise _UnreadableTextError
+
+    async def _check_dialogues(self, records: Sequence[Read]) -> None:
+        wanted: dict[str, tuple[int, dict[str, Any]]] = {}
+        for index, fields in records:
+            for text_id in fields.get("context", ()):
+                if isinstance(text_id, str) and text_id not in self._known:
+                    wanted.setdefault(text_id, (index, fields))
+        rows = {row[0]: row for row in await self._source.texts(list(wanted))}
+        for text_id, (index, fields) in wanted.items():
+            try:
+                self._check_dialogue(text_id, rows.get(text_id))
+            except _ErasedTextError:
+                self._is_gone(index, fields)
+                continue
+            except _UnreadableTextError:
+                self._report.add("content", "a text of its dialogue was altered", index)
+            self._remember(text_id)
+
+    def _check_dialogue(self, text_id: str, row: Values | None) -> None:
+        if row is None:
+            raise _ErasedTextError
+        self.count += 1
+        if (opened := self._record_key(row[1:], text_id.encode())) is None:
+            return
+        subject_key, record_key = opened
+        role, _, text = self._opened(record_key, row[2], text_id.encode()).partition(b"\x00")
+        if subject_key.text_id(bytes_text(role), text) != text_id:
+            raise _UnreadableTextError
+
+    def _record_key(self, row: Values, about: bytes) -> tuple[SubjectKey, bytes] | None:
+        """Return the key of a text; None without the master key."""
+        wrapped_key, _, key_id, subject, wrapped = row
+        if wrapped is None:
+            raise _ErasedTextError
+        if self._ring is None:
+            return None
+        try:
+            key = self._ring.open(key_id, subject, wrapped)
+            return key, key.record_key(wrapped_key, about)
+        except (InvalidTag, KeyFileError, TypeError, ValueError):
+            raise _UnreadableTextError from None
+
+    def _opened(self, key: bytes, sealed: Any, about: bytes) -> bytes:
+        try:
+            return decrypt(key, sealed, about)
+        except (InvalidTag, TypeError, ValueError):
+            raise _UnreadableTextError from None
+
+    def _is_gone(self, index: int, fields: dict[str, Any]) -> None:
+        subject = text_of(fields, "subject")
+        first, _ = self._gone.get(subject, (index, index))
+        self._gone[subject] = (first, index)
+
+    def _remember(self, text_id: str) -> None:
+        self._known[text_id] = None
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+
+
+def _promises(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    promises = fields.get("commitments", [])
+    if isinstance(promises, list):
+        yield from (one for one in promises if isinstance(one, dict))
