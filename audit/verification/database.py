@@ -48,8 +48,8 @@ class Trust(msgspec.Struct, frozen=True):
 
 async def verify_database(engine: AsyncEngine, trust: Trust, show: Callable[[Finding], None]) -> Summary:
     """Verify the log as it is in one snapshot; `show` gets each finding. Raises `sqlalchemy.exc.SQLAlchemyError`."""
-    async with snapshot(engine) as source:
-        return await _Verification(source, trust, Report(show)).run()
+    async with snapshot(engine) as connection:
+        return await _Verification(Source(connection), trust, Report(show)).run()
 
 
 class _Verification:

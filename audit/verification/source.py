@@ -86,17 +86,28 @@ class Source:
             up_to=up_to,
         )
 
-    async def newest_checkpoints(self) -> list[Values]:
+    async def newest_checkpoints(self, limit: int = MOST_NAMED) -> list[Values]:
         """Return the newest ones, the newest first: as `checkpoints`."""
         return await self._all(
-            "SELECT tree_size, root_hash, note FROM audit_checkpoint ORDER BY tree_size DESC LIMIT :limit",
-            limit=MOST_NAMED,
+            "SELECT tree_size, root_hash, note FROM audit_checkpoint ORDER BY tree_size DESC LIMIT :limit", limit=limit
+        )
+
+    async def first_checkpoint(self, size: int) -> list[Values]:
+        """Return the first one that covers at least so many records: as `checkpoints`."""
+        return await self._all(
+            "SELECT tree_size, root_hash, note FROM audit_checkpoint WHERE tree_size >= :size"
+            " ORDER BY tree_size LIMIT 1",
+            size=size,
         )
 
     async def contents(self, begin: int, end: int) -> list[Values]:
         """Return (leaf_index, ordinal, wrapped_key, sealed, key_id, subject, wrapped) of the texts of records."""
         where = "WHERE e.leaf_index >= :begin AND e.leaf_index < :end ORDER BY e.leaf_index, t.ordinal"
         return await self._all(f"{_CONTENTS} {where}", begin=begin, end=end)
+
+    async def contents_of(self, indices: Sequence[int]) -> list[Values]:
+        """Return the texts of these records, as `contents`."""
+        return await self._in(f"{_CONTENTS} WHERE e.leaf_index IN", indices)
 
     async def texts(self, text_ids: Sequence[str]) -> list[Values]:
         """Return (text_id, wrapped_key, sealed, key_id, subject, wrapped) of dialogue texts."""
@@ -111,7 +122,16 @@ class Source:
         rows = await self._all("SELECT turn_id FROM audit_entry WHERE entry_id = :entry_id", entry_id=entry_id)
         return rows[0][0] if rows else None
 
-    async def _in(self, statement: str, values: Sequence[str]) -> list[Values]:
+    async def records_of(self, indices: Sequence[int]) -> list[Values]:
+        """Return the rows with these places, as `records`, in no order."""
+        return await self._in(f"{_ROWS} WHERE leaf_index IN", indices)
+
+    async def of_kind(self, kind: str, below: int) -> list[Values]:
+        """Return the rows of a kind that have a place below this, in their order."""
+        where = "WHERE kind = :kind AND leaf_index < :below ORDER BY leaf_index"
+        return await self._all(f"{_ROWS} {where}", kind=kind, below=below)
+
+    async def _in(self, statement: str, values: Sequence[str] | Sequence[int]) -> list[Values]:
         rows: list[Values] = []
         for start in range(0, len(values), 500):
             part = {f"v{at}": value for at, value in enumerate(values[start : start + 500])}
@@ -123,10 +143,10 @@ class Source:
 
 
 @contextlib.asynccontextmanager
-async def snapshot(engine: AsyncEngine) -> AsyncIterator[Source]:
+async def snapshot(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """Open the database as it is at one moment; writers go on meanwhile."""
     async with engine.connect() as connection:
         if connection.dialect.name != "sqlite":
             await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         async with connection.begin():
-            yield Source(connection)
+            yield connection
