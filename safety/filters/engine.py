@@ -49,12 +49,18 @@ class RuleGuard(Lookup):
         pack: LoadedPack,
         validators: Mapping[str, Validator] | None = None,
         direction: Direction | None = None,
+        *,
+        leet: bool = False,
     ) -> None:
-        """Compile the pack; raise `RuleError`. With `direction` the guard skips texts that go the other way."""
+        """Compile the pack; raise `RuleError`. With `direction` the guard skips texts that go the other way.
+
+        With `leet` patterns are also matched against the second reading (`1gn0re`), as word lists always are.
+        """
         self.name = name
         self.version = pack.version
         self._rules = pack.rules
         self._direction = direction
+        self._leet = leet
         known = validators or {}
         patterned = [rule for rule in pack.rules if rule.pattern]
         self._compiled = tuple(_compile(rule, known) for rule in patterned)
@@ -96,10 +102,15 @@ class RuleGuard(Lookup):
         return Finding(self.name, rule.id, rule.category, start, end, 1.0, rule.severity)
 
     def _hits(self, text: NormalisedText) -> Iterator[tuple[Rule, int, int]]:
-        for index in self._set.found_in(text.utf8):
-            yield from _hits_of(self._compiled[index], text)
+        yield from self._pattern_hits(text)
+        if self._leet and text.leet != text.lowered:
+            yield from self._pattern_hits(NormalisedText(text.leet, text.leet))
         for rule, finder in self._worded:
             yield from ((rule, start, end) for start, end in finder.spans(text))
+
+    def _pattern_hits(self, text: NormalisedText) -> Iterator[tuple[Rule, int, int]]:
+        for index in self._set.found_in(text.utf8):
+            yield from _hits_of(self._compiled[index], text)
 
 
 def _add(findings: list[Finding], finding: Finding) -> None:

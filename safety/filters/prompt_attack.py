@@ -7,4 +7,5 @@ from safety.filters.values import not_quoted
 
 def prompt_attack() -> RuleGuard:
     """Make the guard; raise `RuleError` when the pack is damaged."""
-    return RuleGuard("filters.prompt_attack", load_pack(RULES / "prompt_attack.yaml"), {"not_quoted": not_quoted})
+    pack = load_pack(RULES / "prompt_attack.yaml")
+    return RuleGuard("filters.prompt_attack", pack, {"not_quoted": not_quoted}, leet=True)

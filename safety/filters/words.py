@@ -4,14 +4,18 @@ from collections.abc import Iterator
 
 from ahocorasick_rs import AhoCorasick, MatchKind
 
+from safety.filters.pinyin import initials
 from safety.normalise import NormalisedText, normalise
+
+_SHORTEST_INITIALS = 4
+"""Han characters of a word that is also found by its pinyin initials; two or three letters would hit anything."""
 
 
 class WordFinder:
     """Finds phrases without regard to case, in the text and in its second reading (`h4ck`).
 
     A Latin word must stand alone; Chinese has no spaces, so there a hit inside a longer word is told apart only by the
-    allow-list of longer harmless words.
+    allow-list of longer harmless words. A Chinese word of four characters or more is found by its pinyin initials too.
     """
 
     def __init__(self, words: tuple[str, ...], allow: tuple[str, ...] = ()) -> None:
@@ -19,7 +23,8 @@ class WordFinder:
         plain = [_key(word) for word in words]
         if not all(plain):
             raise ValueError("a word list holds an empty word")
-        self._words = _automaton(plain)
+        short = {form for word in plain if len(word) >= _SHORTEST_INITIALS for form in initials(word)}
+        self._words = _automaton([*plain, *sorted(short)])
         self._allow = _automaton([_key(word) for word in allow]) if allow else None
 
     def spans(self, text: NormalisedText) -> Iterator[tuple[int, int]]:

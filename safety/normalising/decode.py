@@ -39,6 +39,28 @@ _NOT_HEX = re.compile(r"0x|[^0-9A-Fa-f]")
 _CONTROLS = bytes([*range(9), 11, 12, *range(14, 32), 127])
 # GB 2312: ASCII, punctuation and the 3,755 everyday characters. Any noise is valid in the whole of GB 18030.
 _COMMON_CHINESE = re.compile(rb"(?:[\x00-\x7f]|[\xa1\xa3\xb0-\xd6][\xa1-\xfe]|\xd7[\xa1-\xf9])+")
+_ASCII = re.compile(rb"[\x00-\x7f]+")
+_LEAST_CHINESE = 0.6
+_HAN = re.compile(r"[\u3400-\u9fff]+")
+_SCRIPTS = tuple(
+    re.compile(f"[{letters}]")
+    for letters in (
+        "\u00c0-\u024f\u1e00-\u1eff",
+        "\u0370-\u03ff",
+        "\u0400-\u04ff",
+        "\u3040-\u30ff\u3400-\u9fff",
+        "\uac00-\ud7af",
+    )
+)
+_OTHER_SCRIPT = re.compile(
+    "[\u0250-\u036f\u0500-\u05cf\u0700-\u08ff\u0fd0-\u1cff\u3130-\u31ff\ua000-\uabff\ue000-\uf8ff]"
+)
+_NOISE_BYTES = 24
+"""So many bytes and more are no UTF-8 by chance."""
+_CODED = re.compile(
+    r"%[0-9A-Fa-f]{2}|&(?:#[0-9]{2,7}|#[xX][0-9A-Fa-f]{2,6}|[A-Za-z]{2,8});|\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})"
+)
+_MOST_PLAIN_OF_CODED = 0.5
 _NOT_LETTERS = re.compile(r"[\W\d_]+")
 _NOT_WORDLIKE = re.compile(r"[^\w\s,.，。]+|[\x80-\x9f]+")
 _TAGS = re.compile("[\U000e0020-\U000e007e]{3,}")
@@ -161,14 +183,26 @@ def _as_text(raw: bytes) -> str | None:
     if raw.isascii():
         return raw.decode("ascii")
     try:
-        return raw.decode("utf-8")
+        text = raw.decode("utf-8")
     except UnicodeDecodeError:
-        return raw.decode("gb2312") if _COMMON_CHINESE.fullmatch(raw) else None
+        chinese = _COMMON_CHINESE.fullmatch(raw) and len(_ASCII.sub(b"", raw)) >= _LEAST_CHINESE * len(raw)
+        return raw.decode("gb2312") if chinese else None
+    return text if len(raw) >= _NOISE_BYTES or _of_one_script(text) else None
+
+
+def _of_one_script(text: str) -> bool:
+    """Tell a text in some language from bytes that happen to be UTF-8: those mix scripts and rare characters."""
+    used = sum(pattern.search(text) is not None for pattern in _SCRIPTS)
+    han = "".join(_HAN.findall(text))
+    common = han.encode("gb2312", "ignore") or han.encode("big5", "ignore")
+    return used <= 1 and len(common) >= len(han) and _OTHER_SCRIPT.search(text) is None
 
 
 def _readable(text: str) -> bool:
     """Tell text from the noise that any long identifier decodes to."""
     sample = text[:4096]
+    if len(_CODED.sub("", sample)) <= _MOST_PLAIN_OF_CODED * len(sample):
+        return True  # the next layer
     letters = len(_NOT_LETTERS.sub("", sample))
     if letters < _LEAST_LETTERS and letters < len(sample):
         return False

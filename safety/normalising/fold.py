@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from safety.normalising.joining import join_spaced
 from safety.normalising.tables import (
-    DIGIT,
     FOREIGN,
     INVISIBLE,
     LATIN,
@@ -14,7 +14,6 @@ from safety.normalising.tables import (
     LOOKALIKE,
     MARK,
     ODD,
-    SEPARATOR,
     Tables,
     tables,
 )
@@ -23,11 +22,8 @@ from safety.normalising.text import Offsets
 Codes = NDArray[np.uint32]
 Mask = NDArray[np.bool_]
 
-_LONGEST_GAP = 4
-_SHORTEST_RUN = 4
-_HAN = (0x3400, 0xA000)
-_SHORTEST_HAN_RUN = 3
 _MARKS_PER_LETTER = 3
+_GREEK = (0x370, 0x400)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,35 +119,11 @@ def _drop_marks(reading: Reading, table: Tables) -> Reading:
 
 
 def _join_spaced(reading: Reading, table: Tables) -> Reading:
-    """Join letters that stand one by one ('b o m b', 'b.o.m.b', '炸*弹*制'): wider gaps become one space."""
-    flags = table.flags[reading.codes]
-    word = (flags & (LETTER | DIGIT)) != 0
-    alone = (flags & LETTER) != 0
-    alone[1:] &= ~word[:-1]
-    alone[:-1] &= ~word[1:]
-    at = np.flatnonzero(alone)
-    if len(at) < _SHORTEST_HAN_RUN:
+    """Join letters that stand one by one (see `joining`)."""
+    join = join_spaced(reading.codes, table.flags[reading.codes])
+    if join is None:
         return reading
-    separators = np.concatenate(([0], np.cumsum((flags & SEPARATOR) != 0)))
-    gaps = np.diff(at)
-    linked = (gaps <= _LONGEST_GAP) & (separators[at[1:]] - separators[at[:-1] + 1] == gaps - 1)
-    capital, following = reading.codes[at[:-1]], reading.codes[at[1:]]
-    linked &= ~((capital == ord("I")) & (following >= ord("a")) & (following <= ord("z")))  # 'I b o m b' is 'I bomb'
-    run = np.concatenate(([0], np.cumsum(~linked)))
-    han = (reading.codes[at] >= _HAN[0]) & (reading.codes[at] < _HAN[1])
-    size = np.bincount(run) + (np.bincount(run, weights=han) > 0) * (_SHORTEST_RUN - _SHORTEST_HAN_RUN)
-    joined = linked & (size[run[:-1]] >= _SHORTEST_RUN)
-    if not joined.any():
-        return reading
-    narrow = np.full(run[-1] + 1, _LONGEST_GAP)
-    np.minimum.at(narrow, run[:-1][joined], gaps[joined])
-    wide = gaps > narrow[run[:-1]]
-    codes, kept = reading.codes.copy(), np.ones(len(flags), dtype=np.bool_)
-    codes[at[:-1][joined & wide] + 1] = ord(" ")
-    for step in range(1, _LONGEST_GAP):
-        here = at[:-1][joined & (gaps > step) & ~(wide & (step == 1))] + step
-        kept[here] = False
-    return replace(reading, codes=codes, changes=reading.changes | {"joined"}).keep(kept)
+    return replace(reading, codes=join.codes, changes=reading.changes | {"joined"}).keep(join.kept)
 
 
 def _unmask(reading: Reading, table: Tables) -> Reading:
@@ -169,8 +141,14 @@ def _unmask(reading: Reading, table: Tables) -> Reading:
     has = np.bitwise_or.reduceat(flags, starts)
     foreign = (has & FOREIGN) != 0
     latin_text = bool((flags & LATIN).any()) and not bool((flags & FOREIGN).any())
-    dressed = ((has & LATIN) != 0) | (((has & ODD) != 0) & ~foreign) | latin_text
+    symbol = (np.bincount(word[letters], minlength=len(starts)) == 1) & _greek(reading.codes[starts])
+    dressed = ((has & LATIN) != 0) | (((has & ODD) != 0) & ~foreign) | (latin_text & ~symbol)
     return reading.changed(np.where(dressed[word], table.latin[reading.codes], reading.codes), "lookalikes")
+
+
+def _greek(codes: Codes) -> Mask:
+    """Greek letters: alone they are symbols ('α-keratin', 'γ-GT')."""
+    return (codes >= _GREEK[0]) & (codes < _GREEK[1])
 
 
 def _simplify(reading: Reading, table: Tables) -> Reading:
