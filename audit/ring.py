@@ -12,6 +12,15 @@ CACHED_KEYS = 10_000
 
 KEY_COLUMNS = ("key_id", "subject", "wrapped", "master_key", "created_us")
 
+ERASURES = "SELECT count(*) FROM erasure WHERE done_us IS NOT NULL"
+"""How many erasures were carried out: when it changes, every opened key is forgotten."""
+ERASURES_ASKED_S = 15.0
+"""How often a writer asks, in seconds, also while it writes for other people only."""
+
+
+class KeyDestroyedError(Exception):
+    """A key in memory is no longer that of the database: its subject was erased, or texts under it were removed."""
+
 
 class KeyRing:
     """Opens and makes the keys of subjects. Not safe across threads: writer and readers have one each."""

@@ -21,6 +21,7 @@ _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
+    "PRAGMA secure_delete=ON",  # what is erased is overwritten
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
 )
 

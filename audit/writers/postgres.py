@@ -14,38 +14,15 @@ from audit.canonical import UnrecordableError
 from audit.keys import KeyFileError, MasterKey, SubjectKey
 from audit.ports import AuditRejectedError, AuditUnavailableError
 from audit.record import Receipt
-from audit.ring import KEY_COLUMNS, KeyRing
-from audit.rows import COLUMNS, ON_CONFLICT, NamedEntry, RowMaker, Rows, name_texts, subjects_with_texts
+from audit.ring import ERASURES, ERASURES_ASKED_S, KeyDestroyedError, KeyRing
+from audit.rows import COLUMNS, NamedEntry, RowMaker, Rows, name_texts, subjects_with_texts
 from audit.writers.ports import Settle, Submission, take_batch
+from audit.writers.postgres_statements import FIND_KEY, INSERT, INSERT_KEY, arrays, look_up
 
 _SMALL_CHARACTERS = 20_000
 """Batches with more text than this are encrypted in a thread, so that the event loop goes on."""
 
 
-_TYPES = {"leaf": "bytea", "leaf_hash": "bytea", "wrapped_key": "bytea", "sealed": "bytea"}
-_TYPES |= {"at_us": "bigint", "opened_us": "bigint", "ordinal": "integer"}
-
-
-def _insert_everything() -> str:
-    """Return one statement, hence one transaction and one round trip, that takes each column as an array."""
-    parts, at = [], 0
-    for table, columns in COLUMNS.items():
-        arrays = ", ".join(f"${at + nth}::{_TYPES.get(name, 'text')}[]" for nth, name in enumerate(columns, 1))
-        at += len(columns)
-        source = f"SELECT * FROM unnest({arrays})"  # noqa: S608 - names are ours
-        if table == "audit_facet":
-            source = (
-                "SELECT facet, value, COALESCE(audit_turn.opened_us, given.opened_us), given.turn_id"  # noqa: S608 - names are ours
-                f" FROM unnest({arrays}) AS given ({', '.join(columns)}) LEFT JOIN audit_turn USING (turn_id)"
-            )
-        parts.append(f"INSERT INTO {table} ({', '.join(columns)}) {source}{ON_CONFLICT.get(table, '')}")
-    *first, last = parts
-    return "WITH " + ", ".join(f"part{nth} AS ({part})" for nth, part in enumerate(first)) + " " + last
-
-
-_INSERT = _insert_everything()
-_INSERT_KEY = f"INSERT INTO subject_key ({', '.join(KEY_COLUMNS)}) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING"  # noqa: S608 - names are ours
-_FIND_KEY = "SELECT key_id, wrapped FROM subject_key WHERE subject = $1 AND destroyed_us IS NULL"
 _WEAK_COMMITS = ("off", "local")
 _FAULTS_OF_ONE = (
     asyncpg.DataError,
@@ -82,6 +59,7 @@ class PostgresWriter:
         self._connection: asyncpg.Connection | None = None
         self._placed = False
         self._task: asyncio.Task[None] | None = None
+        self._erasures, self._asked = 0, float("-inf")
 
     async def start(self) -> None:
         """Open the database, take our place among the writers, start the task."""
@@ -152,15 +130,29 @@ class PostgresWriter:
                 submission.error = _mapped(error)
 
     async def _commit(self, batch: list[Submission]) -> None:
+        await self._forget_erased()
+        try:
+            await self._try_commit(batch)
+        except KeyDestroyedError:  # a person was erased since the key was opened: new texts get a new key
+            self._ring.forget()
+            await self._try_commit(batch)
+
+    async def _try_commit(self, batch: list[Submission]) -> None:
         connection = await self._connected()
         entries = [entry for submission in batch for entry in submission.entries]
         keys = {subject: await self._key(connection, subject) for subject in subjects_with_texts(entries)}
         in_thread = sum(submission.characters for submission in batch) > _SMALL_CHARACTERS
         named = await _maybe_in_thread(in_thread, lambda: [name_texts(one.entries, keys) for one in batch])
-        known = await _known(connection, named)
+        known, versions = await look_up(connection, named, keys.values())
         rows, receipts = await _maybe_in_thread(in_thread, lambda: self._make(named, keys, known))
         rows.merge_turns()  # one statement may touch a row once
-        await connection.execute(_INSERT, *(array for table in COLUMNS for array in _arrays(rows, table)))
+        columns = (array for table in COLUMNS for array in arrays(rows, table))
+        try:
+            await connection.execute(INSERT, list(versions), list(versions.values()), *columns)
+        except asyncpg.NotNullViolationError as error:
+            if error.column_name == "key_id":
+                raise KeyDestroyedError from None
+            raise
         for submission, of_these in zip(batch, receipts, strict=True):
             submission.receipts = of_these
 
@@ -180,16 +172,27 @@ class PostgresWriter:
         """Return a subject's key; make it first, durably, when there is none."""
         if (key := self._ring.cached(subject)) is not None:
             return key
-        row = await connection.fetchrow(_FIND_KEY, subject)
+        row = await connection.fetchrow(FIND_KEY, subject)
         if row is None:
-            await connection.execute(_INSERT_KEY, *await asyncio.to_thread(self._ring.new_row, subject))
-            row = await connection.fetchrow(_FIND_KEY, subject)
+            await connection.execute(INSERT_KEY, *await asyncio.to_thread(self._ring.new_row, subject))
+            row = await connection.fetchrow(FIND_KEY, subject)
         if row is None:
             raise AuditUnavailableError("The key of a subject vanished while it was made; try again.")
         return await asyncio.to_thread(self._ring.open, row["key_id"], subject, row["wrapped"])
 
+    async def _forget_erased(self) -> None:
+        """Drop the opened keys when somebody was erased, here or by another process."""
+        if time.monotonic() - self._asked < ERASURES_ASKED_S:
+            return
+        connection = await self._connected()
+        erasures = await connection.fetchval(ERASURES)
+        if erasures != self._erasures:
+            self._ring.forget()
+        self._erasures, self._asked = erasures, time.monotonic()
+
     async def _probe(self) -> None:
         """Write something durably, to see that the server takes it."""
+        await self._forget_erased()
         connection = await self._connected()
         change = "UPDATE audit_writer SET seen_us = $1 WHERE writer_id = $2"
         await connection.execute(change, time.time_ns() // 1000, self.writer_id)
@@ -251,18 +254,6 @@ _CONNECT_OPTIONS = frozenset(
     )
 )
 """What of a database URL concerns the connection itself; SQLAlchemy's own options are left out."""
-
-
-async def _known(connection: "asyncpg.Connection", named: list[tuple[NamedEntry, ...]]) -> set[str]:
-    wanted = {text.text_id for several in named for one in several for text in one.texts}
-    if not wanted:
-        return set()
-    rows = await connection.fetch("SELECT text_id FROM audit_text WHERE text_id = ANY($1::text[])", list(wanted))
-    return {row["text_id"] for row in rows}
-
-
-def _arrays(rows: Rows, table: str) -> list[list[Any]]:
-    return [[row[at] for row in rows.by_table[table]] for at in range(len(COLUMNS[table]))]
 
 
 async def _maybe_in_thread(in_thread: bool, work: Any) -> Any:

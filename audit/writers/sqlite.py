@@ -6,17 +6,18 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import quote
 
 from audit.canonical import UnrecordableError
 from audit.keys import KeyFileError, MasterKey, SubjectKey
 from audit.ports import AuditRejectedError, AuditUnavailableError
-from audit.ring import KEY_COLUMNS, KeyRing
-from audit.rows import COLUMNS, ON_CONFLICT, RowMaker, Rows, name_texts, subjects_with_texts
+from audit.ring import ERASURES, ERASURES_ASKED_S, KeyDestroyedError, KeyRing
+from audit.rows import RowMaker, Rows, name_texts, subjects_with_texts
 from audit.writers.places import Place, place_of
 from audit.writers.ports import PROBE_BYTES, Settle, Submission, take_batch
+from audit.writers.sqlite_statements import FIND_KEY, INSERT, INSERT_KEY, check_still_so, known_texts
 
 _PRAGMAS = (
     "PRAGMA synchronous=FULL",  # the commit returns when the log is on the disk
@@ -24,18 +25,6 @@ _PRAGMAS = (
     "PRAGMA foreign_keys=ON",
     "PRAGMA cache_size=-16000",
 )
-_INSERT = {
-    table: f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - names are ours
-    + ON_CONFLICT.get(table, "")
-    for table, columns in COLUMNS.items()
-}
-_INSERT["audit_facet"] = _INSERT["audit_facet"].replace(
-    "(?, ?, ?, ?)", "(?1, ?2, COALESCE((SELECT opened_us FROM audit_turn WHERE turn_id = ?4), ?3), ?4)"
-)
-_INSERT_KEY = f"INSERT INTO subject_key ({', '.join(KEY_COLUMNS)}) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608 - names are ours
-_FIND_KEY = "SELECT key_id, wrapped FROM subject_key WHERE subject = ? AND destroyed_us IS NULL"
-_LOOKUP = 500
-"""Most parameters of one look-up."""
 _FAULTS_OF_ONE = (
     sqlite3.IntegrityError,
     sqlite3.DataError,
@@ -65,6 +54,7 @@ class SqliteWriter:
         self._thread: threading.Thread | None = None
         self._place: Place | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._erasures, self._asked = 0, float("-inf")
 
     async def start(self) -> None:
         """Take our place among the writers, then open the database in the thread."""
@@ -170,11 +160,21 @@ class SqliteWriter:
                 submission.error = _mapped(error)
 
     def _commit(self, batch: list[Submission]) -> None:
+        self._forget_erased()
+        try:
+            self._try_commit(batch)
+        except KeyDestroyedError:  # a person was erased since the key was opened: new texts get a new key
+            self._rollback()
+            self._ring.forget()
+            self._try_commit(batch)
+
+    def _try_commit(self, batch: list[Submission]) -> None:
         connection = self._connection or self._connect()
         entries = [entry for submission in batch for entry in submission.entries]
         keys = {subject: self._key(connection, subject) for subject in subjects_with_texts(entries)}
         named = [name_texts(submission.entries, keys) for submission in batch]
-        known = _known(connection, {text.text_id for several in named for one in several for text in one.texts})
+        known = known_texts(connection, {text.text_id for several in named for one in several for text in one.texts})
+        there = frozenset(known)
         rows = Rows.none()
         receipts = []
         for several in named:
@@ -182,7 +182,8 @@ class SqliteWriter:
             rows.add(more)
             receipts.append(of_these)
         connection.execute("BEGIN IMMEDIATE")
-        for table, statement in _INSERT.items():
+        check_still_so(connection, keys.values(), there)
+        for table, statement in INSERT.items():
             if rows.by_table[table]:
                 connection.executemany(statement, rows.by_table[table])
         connection.execute("COMMIT")
@@ -194,16 +195,27 @@ class SqliteWriter:
         """Return a subject's key; make it first, durably, when there is none."""
         if (key := self._ring.cached(subject)) is not None:
             return key
-        row = connection.execute(_FIND_KEY, (subject,)).fetchone()
+        row = connection.execute(FIND_KEY, (subject,)).fetchone()
         if row is None:
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_INSERT_KEY, self._ring.new_row(subject))
+            connection.execute(INSERT_KEY, self._ring.new_row(subject))
             connection.execute("COMMIT")
-            row = connection.execute(_FIND_KEY, (subject,)).fetchone()
+            row = connection.execute(FIND_KEY, (subject,)).fetchone()
         return self._ring.open(row[0], subject, row[1])
+
+    def _forget_erased(self) -> None:
+        """Drop the opened keys when somebody was erased, here or by another process."""
+        if time.monotonic() - self._asked < ERASURES_ASKED_S:
+            return
+        connection = self._connection or self._connect()
+        erasures = connection.execute(ERASURES).fetchone()[0]
+        if erasures != self._erasures:
+            self._ring.forget()
+        self._erasures, self._asked = erasures, time.monotonic()
 
     def _probe(self) -> None:
         """Write something as large as a record, to see that there is room, and take it away again."""
+        self._forget_erased()
         connection = self._connection or self._connect()
         change = "UPDATE audit_writer SET padding = zeroblob(?), seen_us = ? WHERE writer_id = ?"
         connection.execute(change, (PROBE_BYTES, time.time_ns() // 1000, self.writer_id))
@@ -262,17 +274,6 @@ class SqliteWriter:
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
-
-
-def _known(connection: sqlite3.Connection, text_ids: Iterable[str]) -> set[str]:
-    wanted = list(text_ids)
-    known: set[str] = set()
-    for start in range(0, len(wanted), _LOOKUP):
-        part = wanted[start : start + _LOOKUP]
-        marks = ", ".join("?" * len(part))
-        found = connection.execute(f"SELECT text_id FROM audit_text WHERE text_id IN ({marks})", part)  # noqa: S608 - only question marks
-        known.update(row[0] for row in found)
-    return known
 
 
 def _resolve(future: "asyncio.Future[None]", error: Exception | None) -> None:

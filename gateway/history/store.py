@@ -218,8 +218,8 @@ class HistoryStore:
             return await self._name_after(connection, conversation_id, opened.user_message)
 
     async def _name_after(self, connection: AsyncConnection, conversation_id: str, user_message: str) -> str:
-        typed = (await connection.execute(select(message.c.text).where(message.c.id == user_message))).scalar_one()
-        title = title_from(str(typed))
+        typed = await connection.execute(select(message.c.text).where(message.c.id == user_message))
+        title = title_from(str(typed.scalar() or ""))  # gone where the person was erased meanwhile
         await connection.execute(
             update(conversation)
             .where(conversation.c.id == conversation_id, conversation.c.title == "")

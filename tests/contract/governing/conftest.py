@@ -1,0 +1,95 @@
+"""A log with its sequencer, and the parts that govern it, on either database."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from audit.erasure import Erasures
+from audit.fsck import Fsck
+from audit.governing import Governor
+from audit.hold import Holds
+from audit.ledger import ErasureLedger
+from audit.log import SqlAuditLog
+from audit.record import Entry
+from audit.sequencer import Sequencer
+from audit.signing import SigningKeys
+from gateway.database import make_engine
+from gateway.history.erasure import HistoryOfPerson
+from tests.contract.audit.conftest import MASTER, Raw
+from tests.contract.audit.turns import accepted, completed, released
+
+OLD = timedelta(days=200)
+
+
+class Log:
+    """What the tests do with a log."""
+
+    def __init__(self, engine: AsyncEngine, log: SqlAuditLog, keys: SigningKeys) -> None:
+        self.engine, self.log, self.keys = engine, log, keys
+        self.append = log.append
+        self.turn = log.turn
+
+    async def add_turn(self, turn: str, subject: str = "alice", *, age: timedelta = timedelta(0), **fields) -> None:
+        """Append a whole turn as if it had happened some time ago."""
+        at = datetime.now(UTC) - age
+        fields = {"subject": subject, "at": at, **fields}
+        await self.append(accepted(turn, f"Question of {turn}", **fields))
+        fields = {name: value for name, value in fields.items() if name in ("subject", "at")}
+        await self.append(released(f"Answer of {turn}", 0, turn, **fields))
+        await self.append(completed(f"Answer of {turn}", turn, **fields))
+
+    async def sign(self) -> int:
+        """Give every record its place; return the size of the signed tree."""
+        sequencer = Sequencer(self.engine, self.keys)
+        while await sequencer.step():
+            pass
+        return sequencer.status.tree_size
+
+    async def flaws(self) -> list[tuple[str, int | None]]:
+        """Rebuild every hash, after whatever waits has its place."""
+        await self.sign()
+        signers = self.keys.load_or_create()
+        return [(flaw.what, flaw.index) async for flaw in Fsck(self.engine, signers).flaws()]
+
+    async def records(self, *kinds: str) -> list[Entry]:
+        return [entry async for entry in self.log.entries(kinds)]
+
+
+@pytest.fixture
+def raw(database: str) -> Raw:
+    return Raw(database)
+
+
+@pytest.fixture
+async def engine(database: str) -> AsyncIterator[AsyncEngine]:
+    engine = make_engine(database)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def log(engine: AsyncEngine, tmp_path) -> AsyncIterator[Log]:
+    async with SqlAuditLog(engine, MASTER) as log:
+        yield Log(engine, log, SigningKeys(tmp_path / "signing"))
+
+
+@pytest.fixture
+def governor(engine: AsyncEngine) -> Governor:
+    return Governor(engine)
+
+
+@pytest.fixture
+def holds(governor: Governor) -> Holds:
+    return Holds(governor)
+
+
+@pytest.fixture
+def ledger(tmp_path) -> ErasureLedger:
+    return ErasureLedger(tmp_path / "erasures.ledger")
+
+
+@pytest.fixture
+def erasures(governor: Governor, ledger: ErasureLedger) -> Erasures:
+    return Erasures(governor, ledger, (HistoryOfPerson(),))
