@@ -12,6 +12,7 @@ COMMANDS = {
     "prove": "gateway.commands.audit.log:prove",
     "fsck": "gateway.commands.audit.log:fsck",
     "keys": "gateway.commands.audit.log:keys",
+    "verify": "gateway.commands.audit.verify:verify",
 }
 """In the order in which the help names them."""
 
