@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from sqlalchemy import Row, Select, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,6 +21,25 @@ from audit.trail import OpenedRecord, checked_content, checked_entry, summary_of
 
 PAGE = 500
 MOST_LISTED = 10_000
+
+
+class TurnEnds(msgspec.Struct, frozen=True):
+    """What stands in SQL of a turn's first and closing record."""
+
+    turn_id: str
+    opened_us: int
+    subject: str
+    leaf: bytes
+    leaf_hash: bytes
+    closed_leaf: bytes | None
+    closed_hash: bytes | None
+
+    def summary(self) -> TurnSummary:
+        """Return what a list says of the turn. Raises `AuditIntegrityError` for a leaf that was altered."""
+        closing = None
+        if self.closed_leaf is not None and self.closed_hash is not None:
+            closing = checked_entry(self.closed_leaf, self.closed_hash)
+        return summary_of(checked_entry(self.leaf, self.leaf_hash), closing)
 
 
 class Readers:
@@ -46,19 +66,42 @@ class Readers:
 
     async def turn(self, turn_id: str) -> TurnTrail | None:
         """Return one turn whole, or None when there is none."""
+        return (await self.trails((turn_id,))).get(turn_id)
+
+    async def trails(self, turn_ids: Sequence[str], *, dialogues: bool = True) -> dict[str, TurnTrail]:
+        """Return turns whole, by id, those that there are; at most a few hundred at once.
+
+        Without `dialogues` the context that the model was sent is left out: it is most of what has to be read.
+        """
         ring = KeyRing(self._master)
         async with self._reading() as connection:
-            entries = (await connection.execute(_entries_of(turn_id))).all()
-            contents = (await connection.execute(_contents_of(turn_id))).all()
+            entries = (await connection.execute(_entries_of(turn_ids))).all()
+            contents = (await connection.execute(_contents_of(turn_ids))).all()
             records = await asyncio.to_thread(_open_records, ring, entries, contents)
-            records = tuple(record for record in records if record.entry.turn_id == turn_id)
-            wanted = {text_id for record in records for text_id in record.entry.context}
+            wanted = {text_id for record in records for text_id in record.entry.context} if dialogues else set()
             found = [row for part in _parts(sorted(wanted)) for row in (await connection.execute(_texts(part))).all()]
         texts = await asyncio.to_thread(_open_texts, ring, found)
-        return trail_of(turn_id, records, texts)
+        by_turn: dict[str, list[OpenedRecord]] = {turn_id: [] for turn_id in turn_ids}
+        for record in records:
+            by_turn.get(record.entry.turn_id, []).append(record)
+        trails = {turn_id: trail_of(turn_id, turn, texts) for turn_id, turn in by_turn.items()}
+        return {turn_id: trail for turn_id, trail in trails.items() if trail is not None}
+
+    async def ends(self, turn_columns: Sequence[str]) -> dict[str, TurnEnds]:
+        """Return the first and the closing leaf of turns, by the id that columns have (`audit.canonical.column`)."""
+        opened, closed, turn = AUDIT_ENTRY.alias("opened"), AUDIT_ENTRY.alias("closed"), AUDIT_TURN.c
+        query = (
+            select(turn.turn_id, turn.opened_us, turn.subject, opened.c.leaf, opened.c.leaf_hash)
+            .add_columns(closed.c.leaf.label("closed_leaf"), closed.c.leaf_hash.label("closed_hash"))
+            .join(opened, opened.c.entry_id == turn.opened_entry)
+            .outerjoin(closed, closed.c.entry_id == turn.closed_entry)
+            .where(turn.turn_id.in_(turn_columns))
+        )
+        async with self._reading() as connection:
+            return {row.turn_id: TurnEnds(*row) for row in (await connection.execute(query)).all()}
 
     async def entries(self, kinds: tuple[str, ...], limit: int) -> AsyncIterator[Entry]:
-        """Yield records of these kinds, oldest first, a page at a time."""
+        """Yield records of these kinds, oldest first, a page at a time; not those that were pruned."""
         after, left = "", limit
         while left > 0:
             query = select(AUDIT_ENTRY.c.entry_id, AUDIT_ENTRY.c.leaf, AUDIT_ENTRY.c.leaf_hash)
@@ -68,7 +111,8 @@ class Readers:
             async with self._reading() as connection:
                 rows = (await connection.execute(query)).all()
             for row in rows:
-                yield checked_entry(row.leaf, row.leaf_hash)
+                if row.leaf:
+                    yield checked_entry(row.leaf, row.leaf_hash)
             if len(rows) < min(PAGE, left):
                 return
             after, left = rows[-1].entry_id, left - len(rows)
@@ -92,7 +136,7 @@ class Readers:
 
     async def delivered_length(self, turn_id: str) -> int:
         """Return the code points that the records of a turn say were released."""
-        query = _entries_of(turn_id).where(AUDIT_ENTRY.c.kind == "turn.released")
+        query = _entries_of((turn_id,)).where(AUDIT_ENTRY.c.kind == "turn.released")
         async with self._reading() as connection:
             rows = (await connection.execute(query)).all()
         return sum(checked_entry(row.leaf, row.leaf_hash).length for row in rows)
@@ -127,13 +171,17 @@ def _turns_query(which: TurnFilter) -> Select[tuple[str, bytes, bytes, bytes, by
     return query
 
 
-def _entries_of(turn_id: str) -> Select[tuple[str, bytes, bytes]]:
+def _entries_of(turn_ids: Sequence[str]) -> Select[tuple[str, bytes, bytes]]:
     entry = AUDIT_ENTRY.c
     query = select(entry.entry_id, entry.leaf, entry.leaf_hash)
-    return query.where(entry.turn_id == column(turn_id), entry.turn_id != "").order_by(entry.entry_id)
+    return query.where(entry.turn_id.in_(_columns(turn_ids)), entry.turn_id != "").order_by(entry.entry_id)
 
 
-def _contents_of(turn_id: str) -> Select[tuple[str, int, bytes, bytes, str, str, bytes]]:
+def _columns(turn_ids: Sequence[str]) -> list[str]:
+    return [column(turn_id) for turn_id in turn_ids]
+
+
+def _contents_of(turn_ids: Sequence[str]) -> Select[tuple[str, int, bytes, bytes, str, str, bytes]]:
     content, key = AUDIT_CONTENT.c, SUBJECT_KEY.c
     return (
         select(
@@ -141,7 +189,7 @@ def _contents_of(turn_id: str) -> Select[tuple[str, int, bytes, bytes, str, str,
         )
         .join(AUDIT_ENTRY, AUDIT_ENTRY.c.entry_id == content.entry_id)
         .join(SUBJECT_KEY, key.key_id == content.key_id)
-        .where(AUDIT_ENTRY.c.turn_id == column(turn_id), key.destroyed_us.is_(None))
+        .where(AUDIT_ENTRY.c.turn_id.in_(_columns(turn_ids)), AUDIT_ENTRY.c.turn_id != "", key.destroyed_us.is_(None))
         .order_by(content.entry_id, content.ordinal)
     )
 
@@ -169,7 +217,9 @@ def _open_records(
     records = {row.entry_id: checked_entry(row.leaf, row.leaf_hash) for row in entries}
     texts: dict[str, list[Content]] = {entry_id: [] for entry_id in records}
     for row in contents:
-        entry = records[row.entry_id]
+        entry = records.get(row.entry_id)
+        if entry is None:
+            continue  # written after the records were read
         if row.ordinal >= len(entry.commitments):
             raise AuditIntegrityError(f"record {row.entry_id} has a text that its leaf does not know")
         try:

@@ -1,0 +1,192 @@
+"""`python -m tests.bench.audit_search`: how long a page of a search takes, among 10,000 and 1,000,000 turns on SQLite.
+
+Rows are made in bulk, past the writer; leaves are real, hashes too. `--turns` changes the sizes, `--keep FOLDER` keeps
+the databases for the next run. Prints one JSON object a size; docs/benchmarks.md has the figures.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import random
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from audit.canonical import leaf_hash, leaf_of
+from audit.facets import facets_of
+from audit.keys import FileMasterKey
+from audit.record import Entry, FindingRecord, Kind, StageRecord
+from audit.rows import microseconds
+from audit.search.ports import TurnSearch
+from audit.search.query import Order, TurnQuery
+from audit.search.sql import SqlTurnSearch
+from gateway.database import make_engine
+from migrations.run import upgrade
+from tests.bench.load import percentile, say
+
+PAGE = 50
+ROUNDS = 5
+END = datetime(2026, 11, 20, tzinfo=UTC)
+SPAN = timedelta(days=180)
+STAGES = tuple(
+    StageRecord(f"input.{name}", "ran", 64, 0.2) for name in ("personal_data", "secrets", "prompt_attack", "classifier")
+)
+CATEGORIES = ("hate", "violence", "self_harm", "sexual", "prompt_attack", "personal_data", "secret", "company")
+VERDICTS = ("allow",) * 90 + ("redact",) * 6 + ("block",) * 3 + ("flag",)
+FILTERS: tuple[dict[str, Any], ...] = (
+    {"subject": "person-17"},
+    {"group": "staff"},
+    {"group": "team-3"},
+    {"role": "staff"},
+    {"conversation_id": "conversation-123"},
+    {"verdict": "allow"},
+    {"verdict": "block"},
+    {"category": "violence"},
+    {"rule": "rule-5"},
+    {"model": "large"},
+    {"since": END - timedelta(days=3)},
+    {"since": END - timedelta(days=100), "until": END - timedelta(days=90)},
+)
+"""Every filter alone; each two of them are combined, too."""
+
+
+def entries(turns: int, dice: random.Random) -> Iterator[tuple[Entry, Entry]]:
+    """Yield the opening and closing record of each turn."""
+    for at in range(turns):
+        opened = END - SPAN + SPAN * at / turns
+        turn_id = f"01a00000-0000-7000-8000-{at:012x}"
+        person = dice.randrange(500)
+        verdict = dice.choice(VERDICTS)
+        findings: tuple[FindingRecord, ...] = ()
+        if dice.random() < 0.3:
+            category = dice.choice(CATEGORIES)
+            rule = f"rule-{dice.randrange(40)}"
+            findings = (FindingRecord("classifier", rule, category, 0, 9, 0.3, 0.5, "allow", "allow", "message"),)
+        common: dict[str, Any] = {
+            "subject": f"person-{person}",
+            "turn_id": turn_id,
+            "conversation_id": f"conversation-{at // 5}",
+            "name": f"Person {person}",
+            "groups": ("staff", f"team-{person % 40}"),
+            "roles": ("staff",),
+            "surface": "page.stream",
+            "model": "large" if person % 3 else "small",
+            "policy_hash": "ab" * 32,
+            "stages": STAGES,
+        }
+        yield (
+            Entry(kind=Kind.TURN_ACCEPTED, at=opened, verdict="allow", findings=findings, **common),
+            Entry(kind=Kind.TURN_COMPLETED, at=opened + timedelta(seconds=3), verdict=verdict, length=300, **common),
+        )
+
+
+def fill(path: Path, turns: int) -> None:
+    """Make a database of so many turns."""
+    upgrade(f"sqlite+aiosqlite:///{path}")
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA synchronous=OFF")
+    made = entries(turns, random.Random(7))
+    for start in range(0, turns, 5000):
+        rows: dict[str, list[tuple[Any, ...]]] = {"entry": [], "turn": [], "facet": []}
+        for at, pair in enumerate(itertools.islice(made, 5000), start):
+            _rows(rows, at, pair)
+        with connection:
+            connection.executemany("INSERT INTO audit_entry VALUES (?,?,?,?,?,?,?,?)", rows["entry"])
+            connection.executemany("INSERT INTO audit_turn VALUES (?,?,?,?,?,?,?,?)", rows["turn"])
+            connection.executemany("INSERT INTO audit_facet VALUES (?,?,?,?)", rows["facet"])
+    connection.close()
+
+
+def _rows(rows: dict[str, list[tuple[Any, ...]]], at: int, pair: tuple[Entry, Entry]) -> None:
+    opened, closed = pair
+    ids = [f"01a00000-0000-7000-9000-{2 * at + which:012x}" for which in (0, 1)]
+    for entry, entry_id in zip(pair, ids, strict=True):
+        leaf = leaf_of(entry)
+        where = (entry.kind.value, microseconds(entry.at), entry.subject, entry.turn_id)
+        rows["entry"].append((entry_id, leaf, leaf_hash(leaf), None, *where))
+    opened_us = microseconds(opened.at)
+    turn = (opened.turn_id, opened_us, opened.subject, opened.conversation_id, closed.verdict, *ids, "writer")
+    rows["turn"].append(turn)
+    facets = dict.fromkeys((*facets_of(opened), *facets_of(closed)))
+    rows["facet"] += [(facet, value, opened_us, opened.turn_id) for facet, value in facets]
+
+
+def queries() -> Iterator[TurnQuery]:
+    """Yield every filter alone, each two together, and three that hold for nothing together."""
+    yield TurnQuery()
+    for several in (*itertools.combinations(FILTERS, 1), *itertools.combinations(FILTERS, 2)):
+        together: dict[str, Any] = {}
+        for one in several:
+            together |= one
+        if len(together) == sum(map(len, several)):
+            yield TurnQuery(**together)
+            yield TurnQuery(**together, order=Order.OLDEST)
+    yield TurnQuery(category="violence", rule="rule-5", verdict="block")
+    yield TurnQuery(group="nobody", verdict="allow")
+
+
+async def measure(search: TurnSearch) -> tuple[list[float], tuple[float, str]]:
+    """Return the seconds of each page, first and following ones, and the slowest."""
+    found: list[float] = []
+    slowest = (0.0, "")
+    for query in queries():
+        after = None
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            page = await search.page(query, after, PAGE)
+            found.append(time.perf_counter() - start)
+            slowest = max(slowest, (found[-1], json.dumps(query.filters())))
+            after = page.reached
+    return found, slowest
+
+
+async def run(path: Path, turns: int) -> dict[str, object]:
+    """Measure one size."""
+    engine = make_engine(f"sqlite+aiosqlite:///{path}")
+    try:
+        search = SqlTurnSearch(engine, FileMasterKey(bytes(32)))
+        await search.page(TurnQuery(), None, PAGE)
+        found, slowest = await measure(search)
+        start = time.perf_counter()
+        await search.counts(TurnQuery(since=END - timedelta(days=30)), 86_400)
+        month = (time.perf_counter() - start) * 1000
+    finally:
+        await engine.dispose()
+    return {
+        "turns": turns,
+        "pages": len(found),
+        "p50_ms": percentile(found, 0.5),
+        "p95_ms": percentile(found, 0.95),
+        "p99_ms": percentile(found, 0.99),
+        "slowest_ms": round(slowest[0] * 1000, 1),
+        "slowest": slowest[1],
+        "counts_of_a_month_ms": round(month, 1),
+    }
+
+
+def main() -> int:
+    """Measure every size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, nargs="+", default=[10_000, 1_000_000])
+    parser.add_argument("--keep", type=Path)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="attest-bench-") as made:
+        for turns in chosen.turns:
+            folder = chosen.keep or Path(made)
+            path = folder / f"search-{turns}.db"
+            if not path.exists():
+                start = time.perf_counter()
+                fill(path, turns)
+                say(f"  made {turns} turns in {time.perf_counter() - start:.0f} s")
+            say(json.dumps(asyncio.run(run(path, turns))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
