@@ -20,6 +20,7 @@ from gateway import VERSION
 from gateway.auth.access import PUBLIC
 from gateway.auth.authentication import Authentication
 from gateway.database import make_engine
+from gateway.delivery import GATEWAY_LIMITS, make_delivery
 from gateway.history.store import HistoryStore
 from gateway.http.body_limit import BodyLimit
 from gateway.http.chat import chat_routes
@@ -57,7 +58,9 @@ def create_app(settings: Settings) -> Litestar:
         SequencerLimits(cadence_s=settings.checkpoint_interval_s),
         on_fault=telemetry.sequencer_failed,
     )
-    audit = SqlAuditLog(engine, FileMasterKey.load_or_create(settings.master_key_path), on_durable=sequencer.appended)
+    master_key = FileMasterKey.load_or_create(settings.master_key_path)
+    audit = SqlAuditLog(engine, master_key, on_durable=sequencer.appended)
+    delivery = make_delivery(settings, engine, master_key, telemetry, GATEWAY_LIMITS)
     authentication = Authentication.from_settings(settings, engine, audit)
     admission = Admission.from_settings(settings, on_limiter_failure=telemetry.limiter_failed)
     safety = build_safety(settings.policy, None, settings.guard_timeout_s, settings.cores_for_classifier)
@@ -104,6 +107,9 @@ def create_app(settings: Settings) -> Litestar:
             await audit.start()
             await audit.recover()
             await sequencer.start()
+            if delivery is not None:
+                stack.push_async_callback(delivery.close)
+                stack.push_async_callback(_ended, asyncio.create_task(delivery.run()))
             stack.push_async_callback(authentication.close)
             await authentication.start()
             stack.push_async_callback(safety.close)
@@ -170,6 +176,11 @@ def _openapi(stylesheet: str) -> OpenAPIConfig:
 
 def _giver(part: object) -> Callable[[], object]:
     return lambda: part
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def _sweep(audit: SqlAuditLog, telemetry: Telemetry) -> None:

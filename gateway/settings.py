@@ -80,6 +80,27 @@ class Settings(BaseSettings):
     checkpoint_interval_s: Annotated[float, Field(ge=0.05, le=3600)] = 1.0
     """Longest wait of a record for its place in the signed tree, in seconds; 1,000 waiting ones do not wait."""
 
+    elasticsearch_url: str = ""
+    """Elasticsearch that records are delivered to (several addresses with commas); default: none, the database alone
+    answers searches."""
+    elasticsearch_ca_file: Path | None = None
+    """CA certificates for Elasticsearch and Kibana, when they use a company CA."""
+    elasticsearch_writer: SecretStr = SecretStr("")
+    """Identity that delivers, role `attest_writer`: `user:password`, `apikey:KEY`, or `file:PATH` of a file with one
+    of these."""
+    elasticsearch_reader: SecretStr = SecretStr("")
+    """Identity that searches for compliance officers, role `attest_compliance`; written as the writer's."""
+    elasticsearch_verifier: SecretStr = SecretStr("")
+    """Identity of `attest audit verify --elasticsearch`, role `attest_verifier`; written as the writer's."""
+    elasticsearch_eraser: SecretStr = SecretStr("")
+    """Identity that deletes the texts of erased people, role `attest_eraser`; written as the writer's."""
+    elasticsearch_bootstrap: SecretStr = SecretStr("")
+    """Identity of `attest audit bootstrap`, role `attest_bootstrap` or an administrator; written as the writer's."""
+    elasticsearch_keep_days: Annotated[int, Field(ge=215, le=36_500)] = 215
+    """How long after its end a month stays in Elasticsearch, in days, where that has lifecycle policies."""
+    kibana_url: AnyHttpUrl | None = None
+    """Kibana that `attest audit bootstrap` puts data views, searches and dashboards into."""
+
     oidc_issuer: AnyHttpUrl | None = None
     """Issuer of the company's OpenID provider; default (development only): the provider that ships."""
     oidc_client_id: str = "attest"

@@ -19,6 +19,7 @@ from opentelemetry.util.types import AttributeValue
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
+from audit.outbox import OutboxState
 from audit.ports import AuditUnavailableError
 from audit.sequencer import SequencerStatus, TreeRefusedError
 from audit.signing import SigningKeyError
@@ -83,6 +84,14 @@ class Metrics:
         self.unsequenced = Gauge("attest_audit_unsequenced_records", "Records that wait for their place", registry=own)
         self.checkpoint_age = Gauge("attest_audit_checkpoint_age_seconds", "Since the newest checkpoint", registry=own)
         self.refused_tree = Gauge("attest_audit_tree_refused", "1 while the tree may not be signed", registry=own)
+        self.delivery_pending = Gauge("attest_delivery_pending_records", "Records that wait for delivery", registry=own)
+        self.delivery_lag = Gauge("attest_delivery_lag_seconds", "Age of the oldest of them", registry=own)
+        self.dead_letters = Gauge("attest_delivery_dead_letters", "Records that the store refused", registry=own)
+        self.delivered = Counter("attest_delivery_records", "Records that came to their end", ("fate",), registry=own)
+        self.delayed = Counter("attest_delivery_delayed", "Records put off", ("reason",), registry=own)
+        self.delivery_interruptions = Counter(
+            "attest_delivery_interruptions", "Times that nothing could be delivered", ("reason",), registry=own
+        )
         self.sequencer_failures = Counter("attest_audit_sequencer_failures", "Steps that failed", registry=own)
         self.faults = Counter("attest_faults", "Errors that nobody foresaw", ("where",), registry=own)
         self.operation = Histogram(
@@ -184,11 +193,42 @@ class InferenceSpan:
         self._span.end()
 
 
+class DeliveryTelemetry:
+    """What delivery tells. Implements `audit.delivery.DeliveryWatch`; reasons are codes of ours or of the store."""
+
+    def __init__(self, metrics: Metrics, fault: Callable[[str, BaseException], None]) -> None:
+        self._metrics = metrics
+        self._log = structlog.get_logger("attest.delivery")
+        self.fault = fault
+
+    def delivered(self, fate: str, count: int) -> None:
+        """Count records that came to their end; a refused one is an alarm."""
+        self._metrics.delivered.labels(fate).inc(count)
+        if fate == "refused":
+            self._log.error("dead letters", count=count)
+
+    def delayed(self, reason: str, count: int) -> None:
+        """Count records that must wait."""
+        self._metrics.delayed.labels(reason).inc(count)
+
+    def interrupted(self, reason: str) -> None:
+        """Count and log that nothing can be delivered now."""
+        self._metrics.delivery_interruptions.labels(reason).inc()
+        self._log.warning("delivery interrupted", reason=reason)
+
+    def sampled(self, state: OutboxState) -> None:
+        """Show how far delivery is."""
+        self._metrics.delivery_pending.set(state.pending)
+        self._metrics.delivery_lag.set(state.lag_seconds)
+        self._metrics.dead_letters.set(state.dead_letters)
+
+
 class Telemetry:
     """Spans, metrics and trace ids. Without an OTLP endpoint spans are ids only: real, passed on, and nearly free."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self.metrics = Metrics()
+        self.delivery = DeliveryTelemetry(self.metrics, self.fault)
         self._models: set[str] = set()
         self._log = structlog.get_logger("attest.telemetry")
         self._provider = tracer_provider(os.environ if environ is None else environ)

@@ -20,6 +20,7 @@ from audit.elastic.families import AUDIT, CONTENT
 from audit.elastic.meaning import meaning_of
 from audit.elastic.turns import turn_of
 from audit.record import Entry, FindingRecord, StageRecord
+from audit.sinks.ports import Document
 
 ECS_VERSION = "9.1.0"
 VOLATILE = ("event.ingested",)
@@ -48,14 +49,6 @@ class OpenedText(msgspec.Struct, frozen=True):
     role: str
     text: str
     nonce: bytes
-
-
-class Document(msgspec.Struct, frozen=True):
-    """What one index is to hold."""
-
-    index: str
-    id: str
-    source: dict[str, Any]
 
 
 def document_id(digest: bytes) -> str:
@@ -92,12 +85,12 @@ def content_document(
 ) -> Document | None:
     """Return the document of texts, or None where there are none.
 
-    `turn_texts`: for a closing record every text of its turn, so that one query finds the turn by any of them.
+    `turn_texts`: for a closing record the earlier texts of its turn, so that one query finds the turn by any of them.
     """
-    if not texts:
+    if not texts and not turn_texts:
         return None
     source = _common(record, opening)
-    source["attest"]["text"] = [_text(one) for one in texts]
+    source["attest"] |= _filled(text=[_text(one) for one in texts])
     searched = dict.fromkeys(_writable(text) for text in (*turn_texts, *(one.text for one in texts)) if text)
     source["attest"]["search"] = list(searched)
     return Document(CONTENT.index(record.entry.at), document_id(leaf_hash(record.leaf)), source)

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -43,10 +44,11 @@ _START_S = 180
 class ElasticsearchServer:
     """A server that a test may stop, kill and start again on the same data, and what tests do as its superuser."""
 
-    def __init__(self, url: str, home: Path | None = None, java: Path | None = None) -> None:
+    def __init__(self, url: str, home: Path | None = None, java: Path | None = None, data: Path | None = None) -> None:
         self.url = url
         self._home = home
         self._java = java
+        self._data = data
         self.process: subprocess.Popen[bytes] | None = None
 
     def login(self, role: str) -> str:
@@ -100,7 +102,7 @@ class ElasticsearchServer:
                     "bin/elasticsearch", "-E", "discovery.type=single-node", "-E", "xpack.security.enabled=true",
                     "-E", "xpack.security.http.ssl.enabled=false", "-E", "xpack.security.enrollment.enabled=false",
                     "-E", "network.host=127.0.0.1", "-E", f"http.port={port}", "-E", "transport.port=0",
-                    "-E", "action.auto_create_index=false",
+                    "-E", "action.auto_create_index=false", "-E", f"path.data={self._data}",
                     "-E", "cluster.routing.allocation.disk.threshold_enabled=false",
                 ],
                 cwd=self._home, env=_environment(self._home, self._java), stdout=log, stderr=subprocess.STDOUT,
@@ -145,16 +147,26 @@ def own_elasticsearch() -> Iterator[ElasticsearchServer]:
     """Start a server that nobody else uses, for tests that take it away."""
     java = java21()
     archive = _archive()
-    with tempfile.TemporaryDirectory(prefix="attest-es-") as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="attest-es-") as name,
+        tempfile.TemporaryDirectory(prefix="attest-es-data-", dir=_memory()) as data,
+    ):
         folder = Path(name)
         folder.chmod(0o755)
         home = _unpack(archive, folder)
-        server = ElasticsearchServer(f"http://127.0.0.1:{free_port()}", home, java)
+        give_to_ordinary_user(Path(data))
+        server = ElasticsearchServer(f"http://127.0.0.1:{free_port()}", home, java, Path(data))
         server.start()
         try:
             yield server
         finally:
             server.stop()
+
+
+def _memory() -> str | None:
+    """Return a folder in memory where there is one: what is tested is not the disk, and a kill leaves it as it is."""
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+    return str(memory) if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**30 else None
 
 
 def _archive() -> Path:

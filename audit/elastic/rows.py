@@ -1,0 +1,183 @@
+"""From rows of the log to documents: read with the texts that still have a key, checked, decrypted, projected."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from audit.elastic.projection import OpenedText, Record, content_document, metadata_document
+from audit.keys import decrypt
+from audit.ports import AuditIntegrityError
+from audit.record import CLOSING_KINDS, Entry
+from audit.ring import KeyRing
+from audit.rows import NONCE_BYTES, content_about
+from audit.sinks.ports import Document
+from audit.tables import AUDIT_CONTENT, AUDIT_ENTRY, AUDIT_TURN, SUBJECT_KEY
+from audit.trail import checked_content, checked_entry
+
+_CLOSING = tuple(kind.value for kind in CLOSING_KINDS)
+
+
+class SealedText(msgspec.Struct, frozen=True):
+    """One text of a record, encrypted, with the wrapped key of its subject."""
+
+    entry_id: str
+    ordinal: int
+    wrapped_key: bytes
+    sealed: bytes
+    key_id: str
+    subject: str
+    wrapped: bytes
+
+
+class LogRow(msgspec.Struct, frozen=True):
+    """One record as the database holds it, and what its documents need beside it."""
+
+    entry_id: str
+    leaf_index: int
+    leaf: bytes
+    """Empty once pruned."""
+    leaf_hash: bytes
+    opening: tuple[bytes, bytes] | None = None
+    """Leaf and hash of the record that opened the turn which this one closes."""
+    texts: tuple[SealedText, ...] = ()
+    turn: tuple["LogRow", ...] = ()
+    """For a closing record: the earlier records of its turn that have texts, with those."""
+
+
+class Size(msgspec.Struct, frozen=True):
+    """How much memory the documents of a record take, roughly."""
+
+    entry_id: str
+    size_bytes: int
+
+
+async def sizes_of(connection: AsyncConnection, entry_ids: Sequence[str]) -> tuple[Size, ...]:
+    """Return the size of records in the order of their ids, so that they can be read in bounded parts."""
+    entry, whole = AUDIT_ENTRY.c, AUDIT_ENTRY.alias("whole")
+    own = select(func.coalesce(func.sum(func.length(AUDIT_CONTENT.c.sealed)), 0)).where(
+        AUDIT_CONTENT.c.entry_id == entry.entry_id
+    )
+    of_turn = (
+        select(func.coalesce(func.sum(func.length(AUDIT_CONTENT.c.sealed)), 0))
+        .join(whole, whole.c.entry_id == AUDIT_CONTENT.c.entry_id)
+        .where(whole.c.turn_id == entry.turn_id, entry.turn_id != "", entry.kind.in_(_CLOSING))
+    )
+    query = select(entry.entry_id, func.length(entry.leaf), own.scalar_subquery(), of_turn.scalar_subquery()).where(
+        entry.entry_id.in_(entry_ids)
+    )
+    rows = (await connection.execute(query.order_by(entry.entry_id))).all()
+    return tuple(Size(entry_id, 3 * leaf + 2 * texts + turn) for entry_id, leaf, texts, turn in rows)
+
+
+async def read_rows(connection: AsyncConnection, entry_ids: Sequence[str]) -> tuple[LogRow, ...]:
+    """Return records with everything that their documents are made of, in the order of their ids."""
+    found = (await connection.execute(_records(entry_ids))).all()
+    texts: dict[str, list[SealedText]] = {}
+    for row in (await connection.execute(_texts().where(AUDIT_CONTENT.c.entry_id.in_(entry_ids)))).all():
+        texts.setdefault(row.entry_id, []).append(SealedText(*row))
+    closing = [row.turn_id for row in found if row.kind in _CLOSING and row.turn_id]
+    earlier = await _earlier(connection, closing) if closing else {}
+    return tuple(
+        LogRow(
+            *(row.entry_id, row.leaf_index, row.leaf, row.leaf_hash),
+            (row.opened_leaf, row.opened_hash) if row.opened_leaf else None,
+            tuple(texts.get(row.entry_id, ())),
+            _before(row, earlier.get(row.turn_id, ())) if row.kind in _CLOSING else (),
+        )
+        for row in found
+    )
+
+
+async def _earlier(connection: AsyncConnection, turn_ids: Sequence[str]) -> dict[str, list[LogRow]]:
+    """Return, by turn, the records with texts that do not close it."""
+    entry = AUDIT_ENTRY.c
+    query = (
+        _texts()
+        .add_columns(entry.leaf_index, entry.leaf, entry.leaf_hash, entry.turn_id)
+        .join(AUDIT_ENTRY, entry.entry_id == AUDIT_CONTENT.c.entry_id)
+        .where(entry.turn_id.in_(turn_ids), entry.kind.not_in(_CLOSING), func.length(entry.leaf) > 0)
+    )
+    found: dict[str, list[LogRow]] = {}
+    for row in (await connection.execute(query)).all():
+        part = LogRow(row.entry_id, row.leaf_index, row.leaf, row.leaf_hash, None, (SealedText(*row[:7]),))
+        found.setdefault(row.turn_id, []).append(part)
+    return found
+
+
+def _before(row: Any, parts: Iterable[LogRow]) -> tuple[LogRow, ...]:
+    """Return the parts that stand before a record in the log: what comes later belongs to no document of it."""
+    return tuple(part for part in parts if part.leaf_index is not None and part.leaf_index < row.leaf_index)
+
+
+def documents_of(row: LogRow, ring: KeyRing) -> tuple[Document, ...]:
+    """Return the documents of a record: none where it is pruned, else its metadata and, where texts are left, these.
+
+    Raises `AuditIntegrityError` when the leaf or a text of it was altered, `audit.keys.KeyFileError` for a wrong master
+    key. Other records of the turn that were altered are left out here: each is found altered when its own turn comes.
+    """
+    if not row.leaf:
+        return ()
+    entry = checked_entry(row.leaf, row.leaf_hash)
+    record, opening = Record(row.leaf_index, row.leaf, entry), None
+    if row.opening:
+        with contextlib.suppress(AuditIntegrityError):
+            opening = checked_entry(*row.opening)
+    texts = tuple(_opened(entry, row.texts, ring))
+    earlier = [text for part in row.turn for text in _texts_left(part, ring)]
+    content = content_document(record, texts, opening, earlier)
+    metadata = metadata_document(record, opening)
+    return (metadata,) if content is None else (metadata, content)
+
+
+def _texts_left(row: LogRow, ring: KeyRing) -> tuple[str, ...]:
+    try:
+        return tuple(text.text for text in _opened(checked_entry(row.leaf, row.leaf_hash), row.texts, ring))
+    except AuditIntegrityError:
+        return ()
+
+
+def _opened(entry: Entry, texts: Iterable[SealedText], ring: KeyRing) -> Iterator[OpenedText]:
+    for text in texts:
+        if text.ordinal >= len(entry.commitments):
+            raise AuditIntegrityError(f"record {entry.entry_id} has a text that its leaf does not know")
+        try:
+            key = ring.open(text.key_id, text.subject, text.wrapped)
+            record_key = key.record_key(text.wrapped_key, text.entry_id.encode())
+            about = content_about(text.entry_id, entry.commitments[text.ordinal].name)
+            opened = decrypt(record_key, text.sealed, about)
+        except InvalidTag:
+            raise AuditIntegrityError(f"text {text.ordinal} of record {entry.entry_id} was altered") from None
+        content = checked_content(entry, text.ordinal, opened)
+        yield OpenedText(content.name, content.role, content.text, opened[:NONCE_BYTES])
+
+
+def _records(entry_ids: Sequence[str]) -> Select[Any]:
+    entry, opened = AUDIT_ENTRY.c, AUDIT_ENTRY.alias("opened")
+    return (
+        select(
+            *(entry.entry_id, entry.leaf_index, entry.leaf, entry.leaf_hash, entry.kind, entry.turn_id),
+            *(opened.c.leaf.label("opened_leaf"), opened.c.leaf_hash.label("opened_hash")),
+        )
+        .outerjoin(AUDIT_TURN, (AUDIT_TURN.c.turn_id == entry.turn_id) & entry.kind.in_(_CLOSING))
+        .outerjoin(opened, opened.c.entry_id == AUDIT_TURN.c.opened_entry)
+        .where(entry.entry_id.in_(entry_ids))
+        .order_by(entry.entry_id)
+    )
+
+
+def _texts() -> Select[Any]:
+    content, key = AUDIT_CONTENT.c, SUBJECT_KEY.c
+    return (
+        select(
+            *(content.entry_id, content.ordinal, content.wrapped_key, content.sealed),
+            *(key.key_id, key.subject, key.wrapped),
+        )
+        .join(SUBJECT_KEY, key.key_id == content.key_id)
+        .where(key.destroyed_us.is_(None))
+        .order_by(content.entry_id, content.ordinal)
+    )
