@@ -9,6 +9,7 @@ from audit.record import FindingRecord
 from gateway.turn_records import findings_of
 from inference.ports import Delta, FinishReason, Usage
 from safety.ports import Direction, SafetyLayer, TurnContext
+from safety.pseudonyms import Restorer
 from safety.stream import StreamWindow, Stretch, deliver
 from safety.verdict import Decision
 
@@ -31,12 +32,14 @@ class Answer:
     groups: tuple[str, ...]
     limit_chars: int
     window: StreamWindow = field(default_factory=StreamWindow)
+    restorer: Restorer = field(default_factory=Restorer)
+    """Puts the real values of pseudonyms back; guards and records of what was generated see the placeholders."""
     generated: list[str] = field(default_factory=list)
     characters: int = 0
-    taken: int = 0
-    """Code points of the generated text that were released, counted before redaction."""
+    examined: int = 0
+    """Code points of the generated text that were examined and passed."""
     delivered: int = 0
-    """Code points delivered, counted after redaction."""
+    """Code points delivered, counted after redaction and restoring."""
     decisions: list[Decision] = field(default_factory=list)
     findings: list[FindingRecord] = field(default_factory=list)
     blocking: Decision | None = None
@@ -51,7 +54,7 @@ class Answer:
     @property
     def withheld(self) -> str:
         """What was generated and never released."""
-        return self.text[self.taken :]
+        return self.text[self.examined - len(self.restorer.held) :]
 
     @property
     def redacted(self) -> bool:
@@ -81,15 +84,15 @@ class Answer:
 
     async def finish(self) -> Release | None:
         """Examine what is held back, when the model has said all."""
-        return await self._examine(self.window.flush())
+        return await self._examine(self.window.flush(), last=True)
 
     @property
     def full(self) -> bool:
         """Whether the answer has reached its limit: nothing more is taken."""
         return self.characters >= self.limit_chars
 
-    async def _examine(self, stretches: list[Stretch]) -> Release | None:
-        if not stretches:
+    async def _examine(self, stretches: list[Stretch], *, last: bool = False) -> Release | None:
+        if not stretches and not (last and self.restorer.held):
             return None
         decisions = await asyncio.gather(
             *(
@@ -104,14 +107,16 @@ class Answer:
         passed: list[Decision] = []
         findings: list[FindingRecord] = []
         for stretch, decision in zip(stretches, decisions, strict=True):
-            findings += findings_of(decision, "answer", self.taken - len(stretch.overlap))
+            findings += findings_of(decision, "answer", self.examined - len(stretch.overlap))
             self.decisions.append(decision)
             if decision.blocked:
                 self.blocking = decision
                 break
             passed.append(decision)
-            texts.append(deliver(decision, stretch))
-            self.taken += len(stretch.text)
+            texts.append(self.restorer.push(deliver(decision, stretch), _untouched(decision, stretch)))
+            self.examined += len(stretch.text)
+        if last and self.blocking is None:
+            texts.append(self.restorer.flush())
         self.findings += findings
         text = "".join(texts)
         if not text:
@@ -119,3 +124,9 @@ class Answer:
         release = Release(text=text, offset=self.delivered, decisions=tuple(passed), findings=tuple(findings))
         self.delivered += len(text)
         return release
+
+
+def _untouched(decision: Decision, stretch: Stretch) -> int:
+    """Code points at the end of a stretch that are the model's own: no redaction stands in them."""
+    whole = len(stretch.overlap) + len(stretch.text)
+    return min(len(stretch.text), whole - max((cut.end for cut in decision.redactions), default=0))

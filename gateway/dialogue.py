@@ -12,6 +12,7 @@ import msgspec
 from gateway.turn_events import TurnRequest
 from inference.ports import Message, Role
 from safety.ports import Direction, SafetyLayer, TurnContext
+from safety.pseudonyms import Pseudonyms
 from safety.verdict import Decision
 
 
@@ -26,6 +27,8 @@ class ExaminedDialogue(msgspec.Struct, frozen=True):
     """The decision that rules the turn: of the new message, or of a system message that is stricter."""
     left_out: int
     """Earlier messages that stay behind."""
+    pseudonyms: Pseudonyms
+    """What the placeholders in `context` stand for; for the answer, never for a record."""
 
 
 async def examine_dialogue(safety: SafetyLayer, request: TurnRequest) -> ExaminedDialogue:
@@ -44,9 +47,14 @@ async def examine_dialogue(safety: SafetyLayer, request: TurnRequest) -> Examine
         TurnContext(direction=Direction.INPUT, groups=groups, window=allowed),
     )
     decisions = (*earlier, newest)
-    context, left_out = _context(messages, decisions)
+    pseudonyms = Pseudonyms(message.content for message in messages)
+    context, left_out = _context(messages, decisions, pseudonyms)
     return ExaminedDialogue(
-        decisions=decisions, context=context, deciding=_deciding(messages, decisions), left_out=left_out
+        decisions=decisions,
+        context=context,
+        deciding=_deciding(messages, decisions),
+        left_out=left_out,
+        pseudonyms=pseudonyms,
     )
 
 
@@ -57,12 +65,14 @@ def _deciding(messages: tuple[Message, ...], decisions: tuple[Decision, ...]) ->
     return decisions[-1]
 
 
-def _context(messages: tuple[Message, ...], decisions: tuple[Decision, ...]) -> tuple[tuple[Message, ...], int]:
+def _context(
+    messages: tuple[Message, ...], decisions: tuple[Decision, ...], pseudonyms: Pseudonyms
+) -> tuple[tuple[Message, ...], int]:
     kept: list[Message] = []
     dropping = False
     for message, decision in zip(messages, decisions, strict=True):
         # The answer to a message that stays behind goes with it.
         dropping = decision.blocked or (dropping and message.role not in (Role.USER, Role.SYSTEM))
         if not dropping:
-            kept.append(Message(role=message.role, content=decision.apply(message.content)))
+            kept.append(Message(role=message.role, content=pseudonyms.apply(decision, message.content)))
     return tuple(kept), len(messages) - len(kept)

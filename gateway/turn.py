@@ -143,6 +143,7 @@ class _Conductor:
         log, answer, request = self._log, self._answer, self._request
         async with self._service.admission.admit(request.principal):
             dialogue = await self._examine_input()
+            answer.restorer = dialogue.pseudonyms.restorer()
             await log.accepted(request, dialogue, self._service.revision_of(request.model))
             if dialogue.deciding.blocked:
                 return await self._blocked("input", dialogue.deciding)

@@ -96,7 +96,7 @@ class TurnLog:
             findings=findings,
             categories=_categories(findings),
             parameters=self._parameters,
-            detail={"messages": len(request.messages), "left_out": dialogue.left_out},
+            detail=_detail(request, dialogue),
             contents=(Content(name="message", role="user", text=request.messages[-1].content),),
             dialogue=()
             if blocked
@@ -171,6 +171,7 @@ class TurnLog:
             completion_tokens=answer.usage.completion_tokens,
             duration_ms=self.elapsed_ms,
             first_release_ms=self._first_release_ms,
+            detail={"restored": answer.restorer.restored} if answer.restorer.restored else {},
             contents=tuple(Content(name=name, role="assistant", text=text) for name, text in texts if text),
         )
 
@@ -193,6 +194,11 @@ class TurnLog:
         finally:
             if appending.done() and not appending.cancelled() and appending.exception() is None:
                 self._durable.update(entry.kind for entry in entries)
+
+
+def _detail(request: TurnRequest, dialogue: ExaminedDialogue) -> dict[str, str | int | float | bool]:
+    detail: dict[str, str | int | float | bool] = {"messages": len(request.messages), "left_out": dialogue.left_out}
+    return detail | ({"pseudonyms": len(dialogue.pseudonyms)} if dialogue.pseudonyms else {})
 
 
 def _categories(findings: tuple[FindingRecord, ...]) -> tuple[str, ...]:

@@ -113,20 +113,17 @@ def _on_failure(guard: str, policy: Policy, layers: tuple[Override, ...]) -> Act
 
 
 def _redactions(verdicts: Iterable[Verdict], policy: Policy, overlap: int) -> tuple[Redaction, ...]:
-    cuts = sorted(
-        ((v.finding.start, -v.finding.end, v.finding) for v in verdicts if v.action in _CUTS),
-        key=lambda cut: cut[:2],
-    )
+    cuts = sorted((v for v in verdicts if v.action in _CUTS), key=lambda v: (v.finding.start, -v.finding.end))
     merged: list[Redaction] = []
-    for _, _, finding in cuts:
+    for finding, restorable in ((v.finding, v.action is Action.PSEUDONYMISE) for v in cuts):
         start, end = max(finding.start, overlap), finding.end
         if start >= end:
             continue
         if merged and start < merged[-1].end:
             last = merged[-1]
-            merged[-1] = Redaction(last.start, max(last.end, end), last.placeholder)
+            merged[-1] = Redaction(last.start, max(last.end, end), last.placeholder, restorable and last.restorable)
         else:
-            merged.append(Redaction(start, end, _placeholder(finding, policy)))
+            merged.append(Redaction(start, end, _placeholder(finding, policy), restorable))
     return tuple(merged)
 
 

@@ -3,6 +3,7 @@
 import msgspec
 
 from safety.pipeline import Pipeline
+from safety.pseudonyms import Pseudonyms
 from safety.verdict import Decision
 
 
@@ -86,7 +87,7 @@ def explain(text: str, decision: Decision, pipeline: Pipeline) -> Report:
     return Report(
         action=decision.action.value,
         verdict=verdict,
-        delivered="" if decision.blocked else decision.apply(text),
+        delivered="" if decision.blocked else Pseudonyms([text]).apply(decision, text),
         findings=tuple(
             FindingReport(
                 guard=v.finding.guard,

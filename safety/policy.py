@@ -84,13 +84,24 @@ def _problems(policy: Policy) -> Iterable[str]:
     missing = [c.value for c in FILTERED if c not in policy.categories]
     if missing:
         yield f"categories: nothing is said about {', '.join(missing)}"
-    if Action.PSEUDONYMISE.value in json.dumps(msgspec.to_builtins(policy)):
-        yield f"{Action.PSEUDONYMISE}: restoring the real values in the answer is not built: use redact"
     parts: dict[str, Policy | Override] = {"": policy}
     parts |= {f"groups.{name}.": group for name, group in policy.groups.items()}
     for where, part in parts.items():
+        yield from _out_of_place(where, part)
         for category, bands in part.classifier.items():
             if category not in CLASSIFIED:
                 yield f"{where}classifier.{category}: the classifier has no such category"
             if bands.uncertain > bands.block:
                 yield f"{where}classifier.{category}: `uncertain` is above `block`"
+
+
+def _out_of_place(where: str, part: Policy | Override) -> Iterable[str]:
+    """Yield where `pseudonymise` stands although nothing could be restored there."""
+    places: dict[str, object] = {f"categories.{name}.output": rule.output for name, rule in part.categories.items()}
+    places |= {f"rules.{name}.output": entry.output for name, entry in part.rules.items()}
+    for name, bands in part.classifier.items():
+        places |= {f"classifier.{name}": (bands.uncertain_action, bands.block_action)}
+    places["failures"] = part.failures
+    for place, actions in places.items():
+        if Action.PSEUDONYMISE.value in json.dumps(msgspec.to_builtins(actions)):
+            yield f"{where}{place}: {Action.PSEUDONYMISE} is for what filters find on the way to the model: use redact"

@@ -119,6 +119,8 @@ class Redaction(msgspec.Struct, frozen=True):
     start: int
     end: int
     placeholder: str
+    restorable: bool = False
+    """The real value comes back in the answer (`safety.pseudonyms`)."""
 
 
 class Decision(msgspec.Struct, frozen=True):

@@ -36,7 +36,14 @@ def decided(*examinations, policy=None, context=INPUT):
     [
         ("colour", "red", "unknown field `colour`"),
         ("rules/secret.jwt", {"inptu": "block"}, r"unknown field `inptu` - at `\$.rules"),
-        ("rules/secret.jwt", {"input": "pseudonymise"}, "use redact"),
+        ("rules/secret.jwt", {"output": "pseudonymise"}, "rules.secret.jwt.output: pseudonymise is for .* use redact"),
+        (
+            "categories/personal_data",
+            {"input": "redact", "output": {"low": "allow", "medium": "pseudonymise", "high": "block"}},
+            "categories.personal_data.output: pseudonymise",
+        ),
+        ("classifier/hate", {"uncertain": 0.5, "block": 0.9, "block_action": "pseudonymise"}, "classifier.hate: pseud"),
+        ("failures", {"default": "pseudonymise"}, "failures: pseudonymise"),
         ("rules/secret.jwt", {"input": "explode"}, "Invalid enum value 'explode'"),
         ("classifier/hate", {"uncertain": 0.9, "block": 0.5}, "classifier.hate: `uncertain` is above `block`"),
         ("classifier/hate", {"uncertain": 0.1, "block": 1.5}, "<= 1"),
