@@ -1,0 +1,3 @@
+from tests.contract.conftest import database, postgres
+
+__all__ = ["database", "postgres"]
