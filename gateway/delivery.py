@@ -9,7 +9,7 @@ from audit.delivery import Delivery, DeliveryLimits
 from audit.elastic.client import ElasticSettingsError, Identity, Server, connect
 from audit.keys import MasterKey
 from audit.sinks.elasticsearch import ElasticsearchSink
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 from gateway.telemetry import Telemetry
 
 GATEWAY_LIMITS = DeliveryLimits(rest=0.25)
@@ -44,8 +44,14 @@ def elasticsearch_client(settings: Settings, job: Job) -> AsyncElasticsearch:
 def make_delivery(
     settings: Settings, engine: AsyncEngine, master: MasterKey, telemetry: Telemetry, limits: DeliveryLimits
 ) -> Delivery | None:
-    """Return the worker, or None where no Elasticsearch is set: then records stay in the outbox."""
+    """Return the worker, or None where no Elasticsearch is set: then records stay in the outbox.
+
+    Raises `SettingsError`.
+    """
     if not settings.elasticsearch_url:
         return None
-    sink = ElasticsearchSink(elasticsearch_client(settings, Job.WRITER))
+    try:
+        sink = ElasticsearchSink(elasticsearch_client(settings, Job.WRITER))
+    except ElasticSettingsError as error:
+        raise SettingsError(str(error)) from None
     return Delivery(engine, master, sink, telemetry.delivery, limits)

@@ -13,6 +13,9 @@ COMMANDS = {
     "fsck": "gateway.commands.audit.log:fsck",
     "keys": "gateway.commands.audit.log:keys",
     "verify": "gateway.commands.audit.verify:verify",
+    "bootstrap": "gateway.commands.audit.delivery:bootstrap",
+    "dead-letters": "gateway.commands.audit.delivery:dead_letters",
+    "redeliver": "gateway.commands.audit.delivery:redeliver",
 }
 """In the order in which the help names them."""
 
