@@ -1,18 +1,21 @@
 """`attest audit verify`: a bundle, a proof, the database, the search store; exit 0 only when all holds."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit import verify as alone
+from audit.elastic.client import ElasticSettingsError
+from audit.elastic.verify import StoreSummary, StoreVerifier
 from audit.keys import FileMasterKey, KeyFileError
 from audit.ports import AuditUnavailableError
 from audit.verification.database import Trust, verify_database
 from audit.verify import Finding, Summary
 from gateway.commands.audit.common import FAILED, Database, opened_database, plain, run, to_json
+from gateway.delivery import Job, elasticsearch_client
 
 _LARGEST = 2**20
 _EXISTING = click.Path(exists=True, path_type=Path)
@@ -22,12 +25,20 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command()
 @click.argument("file", required=False, type=_EXISTING)
 @click.option("--database", is_flag=True, help="Verify the database of the settings.")
+@click.option("--elasticsearch", is_flag=True, help="Verify what Elasticsearch holds against the database.")
 @click.option("--checkpoint", "kept", multiple=True, type=_FILE, help="A checkpoint that was kept elsewhere.")
 @click.option("--key", "key_file", type=_FILE, help="The log's public keys as they were published.")
 @click.option("--no-texts", is_flag=True, help="Only look whether texts are there: needs no master key.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: findings, then the summary.")
 def verify(
-    *, file: Path | None, database: bool, kept: tuple[Path, ...], key_file: Path | None, no_texts: bool, as_json: bool
+    *,
+    file: Path | None,
+    database: bool,
+    elasticsearch: bool,
+    kept: tuple[Path, ...],
+    key_file: Path | None,
+    no_texts: bool,
+    as_json: bool,
 ) -> None:
     """Verify a bundle or proof (FILE), or what this installation holds; exit 0 only when all holds, otherwise 3.
 
@@ -35,19 +46,29 @@ def verify(
     audit/verify.py does. Without --key a bundle is held against the keys that came with it, the database against those
     of the signing folder. docs/audit.md describes every finding.
     """
-    if (file is None) != database:
-        raise click.UsageError("say what to verify: FILE, or --database")
+    if (file is None) != (database or elasticsearch):
+        raise click.UsageError("say what to verify: FILE, or --database, --elasticsearch or both")
+    if (kept or key_file) and elasticsearch and not database:
+        raise click.UsageError("--checkpoint and --key go with FILE or --database")
     outside = tuple((path.name, _read(path)) for path in kept)
-    keys = _keys(key_file)
-    if file is None:
-        whole = run(_database(keys, outside, _shower(as_json=as_json), texts=not no_texts))
-    elif alone.is_proof(file):
-        whole = alone.verify_proof(file, _shower(as_json=as_json), keys)
-    else:
-        whole = alone.verify_bundle(file, _shower(as_json=as_json), keys, outside)
-    for line in [to_json(whole._asdict())] if as_json else _described(whole):
-        click.echo(line)
-    sys.exit(0 if whole.ok else FAILED)
+    keys, show, holds = _keys(key_file), _shower(as_json=as_json), True
+    if file is not None:
+        holds = _tell(_file(file, keys, outside, show), as_json=as_json)
+    if database:
+        holds = _tell(run(_database(keys, outside, show, texts=not no_texts)), as_json=as_json)
+    if elasticsearch:
+        holds = _tell_store(run(_elasticsearch(show, texts=not no_texts)), as_json=as_json) and holds
+    sys.exit(0 if holds else FAILED)
+
+
+def _file(
+    file: Path, keys: list[alone.Key] | None, outside: tuple[tuple[str, bytes], ...], show: Callable[[Finding], None]
+) -> Summary:
+    if not alone.is_proof(file):
+        return alone.verify_bundle(file, show, keys, outside)
+    if outside:
+        raise click.UsageError("--checkpoint goes with a bundle; a proof has its own")
+    return alone.verify_proof(file, show, keys)
 
 
 async def _database(
@@ -69,6 +90,20 @@ async def _database(
             return await verify_database(parts.engine, trust, show)
         except (SQLAlchemyError, OSError) as error:
             raise AuditUnavailableError(f"The audit log cannot be read now ({type(error).__name__}).") from error
+
+
+async def _elasticsearch(show: Callable[[Finding], None], *, texts: bool) -> StoreSummary:
+    async with opened_database() as parts:
+        try:
+            client = elasticsearch_client(parts.settings, Job.VERIFIER)
+        except ElasticSettingsError as error:
+            raise AuditUnavailableError(str(error)) from None
+        try:
+            return await StoreVerifier(client, parts.engine, _master_key(parts) if texts else None, show).run()
+        except (SQLAlchemyError, OSError) as error:
+            raise AuditUnavailableError(f"The audit log cannot be read now ({type(error).__name__}).") from error
+        finally:
+            await client.close()
 
 
 def _own_keys(parts: Database) -> list[alone.Key]:
@@ -108,5 +143,20 @@ def _shower(*, as_json: bool) -> Callable[[Finding], None]:
     return lambda finding: click.echo(plain(finding.line()))
 
 
-def _described(summary: Summary) -> Iterator[str]:
-    return (plain(line) for line in alone.describe(summary))
+def _tell(summary: Summary, *, as_json: bool) -> bool:
+    """Print what was verified; return whether it holds."""
+    for line in [to_json(summary._asdict())] if as_json else map(plain, alone.describe(summary)):
+        click.echo(line)
+    return summary.ok
+
+
+def _tell_store(summary: StoreSummary, *, as_json: bool) -> bool:
+    if as_json:
+        click.echo(to_json(summary))
+        return summary.ok
+    texts = "texts compared too" if summary.texts else "texts not compared: there was no master key"
+    click.echo(f"Elasticsearch: {summary.documents} documents of {summary.records} records, {texts}")
+    if summary.undelivered or summary.expired:
+        click.echo(f"{summary.undelivered} records wait for delivery, {summary.expired} have left with their month")
+    click.echo("OK: all holds" if summary.ok else f"FAILED: {summary.findings} findings")
+    return summary.ok

@@ -117,6 +117,17 @@ def test_bundles_and_proofs_are_verified(url, tmp_path):
     attest("audit", "verify", path, code=3)
 
 
-@pytest.mark.parametrize("words", [(), ("--database", "."), ("nothing.zip",), ("--database", "--key", "/nowhere")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *((), ("--database", "."), ("nothing.zip",), ("--database", "--key", "/nowhere")),
+        *(("--elasticsearch", "."), ("--elasticsearch", "--key", "pyproject.toml")),
+    ],
+)
 def test_wrong_use_is_code_2(url, words):
     attest("audit", "verify", *words, code=2)
+
+
+def test_without_elasticsearch_there_is_one_clear_sentence(url):
+    result = CliRunner().invoke(main, ["audit", "verify", "--elasticsearch"])
+    assert (result.exit_code, result.stderr.strip()) == (3, "ATTEST_ELASTICSEARCH_URL is not set.")
