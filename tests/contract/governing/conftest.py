@@ -1,6 +1,7 @@
 """A log with its sequencer, and the parts that govern it, on either database."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from audit.log import SqlAuditLog
 from audit.record import Entry
 from audit.sequencer import Sequencer
 from audit.signing import SigningKeys
+from audit.writers import postgres, sqlite
 from gateway.database import make_engine
 from gateway.history.erasure import HistoryOfPerson
 from tests.contract.audit.conftest import MASTER, Raw
@@ -40,11 +42,12 @@ class Log:
         await self.append(released(f"Answer of {turn}", 0, turn, **fields))
         await self.append(completed(f"Answer of {turn}", turn, **fields))
 
-    async def sign(self) -> int:
-        """Give every record its place; return the size of the signed tree."""
+    async def sign(self, steps: int = 100) -> int:
+        """Give every record its place, a thousand in a step; return the size of the signed tree."""
         sequencer = Sequencer(self.engine, self.keys)
-        while await sequencer.step():
-            pass
+        for _ in range(steps):
+            if not await sequencer.step():
+                break
         return sequencer.status.tree_size
 
     async def flaws(self) -> list[tuple[str, int | None]]:
@@ -93,3 +96,32 @@ def ledger(tmp_path) -> ErasureLedger:
 @pytest.fixture
 def erasures(governor: Governor, ledger: ErasureLedger) -> Erasures:
     return Erasures(governor, ledger, (HistoryOfPerson(),))
+
+
+@pytest.fixture
+def meanwhile(monkeypatch) -> Callable[[Callable[[], Awaitable[object]]], list[object]]:
+    """Have something done once, between a writer's look at the database and its commit; gives what came of it."""
+
+    def once(work: Callable[[], Awaitable[object]]) -> list[object]:
+        loop, done = asyncio.get_running_loop(), []
+        look_up, known_texts = postgres.look_up, sqlite.known_texts
+
+        async def look_up_and_work(*values):
+            found = await look_up(*values)
+            if not done:
+                done.append(None)
+                done[0] = await work()
+            return found
+
+        def known_and_work(*values):
+            found = known_texts(*values)
+            if not done:
+                done.append(None)
+                done[0] = asyncio.run_coroutine_threadsafe(work(), loop).result(20)
+            return found
+
+        monkeypatch.setattr(postgres, "look_up", look_up_and_work)
+        monkeypatch.setattr(sqlite, "known_texts", known_and_work)
+        return done
+
+    return once

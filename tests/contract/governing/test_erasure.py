@@ -103,6 +103,18 @@ async def test_a_gateway_that_writes_meanwhile_never_uses_a_destroyed_key(databa
     assert await log.flaws() == []
 
 
+async def test_a_key_destroyed_just_before_a_turn_commits(log, raw, erasures, meanwhile):
+    await log.add_turn("t1", history=("Earlier",))
+    done = meanwhile(lambda: erase(erasures))
+    await log.add_turn("t2", history=("Earlier",))
+    assert done[0].state == State.DONE
+    trail = await log.turn("t2")
+    assert [one.text for one in trail.dialogue] == ["Earlier", "Question of t2"]
+    assert trail.message == "Question of t2"
+    assert (await log.turn("t1")).message == ""
+    assert await log.flaws() == []
+
+
 async def test_a_hold_beats_an_erasure_until_it_is_released(log, raw, erasures, holds):
     await log.add_turn("t1")
     hold = await holds.place(HoldOrder(**CASE, subject="alice"), "cli:dave")
