@@ -1,9 +1,9 @@
 """The engine that every filter guard shares: one pass for all rules of a pack, then the rules that hit, then checks."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 
 import msgspec
-from msgspec.structs import replace
 
 from safety.filters.lookup import Lookup
 from safety.filters.rules import LoadedPack, Rule, RuleError
@@ -13,8 +13,8 @@ from safety.normalise import NormalisedText, normalise
 from safety.ports import Direction, TurnContext
 from safety.verdict import Finding
 
-VALIDATED_CANDIDATES = 2_000
-"""Candidates of one rule that are checked in one text; what comes after counts as a hit, so that time stays bounded."""
+MOST_CANDIDATES = 2_000
+"""Candidates of one rule that are looked for in one text; from there on the rest of the text is one hit."""
 
 MOST_FINDINGS = 500
 """Findings of one rule in one text."""
@@ -88,15 +88,18 @@ class RuleGuard(Lookup):
 
     def look(self, text: NormalisedText) -> tuple[Finding, ...]:
         """Return the findings in one text, in the order of their places; pure."""
-        found: dict[str, list[Finding]] = {}
+        places: dict[str, _Places] = {}
         for rule, start, end in self._hits(text):
-            _add(found.setdefault(rule.id, []), self._finding(rule, *text.original_span(start, end)))
-        for segment in text.segments:
-            for rule, _, _ in self._hits(NormalisedText(segment.text, segment.text)):
-                if rule.decoded:
-                    _add(found.setdefault(rule.id, []), self._finding(rule, segment.start, segment.end))
-        findings = (finding for of_rule in found.values() for finding in of_rule)
+            places.setdefault(rule.id, _Places(rule)).add(start, end)
+        hidden = [(rule, segment) for segment in text.segments for rule in self._hit_in(segment.text)]
+        spans = {(of.rule.id, *text.original_span(*span)): of.rule for of in places.values() for span in of.spans()}
+        spans |= {(rule.id, segment.start, segment.end): rule for rule, segment in hidden}
+        findings = [self._finding(rule, start, end) for (_, start, end), rule in spans.items()]
         return tuple(sorted(findings, key=lambda finding: (finding.start, finding.end, finding.rule)))
+
+    def _hit_in(self, segment: str) -> set[Rule]:
+        hits = self._hits(NormalisedText(segment, segment))
+        return {rule for rule, _, _ in hits if rule.decoded}
 
     def _finding(self, rule: Rule, start: int, end: int) -> Finding:
         return Finding(self.name, rule.id, rule.category, start, end, 1.0, rule.severity)
@@ -113,31 +116,45 @@ class RuleGuard(Lookup):
             yield from _hits_of(self._compiled[index], text)
 
 
-def _add(findings: list[Finding], finding: Finding) -> None:
-    """Add a finding once; past the limit the last one grows, so that records stay small and nothing is lost."""
-    if findings and findings[-1] == finding:
-        return
-    if len(findings) < MOST_FINDINGS:
-        findings.append(finding)
-        return
-    last = findings[-1]
-    findings[-1] = replace(last, start=min(last.start, finding.start), end=max(last.end, finding.end))
+class _Places:
+    """Where one rule hit; past the limit one span grows, so that records stay small and nothing is lost."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self._spans: dict[tuple[int, int], None] = {}
+        self._first = self._last = -1
+
+    def add(self, start: int, end: int) -> None:
+        """Note a span once."""
+        if len(self._spans) < MOST_FINDINGS - 1:
+            self._spans[start, end] = None
+        elif (start, end) not in self._spans:
+            self._first = start if self._first < 0 else min(self._first, start)
+            self._last = max(self._last, end)
+
+    def spans(self) -> Iterable[tuple[int, int]]:
+        """Give the spans back, at most `MOST_FINDINGS`."""
+        return self._spans if self._first < 0 else [*self._spans, (self._first, self._last)]
 
 
 def _hits_of(compiled: _Compiled, text: NormalisedText) -> Iterable[tuple[Rule, int, int]]:
-    places = [place for span in compiled.pattern.spans(text.utf8, compiled.rule.group) for place in span]
+    spans = islice(compiled.pattern.spans(text.utf8, compiled.rule.group), MOST_CANDIDATES)
+    places = [place for span in spans for place in span]
     if not places:
         return
     characters = text.characters_before(places)
     for number, (start, end) in enumerate(zip(characters[::2], characters[1::2], strict=True)):
-        value = text.text[start:end]
-        if compiled.allow is not None and compiled.allow.found_in(value.encode()):
-            continue
         length = end - start
-        if compiled.validator is not None and number < VALIDATED_CANDIDATES:
-            length = compiled.validator(Candidate(value, text.text, start, end))
+        if number < compiled.rule.checked:
+            value = text.text[start:end]
+            if compiled.allow is not None and compiled.allow.found_in(value.encode()):
+                continue
+            if compiled.validator is not None:
+                length = compiled.validator(Candidate(value, text.text, start, end))
         if length:
             yield compiled.rule, start, start + length
+    if len(places) == 2 * MOST_CANDIDATES:
+        yield compiled.rule, characters[-1], len(text.text)
 
 
 def _compile(rule: Rule, validators: Mapping[str, Validator]) -> _Compiled:

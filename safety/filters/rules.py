@@ -46,6 +46,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """RE2 patterns: a finding that one of them matches whole is none (known examples, harmless words)."""
     validator: str = ""
     """Name of the check that a candidate must pass (see `validators.py`)."""
+    checked: int = 1000
+    """Candidates that are checked in one text; what comes after counts as a hit, so that time stays bounded."""
     decoded: bool = True
     """Whether texts hidden in encodings are looked through as well."""
 

@@ -9,13 +9,15 @@ from safety.compose import filters
 from safety.filters.engine import RuleGuard
 from safety.filters.rules import RuleError, load_pack
 from safety.filters.words import WordFinder
-from safety.normalise import normalise
+from safety.normalise import NormalisedText, normalise
 from safety.policy_shape import WordList
 from safety.ports import Direction
 from safety.verdict import StageStatus
 from tests.unit.safety.guards import INPUT, OUTPUT, default_policy
+from tests.unit.safety.hostile import GUARDS, UNITS, all_rules, examples
 
-GUARDS = [guard for guard in filters(default_policy()) if isinstance(guard, RuleGuard)]
+SLOWNESS = 2
+"""How much slower than an idle core a test machine may be."""
 RULES = [(guard, rule) for guard in GUARDS for rule in guard.rules]
 BY_NAME = {guard.name.removeprefix("filters."): guard for guard in GUARDS}
 
@@ -211,36 +213,48 @@ def test_a_damaged_pack_is_refused_with_the_rule_named(tmp_path, more, message):
         RuleGuard("t", load_pack(file)).validate()
 
 
-HOSTILE = [
-    "13800138000 ",
-    "a@b.cn ",
-    "+1 415-736-2671 ",
-    "ignore all ",
-    "password=Abc12345! ",
-    "<|system|>",
-    "1.2.3.4 ",
-]
-
-
-@pytest.mark.parametrize("unit", HOSTILE)
-def test_hostile_text_takes_time_in_proportion(unit):
-    def seconds(size):
-        text = normalise(unit * (size // len(unit)))
+def seconds(unit, size, rules=all_rules, least=0.005):
+    """Best processor time of three runs over plain text; stops early when there is nothing to tell."""
+    whole = (unit * (size // len(unit) + 1))[:size]
+    text = NormalisedText(whole, whole)
+    best = 1e9
+    for _ in range(3):
         began = time.thread_time()
-        for guard in GUARDS:
-            guard.look(text)
-        return time.thread_time() - began
+        rules(text)
+        best = min(best, time.thread_time() - began)
+        if best < least:
+            break
+    return best
 
-    seconds(1000)
-    small, large = seconds(100_000), seconds(400_000)
-    assert large < 8 * small + 0.1
+
+@pytest.mark.parametrize("unit", UNITS, ids=[unit[:20] for unit in UNITS])
+def test_hostile_text_takes_time_in_proportion(unit):
+    seconds(unit, 1000)
+    small, large = seconds(unit, 200_000), seconds(unit, 400_000)
+    assert large < 3 * small + 0.05  # twice the text
+
+
+def test_no_example_of_a_rule_makes_its_guard_slow_when_it_is_repeated():
+    """A pattern that looks far past what it takes would be quadratic here: 200,000 characters in minutes."""
+    slow = []
+    for rule, example in examples():
+        guard = next(guard for guard, one in RULES if one.id == rule)
+        for unit in (example + " ", example.replace(" ", "")):
+            if (took := seconds(unit, 100_000, guard.look, least=0.25)) > 0.25:
+                slow.append((rule, unit, took))
+    assert slow == []
+
+
+@pytest.mark.parametrize("unit", UNITS[:4], ids=[unit[:20] for unit in UNITS[:4]])
+def test_a_megabyte_of_hits_is_looked_through_in_a_fifth_of_a_second(unit):
+    assert seconds(unit, 1_000_000, least=0.2) < 0.2 * SLOWNESS
 
 
 def test_findings_of_one_rule_are_bounded_and_still_cover_the_text():
     text = "4111 1111 1111 1111 " * 2000
     found = [f for f in hits(text, "personal_data") if f.rule == "personal_data.bank_card"]
     assert len(found) == 500
-    assert found[-1].end == len(text) - 1
+    assert len(text) - 1 <= found[-1].end <= len(text)
 
 
 def test_directions_are_named_like_the_policy_fields():
