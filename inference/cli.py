@@ -44,6 +44,15 @@ def default_port() -> int:
 @click.option("--name", default="", help="Name of the model in the API; default: the folder's name.")
 @click.option("--slots", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests decoded together.")
 @click.option("--queue", type=click.IntRange(0, 10_000), default=64, show_default=True, help="Requests that may wait.")
+@click.option(
+    "--context", type=click.IntRange(min=0), default=0, help="Most tokens of one request; default: the model's context."
+)
+@click.option(
+    "--cache-tokens",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Tokens of key-value memory for all requests; default: 4096 a slot, at least one whole context.",
+)
 @click.pass_context
 def inference(
     ctx: click.Context,
@@ -57,6 +66,8 @@ def inference(
     name: str,
     slots: int,
     queue: int,
+    context: int,
+    cache_tokens: int,
 ) -> None:
     """Serve a ChatGLM3 checkpoint folder over OpenAI's chat completions API."""
     if ctx.invoked_subcommand is not None:
@@ -70,7 +81,8 @@ def inference(
             folder = _folder(folder or DEMO)
             # Imported by name: only this engine needs torch, and a scripted tier starts without it.
             torch_engine = importlib.import_module("inference.engine.torch_engine")
-            engine = torch_engine.open_engine(folder, dtype=dtype, name=name, slots=slots, queue=queue)
+            limits = torch_engine.Limits(places=slots, queue=queue, context=context, cache_tokens=cache_tokens)
+            engine = torch_engine.open_engine(folder, dtype=dtype, name=name, limits=limits)
         listening = _listen(host, port)
         asyncio.run(serve(engine, listening))
     except ModelFolderError as error:

@@ -21,8 +21,18 @@ class RequestRefusedError(InferenceError):
 class ContextOverflowError(RequestRefusedError):
     """The prompt leaves no room for an answer in the model's context."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, code="context_length_exceeded", param="messages")
+    def __init__(self, message: str, param: str = "messages") -> None:
+        super().__init__(message, code="context_length_exceeded", param=param)
+
+
+class RequestTooLargeError(RequestRefusedError):
+    """Prompt and answer together need more key-value memory than there is for all requests."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"Prompt and max_tokens come to more than the {limit} tokens that this server has memory for.",
+            param="max_tokens",
+        )
 
 
 class UnknownModelError(RequestRefusedError):

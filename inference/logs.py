@@ -14,6 +14,8 @@ FIELDS = (
     "finish_reason",
     "prompt_tokens",
     "completion_tokens",
+    "left_out",
+    "queued_ms",
     "first_ms",
     "duration_ms",
     "streamed",

@@ -17,9 +17,10 @@ import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
-from inference import wire
+from inference import wire_client as wire
 from inference.errors import ContextOverflowError, RequestRefusedError
-from inference.ports import ChatRequest, Delta, FinishReason, InferenceError, ModelInfo, Usage
+from inference.openai_reading import AnswerReader, sent
+from inference.ports import ChatRequest, Delta, InferenceError, ModelInfo
 from inference.sse import EventParser, EventTooLargeError
 
 _OK = 200
@@ -31,7 +32,6 @@ _EOF_WAIT_S = 0.02
 _LONGEST_RETRY_S = 3600
 
 _encode = msgspec.json.Encoder().encode
-_decode_chunk = msgspec.json.Decoder(wire.ReceivedChunk).decode
 _decode_models = msgspec.json.Decoder(wire.ReceivedModels).decode
 _decode_error = msgspec.json.Decoder(wire.ReceivedErrorBody).decode
 
@@ -104,10 +104,11 @@ class OpenAICompatModel:
 
         Raises `RequestRefusedError` when the request is at fault, else `InferenceError`.
         """
-        response = await self._answer(_encode(_sent(request)), headers)
+        response = await self._answer(_encode(sent(request)), headers)
+        reading = AnswerReader(tools=bool(request.tools))
         complete = False
         try:
-            async with aclosing(self._deltas(response)) as deltas:
+            async with aclosing(self._deltas(response, reading)) as deltas:
                 async for delta in deltas:
                     complete = delta.finish_reason is not None
                     yield delta
@@ -145,10 +146,10 @@ class OpenAICompatModel:
         return self._session
 
     async def _answer(self, body: bytes, headers: dict[str, str] | None) -> aiohttp.ClientResponse:
-        sent: CIMultiDict[str] = CIMultiDict(self._headers)
-        sent.update(headers or {})
+        all_headers: CIMultiDict[str] = CIMultiDict(self._headers)
+        all_headers.update(headers or {})
         try:
-            response = await self._post(body, sent)
+            response = await self._post(body, all_headers)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _unreachable(error) from None
         try:
@@ -193,10 +194,9 @@ class OpenAICompatModel:
             f"The inference endpoint answered {response.status} ({code}).", retry_after=_retry_after(response)
         )
 
-    async def _deltas(self, response: aiohttp.ClientResponse) -> AsyncGenerator[Delta, None]:
+    async def _deltas(self, response: aiohttp.ClientResponse, end: AnswerReader) -> AsyncGenerator[Delta, None]:
         bounds = self._bounds
         parser = EventParser(bounds.event_bytes)
-        end = _End()
         last = started = time.monotonic()
         received = 0
         while not end.done and (chunk := await response.content.readany()):
@@ -212,51 +212,7 @@ class OpenAICompatModel:
                 raise TimeoutError
         if end.finish is None:
             raise InferenceError("The inference endpoint ended the answer before its end.", retry_after=1)
-        yield Delta(finish_reason=end.finish, usage=end.usage)
-
-
-class _End:
-    """Reads one event after the other and keeps what belongs to the last delta."""
-
-    __slots__ = ("done", "finish", "usage")
-
-    def __init__(self) -> None:
-        self.done = False
-        self.finish: FinishReason | None = None
-        self.usage: Usage | None = None
-
-    def take(self, event: bytes) -> str:
-        """Return the text that the event adds. Raises `InferenceError` when it tells of one."""
-        if self.done or event == b"[DONE]":
-            self.done = True
-            return ""
-        chunk = _decode_chunk(event)
-        if chunk.error is not None:
-            raise InferenceError("The inference endpoint failed while answering.", retry_after=1)
-        if chunk.usage is not None:
-            self.usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
-        if not chunk.choices:
-            return ""
-        choice = chunk.choices[0]
-        if choice.finish_reason:
-            self.finish = FinishReason.LENGTH if choice.finish_reason == "length" else FinishReason.STOP
-        text = (choice.delta.content if choice.delta is not None else None) or ""
-        # Neither PostgreSQL nor a terminal takes a NUL, and no model needs one.
-        return text.replace("\0", "\ufffd")
-
-
-def _sent(request: ChatRequest) -> wire.SentRequest:
-    return wire.SentRequest(
-        model=request.model,
-        messages=tuple(wire.SentMessage(message.role, message.content) for message in request.messages),
-        max_tokens=request.max_tokens,
-        temperature=request.temperature,
-        top_p=request.top_p,
-        stop=request.stop,
-        seed=request.seed,
-        stream=True,
-        stream_options=wire.SentStreamOptions(),
-    )
+        yield end.delta()
 
 
 async def _finish(response: aiohttp.ClientResponse) -> None:

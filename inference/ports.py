@@ -16,11 +16,33 @@ class Role(StrEnum):
     OBSERVATION = "observation"
 
 
+class Tool(msgspec.Struct, frozen=True):
+    """A function that the model may ask the caller to run."""
+
+    name: str
+    description: str = ""
+    parameters: str = "{}"
+    """JSON Schema of its arguments, as JSON text."""
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """The model asks for a tool. Nothing here runs it."""
+
+    id: str
+    name: str
+    arguments: str
+    """A JSON object, as JSON text."""
+
+
 class Message(msgspec.Struct, frozen=True):
     """One message of a dialogue."""
 
     role: Role
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    """What the assistant asked for in this message."""
+    tool_call_id: str = ""
+    """Which call an observation answers; empty where none is named."""
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -33,6 +55,25 @@ class ChatRequest(msgspec.Struct, frozen=True):
     top_p: float = 0.9
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    tools: tuple[Tool, ...] = ()
+    drop_oldest: bool = False
+    """Leave the oldest turns out when the dialogue is longer than the context; else such a request is refused."""
+
+
+class CompletionRequest(msgspec.Struct, frozen=True):
+    """One request to continue a text or a list of token ids as it stands, without roles."""
+
+    model: str
+    prompt: str | tuple[int, ...]
+    max_tokens: int = 16
+    temperature: float = 1.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    ignore_eos: bool = False
+    """Go on to `max_tokens` through every id that would end the answer."""
+    token_ids: bool = False
+    """Deliver the ids of prompt and answer too."""
 
 
 class FinishReason(StrEnum):
@@ -40,6 +81,7 @@ class FinishReason(StrEnum):
 
     STOP = "stop"
     LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -49,12 +91,33 @@ class Usage(msgspec.Struct, frozen=True):
     completion_tokens: int = 0
 
 
+class Timing(msgspec.Struct, frozen=True):
+    """Where the time of one answer went, in seconds."""
+
+    queued_s: float
+    """Until the request got a place."""
+    first_s: float
+    """From its arrival until its first token."""
+    decode_s: float
+    """From its first token until its last."""
+
+
 class Delta(msgspec.Struct, frozen=True):
     """A stretch of the answer; the last one has `finish_reason`, and `usage` where the engine counts."""
 
     text: str = ""
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Calls that are complete; each is delivered once, whole."""
+    token_ids: tuple[int, ...] = ()
+    """Ids of this stretch, where they were asked for."""
+    prompt_token_ids: tuple[int, ...] = ()
+    """Ids of the prompt, in the first stretch, where they were asked for."""
+    left_out: int = 0
+    """Messages that were not read for want of room, in the last stretch (see `ChatRequest.drop_oldest`)."""
+    timing: Timing | None = None
+    """In the last stretch of engines in this process."""
 
 
 class InferenceError(Exception):

@@ -1,16 +1,14 @@
 """The shapes of OpenAI's chat completions API on the wire, as far as this tier speaks it.
 
-Requests are decoded strictly (an unknown field is refused by name); answers of other servers are decoded leniently
-(`Received…`), because every one of them adds fields of its own.
+What comes in is decoded strictly: an unknown field is refused by name. The client's side is in `wire_client`.
 """
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
 class TextPart(msgspec.Struct, frozen=True, tag_field="type", tag="text", forbid_unknown_fields=True):
@@ -19,12 +17,51 @@ class TextPart(msgspec.Struct, frozen=True, tag_field="type", tag="text", forbid
     text: str
 
 
+ToolName = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
+"""A name of one line without blanks, because it becomes the metadata line of a message."""
+
+
+class WireFunction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a tool is."""
+
+    name: ToolName
+    description: Annotated[str, msgspec.Meta(max_length=8192)] | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class WireTool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tool on offer."""
+
+    type: Literal["function"]
+    function: WireFunction
+
+
+class CalledFunction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which tool is called, and its arguments as JSON text."""
+
+    name: ToolName
+    arguments: str
+
+
+class WireToolCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A call of a tool, in a request or an answer; `index` stands in streams only."""
+
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    function: CalledFunction
+    type: Literal["function"] = "function"
+    index: int | UnsetType = UNSET
+
+
 class WireMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One message of a request."""
+    """One message of a request. Content may be missing or null only beside `tool_calls`."""
 
     role: str
-    content: str | list[TextPart]
+    content: str | list[TextPart] | UnsetType | None = UNSET
     name: str | None = None
+    tool_calls: Annotated[list[WireToolCall], msgspec.Meta(max_length=128)] | None = None
+    tool_call_id: str | None = None
+    refusal: str | None = None
 
 
 class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,7 +94,10 @@ class WireRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
-    tools: list[msgspec.Raw] | None = None
+    tools: Annotated[list[WireTool], msgspec.Meta(max_length=128)] | None = None
+    parallel_tool_calls: bool | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    """Ours, named as in OpenAI's responses API: `auto` leaves the oldest turns out of a dialogue that is too long."""
     tool_choice: msgspec.Raw = msgspec.Raw(b"null")
     response_format: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -70,11 +110,19 @@ class WireUsage(msgspec.Struct, frozen=True):
     total_tokens: int
 
 
+class WireNotes(msgspec.Struct, frozen=True):
+    """What Attest adds to an answer (`attest`), where there is something to say."""
+
+    left_out: int
+    """Messages of the dialogue that the model did not read, for want of room."""
+
+
 class WireDelta(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a chunk adds to the message."""
 
     role: str | None = None
     content: str | None = None
+    tool_calls: tuple[WireToolCall, ...] = ()
 
 
 class ChunkChoice(msgspec.Struct, frozen=True):
@@ -95,13 +143,15 @@ class Chunk(msgspec.Struct, frozen=True):
     object: str = "chat.completion.chunk"
     system_fingerprint: str = ""
     usage: WireUsage | None = None
+    attest: WireNotes | UnsetType = UNSET
 
 
 class AnswerMessage(msgspec.Struct, frozen=True):
     """The message of an answer that is not streamed."""
 
-    content: str
+    content: str | None
     role: str = "assistant"
+    tool_calls: tuple[WireToolCall, ...] | UnsetType = UNSET
 
 
 class AnswerChoice(msgspec.Struct, frozen=True):
@@ -122,6 +172,7 @@ class Answer(msgspec.Struct, frozen=True):
     usage: WireUsage
     object: str = "chat.completion"
     system_fingerprint: str = ""
+    attest: WireNotes | UnsetType = UNSET
 
 
 class WireModel(msgspec.Struct, frozen=True):
@@ -154,85 +205,3 @@ class WireErrorBody(msgspec.Struct, frozen=True):
     """Body of a refused request, and of an event that ends a stream in error."""
 
     error: WireError
-
-
-class ReceivedDelta(msgspec.Struct, frozen=True):
-    """What another server's chunk adds."""
-
-    content: str | None = None
-
-
-class ReceivedChoice(msgspec.Struct, frozen=True):
-    """A choice of another server's chunk."""
-
-    delta: ReceivedDelta | None = None
-    finish_reason: str | None = None
-
-
-class ReceivedUsage(msgspec.Struct, frozen=True):
-    """Token counts of another server."""
-
-    prompt_tokens: Count = 0
-    completion_tokens: Count = 0
-
-
-class ReceivedError(msgspec.Struct, frozen=True):
-    """Another server's error; only its code is used, since its message may quote the request."""
-
-    code: str | int | None = None
-    type: str | None = None
-    param: str | None = None
-
-
-class ReceivedChunk(msgspec.Struct, frozen=True):
-    """One event of another server's stream."""
-
-    choices: tuple[ReceivedChoice, ...] = ()
-    usage: ReceivedUsage | None = None
-    error: ReceivedError | None = None
-
-
-class ReceivedErrorBody(msgspec.Struct, frozen=True):
-    """Body of another server's refusal."""
-
-    error: ReceivedError | None = None
-
-
-class ReceivedModel(msgspec.Struct, frozen=True):
-    """An entry of another server's list of models."""
-
-    id: str
-    revision: str = ""
-
-
-class ReceivedModels(msgspec.Struct, frozen=True):
-    """Another server's list of models."""
-
-    data: tuple[ReceivedModel, ...]
-
-
-class SentMessage(msgspec.Struct, frozen=True):
-    """A message as the client sends it."""
-
-    role: str
-    content: str
-
-
-class SentStreamOptions(msgspec.Struct, frozen=True):
-    """The client always asks for the token counts."""
-
-    include_usage: bool = True
-
-
-class SentRequest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The request as the client sends it; fields at their defaults are left out."""
-
-    model: str
-    messages: tuple[SentMessage, ...]
-    max_tokens: int
-    temperature: float
-    top_p: float
-    stop: tuple[str, ...] = ()
-    seed: int | None = None
-    stream: bool = False
-    stream_options: SentStreamOptions | None = None

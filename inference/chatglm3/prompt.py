@@ -15,21 +15,27 @@ def build(tokenizer: Tokenizer, messages: Sequence[Message], metadata: Mapping[i
 
     `metadata` has the metadata lines that are not empty, by the message's place.
     """
+    lines = metadata or {}
+    parts = [part(tokenizer, message, lines.get(place, "")) for place, message in enumerate(messages)]
+    return join(tokenizer, parts)
+
+
+def join(tokenizer: Tokenizer, parts: Sequence[list[int]]) -> list[int]:
+    """Return the ids of the whole prompt from those of its messages."""
+    special = tokenizer.specials
+    return [special.gmask, special.sop, *(index for ids in parts for index in ids), special.assistant]
+
+
+def part(tokenizer: Tokenizer, message: Message, metadata: str = "") -> list[int]:
+    """Return the ids of one message. Raises ValueError when a text is not valid Unicode."""
     special = tokenizer.specials
     opening = {
         Role.SYSTEM: special.system,
         Role.USER: special.user,
         Role.ASSISTANT: special.assistant,
         Role.OBSERVATION: special.observation,
-    }
-    lines = metadata or {}
-    ids = [special.gmask, special.sop]
-    for place, message in enumerate(messages):
-        ids.append(opening[message.role])
-        ids += tokenizer.encode(lines.get(place, "") + "\n")
-        ids += tokenizer.encode(message.content)
-    ids.append(special.assistant)
-    return ids
+    }[message.role]
+    return [opening, *tokenizer.encode(metadata + "\n"), *tokenizer.encode(message.content)]
 
 
 def shortest(tokenizer: Tokenizer, messages: Sequence[Message]) -> int:

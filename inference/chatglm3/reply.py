@@ -1,11 +1,42 @@
 """Generated ids → the reply's text, as it grows."""
 
+from typing import Protocol
+
 from inference.chatglm3.tokenizer import Tokenizer
+from inference.ports import ToolCall
 from inference.stop import StopScanner
 
 _UNFINISHED = "\ufffd"
 _LONGEST_UNFINISHED = 3
 """A character of four bytes shows as three of those marks until its last byte arrives."""
+
+
+class ReplyReader(Protocol):
+    """Reads a reply id by id."""
+
+    def push(self, index: int) -> tuple[str, bool]:
+        """Return the text that may be shown now, and whether a stop string ended the reply."""
+
+    def flush(self) -> str:
+        """Return what was held back, at the end of the reply."""
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """Calls of tools in the whole reply, after `flush`."""
+
+
+class NoText:
+    """Where there is no tokenizer: ids have no text."""
+
+    calls: tuple[ToolCall, ...] = ()
+
+    def push(self, index: int) -> tuple[str, bool]:  # noqa: ARG002 - see ReplyReader
+        """Return nothing."""
+        return "", False
+
+    def flush(self) -> str:
+        """Return nothing."""
+        return ""
 
 
 class Detokeniser:
@@ -43,12 +74,15 @@ class Reply:
     """Ids → text without the reply's metadata line, cut at stop strings.
 
     A reply begins with its metadata line, which is empty in plain chat, so blank text at its beginning is dropped.
+    What continues a text (`continued`) has no such line, and keeps its beginning.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stops: tuple[str, ...]) -> None:
+    calls: tuple[ToolCall, ...] = ()
+
+    def __init__(self, tokenizer: Tokenizer, stops: tuple[str, ...], *, continued: bool = False) -> None:
         self._pieces = Detokeniser(tokenizer)
         self._stops = StopScanner(stops)
-        self._begun = False
+        self._begun = continued
 
     def push(self, index: int) -> tuple[str, bool]:
         """Return the text that may be shown now, and whether a stop string ended the reply."""

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from inference.ports import ChatModel, ChatRequest, Delta, InferenceError, ModelInfo, Role
+from inference.ports import ChatModel, ChatRequest, CompletionRequest, Delta, InferenceError, ModelInfo, Role
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -16,6 +16,17 @@ class Load(msgspec.Struct, frozen=True):
     waiting: int = 0
     restarts: int = 0
     """How often the engine's loop failed and was started again."""
+    places: int = 0
+    """Requests that can be decoded together."""
+    cache_tokens: int = 0
+    """Tokens of key-value memory that running requests hold."""
+    cache_limit: int = 0
+    """Most tokens of key-value memory."""
+    decode_steps: int = 0
+    """Decode steps so far, and below the tokens that they gave: their ratio is the batch's mean size."""
+    decode_rows: int = 0
+    prompt_tokens: int = 0
+    """Tokens of prompts that have been read so far."""
 
 
 class ModelFolderError(Exception):
@@ -40,6 +51,9 @@ class Engine(ChatModel, Protocol):
 
     def stream(self, request: ChatRequest, headers: dict[str, str] | None = None) -> AsyncGenerator[Delta, None]:
         """As in the port; a generator, so that it can be closed."""
+
+    def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
+        """Continue a text or token ids as they stand. Raises and is closed as `stream`."""
 
 
 class ClosedError(InferenceError):

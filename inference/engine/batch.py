@@ -1,82 +1,59 @@
 """The loop that decodes several requests together, in a thread of its own.
 
-Each turn of the loop reads at most one chunk of one prompt and then decodes one token of every running request, so that
-a long prompt never stalls the others for longer than one chunk. Requests join and leave between turns.
+Prompts are read in chunks of a fixed size, a few layers at a time: between two slices every running request gets its
+next token, so that a long prompt holds nobody up for longer than about one decode step. Where a chunk is cut does not
+change what it computes, so an answer never depends on who else is there. Requests join and leave between turns.
 """
 
+import contextlib
 import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
 from inference.chatglm3.loader import Checkpoint
-from inference.chatglm3.reply import Reply
-from inference.chatglm3.tokenizer import Tokenizer
 from inference.engine import slots
-from inference.engine.base import ClosedError
-from inference.engine.sampling import Sampler, allowed_bias
-from inference.errors import EngineFailedError, QueueFullError
-from inference.ports import Delta, FinishReason, InferenceError, Usage
+from inference.engine.base import ClosedError, Load
+from inference.engine.jobs import Job
+from inference.engine.schedule import Pace, Prompts
+from inference.errors import EngineFailedError, QueueFullError, RequestTooLargeError
+from inference.ports import InferenceError
 
 LOG = logging.getLogger("attest.inference.engine")
 
 _RESTART_PAUSE_S = 0.1
 _TOKENS_PER_PLACE = 4096
 """Key-value memory is bounded to this many tokens for each place, or to one whole context if that is more."""
-
-Deliver = Callable[[Delta | InferenceError], None]
-
-
-@dataclass(eq=False)
-class Job:
-    """One request in the loop; equal only to itself."""
-
-    prompt: list[int]
-    max_tokens: int
-    sampler: Sampler
-    reply: Reply
-    deliver: Deliver
-    """Called from the loop's thread with each stretch of the answer, the last one with a finish reason, or an error."""
-    memory: slots.Memory | None = None
-    read: int = 0
-    """Tokens of the prompt that have been read."""
-    last: int = 0
-    """The token chosen last, not yet read."""
-    generated: int = 0
-    cancelled: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def capacity(self) -> int:
-        """Most tokens that the request can come to."""
-        return len(self.prompt) + self.max_tokens
+_STALLED_S = 120.0
+"""A turn of the loop that takes longer than this counts as hung: the engine says that it is not ready."""
+_JOIN_S = 10.0
 
 
 class BatchLoop:
     """Owns the model; `submit` and `cancel` may be called from any thread."""
 
-    def __init__(self, checkpoint: Checkpoint, tokenizer: Tokenizer, *, places: int, queue: int, chunk: int) -> None:
-        context = checkpoint.published.seq_length
-        self._memory_tokens = max(context, places * _TOKENS_PER_PLACE)
+    def __init__(
+        self, checkpoint: Checkpoint, *, places: int, queue: int, chunk: int, memory_tokens: int | None = None
+    ) -> None:
+        self._memory_tokens = memory_tokens or max(checkpoint.published.seq_length, places * _TOKENS_PER_PLACE)
         self._model = checkpoint.model
         self._dtype = checkpoint.dtype
-        self._stop_ids = frozenset(checkpoint.stop_ids)
-        self._bias = allowed_bias(
-            checkpoint.published.padded_vocab_size, tokenizer.specials.pieces, checkpoint.stop_ids
-        )
         self._places = places
         self._queue = queue
         self._chunk = chunk
         self._quantum = 1
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
+        self._prompts = Prompts()
+        self._pace = Pace()
         self._changed = threading.Condition()
         self._open = False
         self._thread: threading.Thread | None = None
-        self.restarts = 0
+        self._turn_began: float | None = None
+        self._restarts = self._steps = self._rows = self._prompt_tokens = 0
 
     def start(self) -> None:
         """Start the loop's thread."""
@@ -84,7 +61,7 @@ class BatchLoop:
         with torch.inference_mode():
             self._quantum = slots.row_quantum(self._model, self._places)
         self._open = True
-        self._thread = threading.Thread(target=self._run, name="attest-decode", daemon=True)
+        self._thread = threading.Thread(target=self._supervise, name="attest-decode", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -93,25 +70,35 @@ class BatchLoop:
             self._open = False
             self._changed.notify_all()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_JOIN_S)
 
     @property
     def ready(self) -> bool:
-        """Whether a request would be served."""
-        return self._open and self._thread is not None and self._thread.is_alive()
+        """Whether a request would be served: the thread lives and its present turn has not hung."""
+        began = self._turn_began
+        hung = began is not None and time.monotonic() - began > _STALLED_S
+        return self._open and self._thread is not None and self._thread.is_alive() and not hung
 
-    @property
-    def running(self) -> int:
-        """Requests that are being answered."""
-        return len(self._running)
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait for a place."""
-        return len(self._waiting)
+    def load(self) -> Load:
+        """Say how busy the loop is."""
+        running = tuple(self._running)
+        return Load(
+            ready=self.ready,
+            running=len(running),
+            waiting=len(self._waiting),
+            restarts=self._restarts,
+            places=self._places,
+            cache_tokens=sum(job.capacity for job in running),
+            cache_limit=self._memory_tokens,
+            decode_steps=self._steps,
+            decode_rows=self._rows,
+            prompt_tokens=self._prompt_tokens,
+        )
 
     def submit(self, job: Job) -> None:
-        """Add a request. Raises `QueueFullError` or `ClosedError`."""
+        """Add a request. Raises `RequestTooLargeError`, `QueueFullError` or `ClosedError`."""
+        if job.capacity > self._memory_tokens:
+            raise RequestTooLargeError(self._memory_tokens)
         with self._changed:
             if not self._open:
                 raise ClosedError
@@ -124,14 +111,17 @@ class BatchLoop:
         """Give a request up; nothing more is delivered."""
         job.cancelled.set()
 
-    def _run(self) -> None:
+    def _supervise(self) -> None:
+        """Run the loop, and run it again whatever it dies of; nobody is left waiting without an answer."""
         with torch.inference_mode():
             while self._open:
                 try:
-                    self._turn()
-                except Exception:  # the loop must survive whatever the model does
+                    while self._open:
+                        self._turn()
+                except BaseException:  # the loop must survive whatever the model does
                     LOG.exception("the decode loop failed and starts again")
-                    self.restarts += 1
+                    self._restarts += 1
+                    self._turn_began = None
                     self._fail(self._running, EngineFailedError())
                     with self._changed:
                         self._changed.wait(_RESTART_PAUSE_S)
@@ -143,11 +133,14 @@ class BatchLoop:
             failed = list(jobs)
             jobs.clear()
         for job in failed:
-            _deliver(job, error)
+            with contextlib.suppress(Exception):
+                job.say(error)
 
     def _turn(self) -> None:
+        self._turn_began = None
         self._admit()
-        self._read_prompt()
+        self._turn_began = time.monotonic()
+        self._read()
         self._decode()
 
     def _admit(self) -> None:
@@ -159,53 +152,61 @@ class BatchLoop:
                 for job in [job for job in jobs if job.cancelled.is_set()]:
                     jobs.remove(job)
             while self._waiting and len(self._running) < self._places and self._fits(self._waiting[0]):
-                self._running.append(self._waiting.popleft())
+                job = self._waiting.popleft()
+                job.clock.admitted = time.monotonic()
+                self._running.append(job)
 
     def _fits(self, job: Job) -> bool:
         return job.capacity + sum(other.capacity for other in self._running) <= self._memory_tokens
 
-    def _read_prompt(self) -> None:
-        """Read one chunk of the first prompt that is not read yet; after its last chunk comes the first token."""
-        job = next((job for job in self._running if job.read < len(job.prompt)), None)
+    def _read(self) -> None:
+        """Read on in one prompt: a whole chunk, or as many layers of it as those that decode can wait for."""
+        job = self._prompts.next(self._running)
         if job is None:
             return
-        if job.memory is None:
-            job.memory = slots.Memory(self._model.config, job.capacity, self._dtype)
-        ids = job.prompt[job.read : job.read + self._chunk]
-        logits = slots.prefill(self._model, job.memory, ids)
-        job.read += len(ids)
-        if job.read == len(job.prompt):
-            self._choose(job, logits[0])
+        pause_s = self._pace.budget_s if any(other.generated for other in self._running) else None
+        with self._alone(job):
+            if job.memory is None:
+                job.memory = slots.Memory(self._model.config, job.capacity, self._dtype)
+            if job.reading is None:
+                job.reading = slots.Reading(self._model, job.memory, job.prompt[job.read : job.read + self._chunk])
+            began = time.monotonic()
+            while not job.reading.advance():
+                if pause_s is not None and time.monotonic() - began >= pause_s:
+                    return
+            reading, job.reading = job.reading, None
+            job.read += reading.count
+            self._prompt_tokens += reading.count
+            if not job.unread:
+                self._give(job, reading.logits()[0])
 
     def _decode(self) -> None:
         jobs = [job for job in self._running if job.generated]
         if not jobs:
             return
+        began = time.monotonic()
         memories = [job.memory for job in jobs if job.memory is not None]
         logits = slots.decode(self._model, memories, [job.last for job in jobs], self._quantum)
         for job, row in zip(jobs, logits, strict=True):
-            self._choose(job, row)
+            with self._alone(job):
+                self._give(job, row)
+        self._steps += 1
+        self._rows += len(jobs)
+        self._pace.stepped(time.monotonic() - began)
 
-    def _choose(self, job: Job, logits: Tensor) -> None:
-        """Choose the next token of a request and deliver what it adds; a finished request leaves."""
-        token = job.sampler.choose(logits + self._bias)
-        job.last = token
-        job.generated += 1
-        text, stopped = ("", False) if token in self._stop_ids else job.reply.push(token)
-        finish = FinishReason.STOP if stopped or token in self._stop_ids else None
-        if finish is None and job.generated >= job.max_tokens:
-            finish = FinishReason.LENGTH
-        if finish is None:
-            if text:
-                _deliver(job, Delta(text=text))
-            return
-        with self._changed:
-            self._running.remove(job)
-        rest = "" if stopped else job.reply.flush()
-        usage = Usage(prompt_tokens=len(job.prompt), completion_tokens=job.generated)
-        _deliver(job, Delta(text=text + rest, finish_reason=finish, usage=usage))
+    def _give(self, job: Job, logits: torch.Tensor) -> None:
+        if job.choose(logits):
+            with self._changed:
+                self._running.remove(job)
+            job.finish()
 
-
-def _deliver(job: Job, event: Delta | InferenceError) -> None:
-    if not job.cancelled.is_set():
-        job.deliver(event)
+    @contextlib.contextmanager
+    def _alone(self, job: Job) -> Iterator[None]:
+        """Make what fails within the end of this one request, and of nobody else's."""
+        try:
+            yield
+        except Exception:  # whatever it is, the others go on
+            LOG.exception("one request failed in the decode loop")
+            with self._changed, contextlib.suppress(ValueError):
+                self._running.remove(job)
+            job.say(EngineFailedError())

@@ -13,23 +13,50 @@ The first rule whose `contains` occurs in the last message answers. A token is f
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from inference.engine.base import ClosedError, Load, ModelFolderError
-from inference.errors import ContextOverflowError, EngineFailedError, QueueFullError, UnknownModelError
-from inference.ports import ChatRequest, Delta, FinishReason, InferenceError, ModelInfo, Usage
+from inference.errors import (
+    ContextOverflowError,
+    EngineFailedError,
+    QueueFullError,
+    RequestRefusedError,
+    UnknownModelError,
+)
+from inference.ports import (
+    ChatRequest,
+    CompletionRequest,
+    Delta,
+    FinishReason,
+    InferenceError,
+    Message,
+    ModelInfo,
+    Role,
+    ToolCall,
+    Usage,
+)
 from inference.stop import StopScanner
 
 TOKEN_CHARS = 4
+
+
+class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A call of a tool."""
+
+    name: str
+    arguments: dict[str, Any] = {}
 
 
 class Reply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is answered, and how fast."""
 
     text: str = ""
+    calls: tuple[Call, ...] = ()
+    """Tools to call after the text; only those that the request offers are."""
     echo: bool = False
     """Answer with the last message itself instead of `text`."""
     chunk: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -122,6 +149,20 @@ class ScriptedEngine:
         finally:
             self._running -= 1
 
+    async def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
+        """Answer a text as a dialogue of one message. Token ids mean nothing to a script."""
+        if not isinstance(request.prompt, str):
+            raise RequestRefusedError("A script has no tokens: send text.", code="no_tokenizer", param="prompt")
+        asked = ChatRequest(
+            model=request.model,
+            messages=(Message(Role.USER, request.prompt),),
+            max_tokens=request.max_tokens,
+            stop=request.stop,
+        )
+        async with aclosing(self.stream(asked)) as deltas:
+            async for delta in deltas:
+                yield delta
+
     def _reply(self, request: ChatRequest) -> Reply:
         last = request.messages[-1].content if request.messages else ""
         reply = next((rule for rule in self._script.rules if rule.contains in last), self._script.default)
@@ -146,7 +187,9 @@ class ScriptedEngine:
         if reply.error == "broken_off":
             raise EngineFailedError
         usage = Usage(prompt_tokens=prompt, completion_tokens=-(-used // TOKEN_CHARS))
-        yield Delta(text=scanner.flush(), finish_reason=finish, usage=usage)
+        calls = _calls(reply, request)
+        finish = FinishReason.TOOL_CALLS if calls else finish
+        yield Delta(text=scanner.flush(), finish_reason=finish, usage=usage, tool_calls=calls)
 
     async def _wait(self, milliseconds: float) -> None:
         if milliseconds > 0:
@@ -156,6 +199,15 @@ class ScriptedEngine:
                 return
         if self._closing.is_set():
             raise InferenceError("The inference tier stops.", retry_after=2)
+
+
+def _calls(reply: Reply, request: ChatRequest) -> tuple[ToolCall, ...]:
+    offered = {tool.name for tool in request.tools}
+    return tuple(
+        ToolCall(f"call_{place}", call.name, msgspec.json.encode(call.arguments).decode())
+        for place, call in enumerate(reply.calls)
+        if call.name in offered
+    )
 
 
 def _tokens(text: str) -> int:

@@ -41,21 +41,66 @@ def register(model: GlmForCausalLM) -> None:
     model.set_attn_implementation(ATTENTION)
 
 
-def forward(model: GlmForCausalLM, ids: Tensor, positions: Tensor, step: Step) -> Tensor:
-    """Run one pass (rows × tokens) and return the logits of each row's last token in fp32 (rows × vocabulary)."""
-    found = model(input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=1, attest_step=step)
-    logits: Tensor = found.logits[:, -1]
-    return logits.float()
+class Pass:
+    """One pass through the model (rows × tokens), layer by layer, so that it can pause between two layers.
+
+    What it computes does not depend on where it paused.
+    """
+
+    def __init__(self, model: GlmForCausalLM, ids: Tensor, positions: Tensor, step: Step) -> None:
+        self._model = model
+        self._step = step
+        self._hidden: Tensor = model.model.embed_tokens(ids)
+        self._rotary: tuple[Tensor, Tensor] = model.model.rotary_emb(self._hidden, position_ids=positions)
+        self._next = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every layer has run."""
+        return self._next == len(self._model.model.layers)
+
+    def advance(self) -> None:
+        """Run one layer."""
+        layer = self._model.model.layers[self._next]
+        self._hidden = layer(self._hidden, position_embeddings=self._rotary, attest_step=self._step)
+        self._next += 1
+
+    def logits(self) -> Tensor:
+        """Return the logits after each row's last token in fp32 (rows × vocabulary), once every layer has run."""
+        found: Tensor = self._model.lm_head(self._model.model.norm(self._hidden[:, -1]))
+        return found.float()
+
+
+class Reading:
+    """A chunk of one request's prompt on its way through the layers."""
+
+    def __init__(self, model: GlmForCausalLM, memory: Memory, ids: list[int]) -> None:
+        start, count = memory.length, len(ids)
+        mask = torch.ones(count, start + count, dtype=torch.bool).tril(diagonal=start) if start and count > 1 else None
+        positions = torch.arange(start, start + count)[None]
+        self._pass = Pass(model, torch.tensor([ids]), positions, Step((memory,), mask))
+        self._memory = memory
+        self.count = count
+        """Tokens of the chunk."""
+
+    def advance(self) -> bool:
+        """Run one layer; return whether the chunk is read, and then count it in the request's memory."""
+        self._pass.advance()
+        if self._pass.done:
+            self._memory.length += self.count
+        return self._pass.done
+
+    def logits(self) -> Tensor:
+        """Return the logits after the chunk's last token (1 × vocabulary)."""
+        return self._pass.logits()
 
 
 def prefill(model: GlmForCausalLM, memory: Memory, ids: list[int]) -> Tensor:
-    """Read several tokens of one request; return the logits after the last one (1 × vocabulary)."""
-    start, count = memory.length, len(ids)
-    mask = torch.ones(count, start + count, dtype=torch.bool).tril(diagonal=start) if start and count > 1 else None
-    positions = torch.arange(start, start + count)[None]
-    logits = forward(model, torch.tensor([ids]), positions, Step((memory,), mask))
-    memory.length += count
-    return logits
+    """Read several tokens of one request at once; return the logits after the last one (1 × vocabulary)."""
+    reading = Reading(model, memory, ids)
+    while not reading.advance():
+        pass
+    return reading.logits()
 
 
 def decode(model: GlmForCausalLM, memories: list[Memory], ids: list[int], quantum: int) -> Tensor:
@@ -67,10 +112,12 @@ def decode(model: GlmForCausalLM, memories: list[Memory], ids: list[int], quantu
     spare = -len(memories) % quantum
     tokens = torch.tensor([[token] for token in ids] + [[0]] * spare)
     positions = torch.tensor([[memory.length] for memory in memories] + [[0]] * spare)
-    logits = forward(model, tokens, positions, Step(tuple(memories)))[: len(memories)]
+    whole = Pass(model, tokens, positions, Step(tuple(memories)))
+    while not whole.done:
+        whole.advance()
     for memory in memories:
         memory.length += 1
-    return logits
+    return whole.logits()[: len(memories)]
 
 
 def row_quantum(model: GlmForCausalLM, slots: int) -> int:

@@ -2,44 +2,70 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import torch
 
-from inference.chatglm3 import loader, prompt
-from inference.chatglm3.reply import Reply
+from inference.chatglm3 import loader
+from inference.chatglm3.reply import NoText, Reply, ReplyReader
 from inference.chatglm3.tokenizer import Tokenizer
-from inference.engine.base import ClosedError, Load, ModelFolderError
-from inference.engine.batch import BatchLoop, Job
-from inference.engine.sampling import Sampler
+from inference.chatglm3.tools import ToolReply
+from inference.engine import dialogue
+from inference.engine.base import ClosedError, Load
+from inference.engine.batch import BatchLoop
+from inference.engine.jobs import Deliver, Job
+from inference.engine.sampling import Sampler, allowed_bias
 from inference.errors import ContextOverflowError, RequestRefusedError, UnknownModelError
-from inference.ports import ChatRequest, Delta, InferenceError, ModelInfo
+from inference.ports import ChatRequest, CompletionRequest, Delta, InferenceError, ModelInfo
 
 PREFILL_CHUNK = 256
-"""Tokens of a prompt that are read at once; a late request's first token waits for at most one such chunk."""
+"""Tokens of a prompt that are read in one pass; a late request's first token waits for at most one such chunk."""
 
 _SMALL_PARAMETERS = 200_000_000
 
 
+class Limits(msgspec.Struct, frozen=True):
+    """What an engine takes on."""
+
+    places: int = 8
+    """Requests that are decoded together."""
+    queue: int = 64
+    """Requests that may wait."""
+    context: int = 0
+    """Most tokens of one request, prompt and answer; 0 is the model's own context, which is never exceeded."""
+    cache_tokens: int = 0
+    """Tokens of key-value memory for all requests together; 0 is 4,096 for each place, at least one whole context."""
+
+
 class TorchEngine:
-    """Answers with a loaded checkpoint. `places` requests run together, `queue` more may wait."""
+    """Answers with a loaded checkpoint."""
 
     def __init__(
-        self,
-        checkpoint: loader.Checkpoint,
-        name: str,
-        *,
-        places: int = 8,
-        queue: int = 64,
-        chunk: int = PREFILL_CHUNK,
+        self, checkpoint: loader.Checkpoint, name: str, limits: Limits | None = None, *, chunk: int = PREFILL_CHUNK
     ) -> None:
-        if checkpoint.tokenizer is None:
-            raise ModelFolderError("The folder has no tokenizer.model, which chat needs.")
-        self._tokenizer: Tokenizer = checkpoint.tokenizer
-        self._context = checkpoint.published.seq_length
+        given = limits or Limits()
+        self._tokenizer = checkpoint.tokenizer
+        own = checkpoint.published.seq_length
+        self._vocabulary = checkpoint.published.padded_vocab_size
+        self._context = min(given.context or own, own, given.cache_tokens or own)
         self._info = ModelInfo(name=name, revision=checkpoint.revision)
-        self._loop = BatchLoop(checkpoint, self._tokenizer, places=places, queue=queue, chunk=chunk)
+        self._stop_ids = frozenset(checkpoint.stop_ids)
+        self._bias = torch.zeros(self._vocabulary)
+        self._tools_bias = self._bias
+        if self._tokenizer is not None:
+            special, stop_ids = self._tokenizer.specials, checkpoint.stop_ids
+            self._bias = allowed_bias(self._vocabulary, special.pieces, stop_ids)
+            self._tools_bias = allowed_bias(self._vocabulary, special.pieces, (*stop_ids, special.assistant))
+        self._loop = BatchLoop(
+            checkpoint,
+            places=given.places,
+            queue=given.queue,
+            chunk=chunk,
+            memory_tokens=given.cache_tokens or None,
+        )
 
     @property
     def info(self) -> ModelInfo:
@@ -56,8 +82,7 @@ class TorchEngine:
 
     def load(self) -> Load:
         """Say how busy the engine is."""
-        loop = self._loop
-        return Load(ready=loop.ready, running=loop.running, waiting=loop.waiting, restarts=loop.restarts)
+        return self._loop.load()
 
     async def models(self) -> tuple[ModelInfo, ...]:
         """Return the one model."""
@@ -65,7 +90,7 @@ class TorchEngine:
             raise ClosedError
         return (self._info,)
 
-    async def stream(
+    def stream(
         self,
         request: ChatRequest,
         headers: dict[str, str] | None = None,  # noqa: ARG002 - the port has it
@@ -74,9 +99,13 @@ class TorchEngine:
 
         A prompt must leave room for one token in the context; the answer is cut off where the context ends.
         """
-        if request.model != self._info.name:
-            raise UnknownModelError
-        ids = await self._prompt(request)
+        return self._answers(partial(self._chat_job, request))
+
+    def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
+        """Continue a text or token ids as they stand. Raises as `stream`."""
+        return self._answers(partial(self._completion_job, request))
+
+    async def _answers(self, build: Callable[[Deliver], Awaitable[Job]]) -> AsyncGenerator[Delta, None]:
         events: asyncio.Queue[Delta | InferenceError] = asyncio.Queue()
         running = asyncio.get_running_loop()
 
@@ -85,13 +114,7 @@ class TorchEngine:
             with contextlib.suppress(RuntimeError):
                 running.call_soon_threadsafe(events.put_nowait, event)
 
-        job = Job(
-            prompt=ids,
-            max_tokens=min(request.max_tokens, self._context - len(ids)),
-            sampler=Sampler(request.temperature, request.top_p, request.seed),
-            reply=Reply(self._tokenizer, request.stop),
-            deliver=deliver,
-        )
+        job = await build(deliver)
         self._loop.submit(job)
         try:
             while True:
@@ -104,24 +127,76 @@ class TorchEngine:
         finally:
             self._loop.cancel(job)
 
-    async def _prompt(self, request: ChatRequest) -> list[int]:
-        if prompt.shortest(self._tokenizer, request.messages) >= self._context:
-            raise ContextOverflowError(f"The messages are longer than the context of {self._context} tokens.")
-        try:
-            ids = await asyncio.to_thread(prompt.build, self._tokenizer, request.messages)
-        except ValueError:
-            raise RequestRefusedError("A message is not valid Unicode.", param="messages") from None
+    async def _chat_job(self, request: ChatRequest, deliver: Deliver) -> Job:
+        tokenizer = self._chat_tokenizer(request.model)
+        found = await asyncio.to_thread(dialogue.read, tokenizer, request, self._context)
+        reply: ReplyReader = Reply(tokenizer, request.stop)
+        if request.tools:
+            reply = ToolReply(tokenizer, request.stop, frozenset(tool.name for tool in request.tools))
+        return Job(
+            prompt=found.ids,
+            max_tokens=min(request.max_tokens, self._context - len(found.ids)),
+            sampler=Sampler(request.temperature, request.top_p, request.seed),
+            reply=reply,
+            deliver=deliver,
+            stop_ids=self._stop_ids,
+            bias=self._tools_bias if request.tools else self._bias,
+            left_out=found.left_out,
+        )
+
+    async def _completion_job(self, request: CompletionRequest, deliver: Deliver) -> Job:
+        if request.model != self._info.name:
+            raise UnknownModelError
+        ids = await self._completion_ids(request.prompt)
+        return Job(
+            prompt=ids,
+            max_tokens=min(request.max_tokens, self._context - len(ids)),
+            sampler=Sampler(request.temperature, request.top_p, request.seed),
+            reply=Reply(self._tokenizer, request.stop, continued=True) if self._tokenizer else NoText(),
+            deliver=deliver,
+            stop_ids=frozenset() if request.ignore_eos else self._stop_ids,
+            bias=self._bias,
+            token_ids=request.token_ids,
+        )
+
+    def _chat_tokenizer(self, model: str) -> Tokenizer:
+        if model != self._info.name:
+            raise UnknownModelError
+        if self._tokenizer is None:
+            raise RequestRefusedError(
+                "This model has no tokenizer: send token ids to /v1/completions.", code="no_tokenizer", param="messages"
+            )
+        return self._tokenizer
+
+    async def _completion_ids(self, prompt: str | tuple[int, ...]) -> list[int]:
+        """Return a prompt's ids; a text gets the two ids that every text of the model begins with."""
+        if not isinstance(prompt, str):
+            if any(index >= self._vocabulary for index in prompt):
+                raise RequestRefusedError(f"Token ids must be below {self._vocabulary}.", param="prompt")
+            ids = list(prompt)
+        elif self._tokenizer is None:
+            raise RequestRefusedError(
+                "This model has no tokenizer: send token ids.", code="no_tokenizer", param="prompt"
+            )
+        elif -(-len(prompt) // self._tokenizer.longest_piece) >= self._context:
+            raise ContextOverflowError(f"The prompt is longer than the context of {self._context} tokens.", "prompt")
+        else:
+            special = self._tokenizer.specials
+            try:
+                ids = [special.gmask, special.sop, *await asyncio.to_thread(self._tokenizer.encode, prompt)]
+            except ValueError:
+                raise RequestRefusedError("The prompt is not valid Unicode.", param="prompt") from None
         if len(ids) >= self._context:
             raise ContextOverflowError(
-                f"The messages have {len(ids)} tokens, which leaves no room in the context of {self._context}."
+                f"The prompt has {len(ids)} tokens, which leaves no room in the context of {self._context}.", "prompt"
             )
         return ids
 
 
-def open_engine(folder: Path, *, dtype: str, name: str, slots: int, queue: int) -> TorchEngine:
+def open_engine(folder: Path, *, dtype: str, name: str, limits: Limits) -> TorchEngine:
     """Load a folder and return its engine, not yet started. Raises `ModelFolderError`."""
-    checkpoint = loader.load(folder, dtype)
+    checkpoint = loader.load(folder, dtype, tokenizer_needed=False)
     if sum(parameter.numel() for parameter in checkpoint.model.parameters()) < _SMALL_PARAMETERS:
         # Matrices this small cost more in handing them to threads than in computing them.
         torch.set_num_threads(1)
-    return TorchEngine(checkpoint, name or folder.resolve().name, places=slots, queue=queue)
+    return TorchEngine(checkpoint, name or folder.resolve().name, limits)

@@ -8,23 +8,25 @@ import pytest
 import uvicorn
 
 from inference.chatglm3.loader import Checkpoint, load
-from inference.engine.scripted import Reply, Script, ScriptedEngine
-from inference.engine.torch_engine import TorchEngine
+from inference.engine.scripted import Call, Reply, Script, ScriptedEngine
+from inference.engine.torch_engine import Limits, TorchEngine
 from inference.openai_compat import OpenAICompatModel
 from inference.server import create_app
 from tests.rig.process import free_port
 from tests.unit.inference import tiny
 
+CONTEXT = 1024
 SCRIPT = Script(
     model="tiny",
-    context=tiny.CONTEXT,
+    context=CONTEXT,
     default=Reply(text="你好 the answer has some sixty characters, in stretches of three.", chunk=3, delay_ms=5),
+    rules=(Reply(contains="weather", text="Let me see.", calls=(Call("get_weather", {"city": "上海", "days": 2}),)),),
 )
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    folder: Path = tiny.build(tmp_path_factory.mktemp("models") / "tiny")
+    folder: Path = tiny.build(tmp_path_factory.mktemp("models") / "tiny", context=CONTEXT)
     return load(folder, "float32")
 
 
@@ -49,7 +51,7 @@ async def chat_model(request, checkpoint):
     if request.param.endswith("scripted"):
         engine = ScriptedEngine(SCRIPT)
     else:
-        engine = TorchEngine(checkpoint, "tiny", places=2, queue=2)
+        engine = TorchEngine(checkpoint, "tiny", Limits(places=2, queue=2))
     if request.param.startswith("client"):
         async with serving(engine) as url:
             client = OpenAICompatModel(url)

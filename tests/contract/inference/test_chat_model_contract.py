@@ -1,12 +1,23 @@
 """What every `ChatModel` promises."""
 
 import asyncio
+import json
 
 import pytest
 
+from inference.engine.sampling import Sampler
 from inference.errors import ContextOverflowError, RequestRefusedError
-from inference.ports import ChatRequest, Delta, FinishReason, InferenceError, Message, Role
-from tests.unit.inference.tiny import CONTEXT
+from inference.ports import (
+    ChatRequest,
+    Delta,
+    FinishReason,
+    InferenceError,
+    Message,
+    Role,
+    Tool,
+    ToolCall,
+)
+from tests.contract.inference.conftest import CONTEXT
 
 
 def request(text="hello", **fields):
@@ -87,6 +98,51 @@ async def test_a_cancelled_task_frees_the_engine(chat_model):
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await idle(engine)
+
+
+@pytest.fixture
+def played(monkeypatch):
+    """Have the torch engine choose given ids, whatever the model says; the scripted one has its script."""
+
+    def play(ids):
+        left = iter(ids)
+        monkeypatch.setattr(Sampler, "choose", lambda *_: next(left))
+
+    return play
+
+
+TOOLS = (Tool("get_weather", "Weather of a city", '{"type": "object", "properties": {"city": {"type": "string"}}}'),)
+
+
+async def test_a_tool_is_called_with_arguments_as_json(chat_model, checkpoint, played):
+    model, _ = chat_model
+    tokenizer = checkpoint.tokenizer
+    played(
+        [
+            *tokenizer.encode("\n Let me see."),
+            tokenizer.specials.assistant,
+            *tokenizer.encode("get_weather\n"),
+            *tokenizer.encode("```python\ntool_call(city='上海', days=2)\n```"),
+            tokenizer.specials.observation,
+        ]
+    )
+    deltas = await collect(model.stream(request("weather", tools=TOOLS)))
+    assert "".join(delta.text for delta in deltas).strip() == "Let me see."
+    (call,) = (call for delta in deltas for call in delta.tool_calls)
+    assert (call.name, json.loads(call.arguments)) == ("get_weather", {"city": "上海", "days": 2})
+    assert call.id
+    assert deltas[-1].finish_reason is FinishReason.TOOL_CALLS
+
+
+async def test_what_a_tool_said_goes_back_to_the_model(chat_model):
+    model, _ = chat_model
+    messages = (
+        Message(Role.USER, "weather"),
+        Message(Role.ASSISTANT, "", (ToolCall("call_1", "get_weather", '{"city": "上海"}'),)),
+        Message(Role.OBSERVATION, '{"temp": 21}', tool_call_id="call_1"),
+    )
+    deltas = await collect(model.stream(request(messages=messages, tools=TOOLS, max_tokens=4)))
+    assert deltas[-1].finish_reason in {FinishReason.LENGTH, FinishReason.STOP}
 
 
 async def test_an_unknown_model_is_refused(chat_model):

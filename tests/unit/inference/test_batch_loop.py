@@ -2,12 +2,16 @@
 
 import asyncio
 import contextlib
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from inference.engine import slots
-from inference.engine.torch_engine import TorchEngine
+from inference.engine import batch, dialogue, slots
+from inference.engine.sampling import Sampler
+from inference.engine.schedule import Pace, Prompts
+from inference.engine.torch_engine import PREFILL_CHUNK, Limits, TorchEngine
 from inference.errors import (
     ContextOverflowError,
     EngineFailedError,
@@ -21,7 +25,8 @@ from tests.unit.inference.tiny import CONTEXT
 
 @contextlib.asynccontextmanager
 async def running(checkpoint, **sizes):
-    engine = TorchEngine(checkpoint, "tiny", **sizes)
+    chunk = sizes.pop("chunk", PREFILL_CHUNK)
+    engine = TorchEngine(checkpoint, "tiny", Limits(**sizes), chunk=chunk)
     await engine.start()
     try:
         yield engine
@@ -81,7 +86,7 @@ async def test_greedy_equals_a_plain_loop_over_the_whole_text(tiny_checkpoint):
     model, tokenizer = tiny_checkpoint.model, tiny_checkpoint.tokenizer
     async with running(tiny_checkpoint, chunk=8) as engine:
         text, finish, usage = await ask(engine, request("The quick brown fox", max_tokens=12))
-        ids = await engine._prompt(request("The quick brown fox"))
+        ids = dialogue.read(tokenizer, request("The quick brown fox"), CONTEXT).ids
     assert usage.prompt_tokens == len(ids)
     model.set_attn_implementation("eager")
     produced = []
@@ -120,7 +125,7 @@ async def test_stop_string_ends_the_answer_before_it(tiny_checkpoint):
 async def test_stop_ids_end_the_answer(tiny_checkpoint, kind):
     wanted = getattr(tiny_checkpoint.tokenizer.specials, kind)
     async with running(tiny_checkpoint) as engine:
-        engine._loop._bias[wanted] = 1e9
+        engine._bias[wanted] = 1e9
         text, finish, usage = await ask(engine, request(max_tokens=30))
     assert (text, finish, usage.completion_tokens) == ("", FinishReason.STOP, 1)
 
@@ -217,17 +222,146 @@ async def test_stopping_ends_running_streams_with_an_error(tiny_checkpoint):
         await drain(stream)
 
 
-async def test_a_late_request_is_not_stalled_by_a_long_prompt(tiny_checkpoint, monkeypatch):
-    """While a long prompt is read in chunks, a running request gets a token between two chunks."""
+async def test_one_request_that_fails_is_alone_with_it(tiny_checkpoint, monkeypatch):
+    async with running(tiny_checkpoint) as engine:
+        mate = asyncio.create_task(ask(engine, request(max_tokens=60)))
+        await until(lambda: engine.load().decode_steps > 3)
+        choose = Sampler.choose
+
+        def poisoned(sampler, logits):
+            if sampler._temperature > 1:
+                raise RuntimeError("probability tensor contains nan: secret")
+            return choose(sampler, logits)
+
+        monkeypatch.setattr(Sampler, "choose", poisoned)
+        with pytest.raises(EngineFailedError) as caught:
+            await ask(engine, request(temperature=1.5, max_tokens=5))
+        assert "secret" not in str(caught.value)
+        assert (await mate)[2].completion_tokens == 60
+        assert (engine.load().restarts, engine.load().running) == (0, 0)
+
+
+async def test_a_loop_that_dies_of_anything_is_run_again(tiny_checkpoint, monkeypatch):
+    async with running(tiny_checkpoint) as engine:
+        with monkeypatch.context() as patch:
+
+            def dying(*_):
+                raise SystemExit
+
+            patch.setattr(slots, "decode", dying)
+            with pytest.raises(EngineFailedError):
+                await ask(engine, request())
+        assert engine.load().restarts == 1
+        assert (await ask(engine, request(max_tokens=3)))[2].completion_tokens == 3
+
+
+async def test_a_hung_loop_is_not_ready(tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr(batch, "_STALLED_S", 0.05)
+    step = slots.decode
+    async with running(tiny_checkpoint) as engine:
+        assert engine.load().ready
+        monkeypatch.setattr(slots, "decode", lambda *given: (time.sleep(0.3), step(*given))[1])
+        task = asyncio.create_task(ask(engine, request(max_tokens=2)))
+        await until(lambda: not engine.load().ready)
+        await task
+        await until(lambda: engine.load().ready)
+
+
+async def test_a_request_larger_than_the_memory_is_refused_and_one_that_fits_waits(tiny_checkpoint):
+    async with running(tiny_checkpoint, cache_tokens=64) as engine:
+        with pytest.raises(ContextOverflowError):
+            await ask(engine, request("The quick brown fox jumps over the lazy dog. " * 4))
+        first = engine.stream(request(max_tokens=50))
+        await anext(first)
+        assert engine.load().cache_tokens <= engine.load().cache_limit == 64
+        second = asyncio.create_task(ask(engine, request(max_tokens=40)))
+        await until(lambda: engine.load().waiting == 1)
+        assert engine.load().running == 1
+        await drain(first)
+        assert (await second)[2].completion_tokens == 40
+
+
+async def test_the_context_of_one_request_can_be_limited(tiny_checkpoint):
+    async with running(tiny_checkpoint, context=40) as engine:
+        _, finish, usage = await ask(engine, request(max_tokens=1000))
+        assert finish is FinishReason.LENGTH
+        assert usage.prompt_tokens + usage.completion_tokens == 40
+
+
+async def test_a_late_short_request_waits_for_at_most_one_chunk(tiny_checkpoint, monkeypatch):
+    """While a long prompt is read, the short one that comes later gets its first token before the long one."""
     order = []
-    read, step = slots.prefill, slots.decode
-    monkeypatch.setattr(slots, "prefill", lambda *given: (order.append("chunk"), read(*given))[1])
+    begin = slots.Reading
+
+    def noted(model, memory, ids):
+        order.append(memory)
+        time.sleep(0.01)
+        return begin(model, memory, ids)
+
+    monkeypatch.setattr(slots, "Reading", noted)
+    async with running(tiny_checkpoint, chunk=8) as engine:
+        long = asyncio.create_task(ask(engine, request("The quick brown fox jumps over the lazy dog. " * 4)))
+        await until(lambda: len(order) > 1)
+        before = len(order)
+        await anext(engine.stream(request("hi", max_tokens=2)))
+        after = order[before:]
+        await long
+    late = next(memory for memory in order if memory is not order[0])
+    waited = after.index(late)
+    assert waited <= 1, f"{waited} chunks of another prompt before the first of the late one"
+    assert [memory is late for memory in after].count(True) <= 3
+
+
+def test_the_shortest_prompt_is_read_first_and_the_oldest_is_not_forgotten():
+    jobs = [SimpleNamespace(unread=unread) for unread in (1000, 10, 500)]
+    prompts = Prompts()
+    chosen = [prompts.next(jobs) for _ in range(8)]
+    assert chosen == [jobs[1], jobs[1], jobs[1], jobs[0]] * 2
+    assert prompts.next([SimpleNamespace(unread=0)]) is None
+
+
+async def test_those_that_decode_go_on_while_a_long_prompt_is_read(tiny_checkpoint, monkeypatch):
+    """With a budget shorter than one layer, between two slices of a chunk there is always a decode step."""
+    order = []
+    advance, step = slots.Reading.advance, slots.decode
+
+    def layer(reading):
+        order.append("layer")
+        return advance(reading)
+
+    monkeypatch.setattr(slots.Reading, "advance", layer)
     monkeypatch.setattr(slots, "decode", lambda *given: (order.append("token"), step(*given))[1])
+    monkeypatch.setattr(Pace, "budget_s", 0.0)
     async with running(tiny_checkpoint, chunk=16) as engine:
         first = asyncio.create_task(ask(engine, request(max_tokens=60)))
         await until(lambda: "token" in order)
+        order.clear()
         await ask(engine, request("The quick brown fox jumps over the lazy dog. " * 3, max_tokens=2))
         await first
-    chunks = [place for place, what in enumerate(order) if what == "chunk"]
-    assert len(chunks) > 3
-    assert all(order[place + 1] == "token" for place in chunks[:-1])
+    layers = [place for place, what in enumerate(order) if what == "layer"]
+    assert len(layers) > 6
+    assert all(order[place + 1] == "token" for place in layers[:-1])
+
+
+def test_a_prompt_may_be_read_for_about_one_step():
+    pace = Pace()
+    assert 0 < pace.budget_s < 0.01
+    for _ in range(30):
+        pace.stepped(0.5)
+    assert 0.3 < pace.budget_s <= 0.5
+
+
+async def test_where_a_chunk_pauses_changes_no_answer(tiny_checkpoint, monkeypatch):
+    wanted = various(6)
+    async with running(tiny_checkpoint, chunk=16) as engine:
+        alone = [await ask(engine, one) for one in wanted]
+        monkeypatch.setattr(Pace, "budget_s", 0.0)
+        together = await asyncio.gather(*(ask(engine, one) for one in wanted))
+    assert together == alone
+
+
+async def test_the_last_stretch_says_where_the_time_went(tiny_checkpoint):
+    async with running(tiny_checkpoint) as engine:
+        last = (await drain(engine.stream(request(max_tokens=5))))[-1]
+    assert 0 <= last.timing.queued_s <= last.timing.first_s
+    assert last.timing.decode_s > 0

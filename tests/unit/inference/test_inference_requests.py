@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference import completions
 from inference.errors import RequestRefusedError
-from inference.ports import Role
+from inference.ports import Role, Tool, ToolCall
 from inference.requests import MESSAGE_LIMIT, parse
 
 SECRET = "s3cret"
@@ -14,6 +15,37 @@ USER = {"role": "user", "content": "hi"}
 
 def body(**fields):
     return json.dumps({"model": "m", "messages": [USER], **fields}).encode()
+
+
+DEEP: dict = {}
+for _ in range(40):
+    DEEP = {"a": DEEP}
+TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
+
+
+def call(arguments="{}"):
+    return {"id": "c1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+
+
+def test_tools_and_what_they_said():
+    parsed = parse(
+        body(
+            messages=[
+                USER,
+                {"role": "assistant", "content": None, "tool_calls": [call('{"city": "上海"}')]},
+                {"role": "tool", "tool_call_id": "c1", "content": "21"},
+            ],
+            tools=[TOOL],
+            tool_choice="auto",
+            parallel_tool_calls=True,
+            truncation="auto",
+        )
+    ).chat
+    assert parsed.tools == (Tool("f", "d", '{"type":"object"}'),)
+    assert parsed.messages[1].tool_calls == (ToolCall("c1", "f", '{"city":"上海"}'),)
+    assert (parsed.messages[2].role, parsed.messages[2].tool_call_id) == (Role.OBSERVATION, "c1")
+    assert parsed.drop_oldest
+    assert parse(body(tools=[TOOL], tool_choice="none")).chat.tools == ()
 
 
 def test_a_whole_request():
@@ -67,7 +99,38 @@ def test_a_whole_request():
         ({"stop": "a" * 257}, "stop", "invalid_value"),
         ({"n": 2}, "n", "unsupported_parameter"),
         ({"logprobs": True}, "logprobs", "unsupported_parameter"),
-        ({"tools": [{"type": "function"}]}, "tools", "unsupported_parameter"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function", "missing_required_parameter"),
+        ({"tools": [{"type": SECRET, "function": {"name": "f"}}]}, "tools[0].type", "invalid_value"),
+        ({"tools": [{"type": "function", "function": {"name": "a\nb"}}]}, "tools[0].function.name", "invalid_value"),
+        ({"tools": [{"type": "function", "function": {"name": "a\n"}}]}, "tools[0].function.name", "invalid_value"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f", "parameters": DEEP}}]},
+            "tools[0].function.parameters",
+            "invalid_value",
+        ),
+        ({"tools": [TOOL] * 129}, "tools", "invalid_value"),
+        ({"tool_choice": "required"}, "tool_choice", "unsupported_parameter"),
+        ({"tool_choice": {"type": "function"}}, "tool_choice", "unsupported_parameter"),
+        ({"truncation": SECRET}, "truncation", "invalid_value"),
+        (
+            {"messages": [USER, {"role": "tool", "content": "x"}]},
+            "messages[1].tool_call_id",
+            "missing_required_parameter",
+        ),
+        (
+            {"messages": [USER, {"role": "tool", "content": "x", "tool_call_id": SECRET}]},
+            "messages[1].tool_call_id",
+            "invalid_value",
+        ),
+        ({"messages": [USER | {"tool_calls": [call()]}]}, "messages[0].tool_calls", "invalid_value"),
+        *(
+            (
+                {"messages": [{"role": "assistant", "tool_calls": [call(arguments)]}]},
+                "messages[0].tool_calls[0].function.arguments",
+                "invalid_value",
+            )
+            for arguments in (SECRET, "[1]", "", json.dumps(DEEP), "[" * 100_000, '{"a": NaN}')
+        ),
         ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
         ({"presence_penalty": 0.1}, "presence_penalty", "unsupported_parameter"),
         ({"nonsense": 1}, "nonsense", "unknown_parameter"),
@@ -124,7 +187,9 @@ def test_any_bytes_are_refused_or_parsed(raw):
 
 @given(
     st.dictionaries(
-        st.sampled_from(["temperature", "top_p", "stop", "seed", "max_tokens", "messages", "stream", "tools", "zzz"]),
+        st.sampled_from(
+            ["temperature", "top_p", "stop", "seed", "max_tokens", "messages", "stream", "tools", "truncation", "zzz"]
+        ),
         st.recursive(
             st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
             lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -138,3 +203,38 @@ def test_any_json_is_refused_or_parsed(fields):
     except RequestRefusedError:
         return
     assert parsed.chat.messages
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "code"),
+    [
+        ({"prompt": []}, "prompt", "invalid_value"),
+        ({"prompt": [-1]}, "prompt[0]", "invalid_value"),
+        ({"prompt": [2**40]}, "prompt[0]", "invalid_value"),
+        ({"prompt": [1.5]}, "prompt[0]", "invalid_value"),
+        ({"prompt": [1, "a"]}, "prompt", "invalid_value"),
+        ({"prompt": ["a", "b"]}, "prompt", "invalid_value"),
+        ({"prompt": [[]]}, "prompt", "invalid_value"),
+        ({"prompt": [[1], [2]]}, "prompt", "invalid_value"),
+        ({"prompt": "a\0"}, "prompt", "invalid_value"),
+        ({"prompt": None}, "prompt", "invalid_value"),
+        ({"n": 2}, "n", "unsupported_parameter"),
+        ({"echo": True}, "echo", "unsupported_parameter"),
+        ({"logprobs": 0}, "logprobs", "unsupported_parameter"),
+        ({"ignore_eos": SECRET}, "ignore_eos", "invalid_value"),
+        ({"stream_options": {}}, "stream_options", "invalid_value"),
+        ({"messages": [USER]}, "messages", "unknown_parameter"),
+    ],
+)
+def test_a_wrong_parameter_of_a_completion_is_named(fields, param, code):
+    with pytest.raises(RequestRefusedError) as caught:
+        completions.parse(json.dumps({"model": "m", "prompt": [1]} | fields).encode())
+    assert (caught.value.param, caught.value.code) == (param, code)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "read"), [([5, 6], (5, 6)), ([[5, 6]], (5, 6)), ("text", "text"), (["text"], "text"), ("", "")]
+)
+def test_a_prompt_is_a_text_or_token_ids(given, read):
+    assert completions.parse(json.dumps({"model": "m", "prompt": given}).encode()).completion.prompt == read

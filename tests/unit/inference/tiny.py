@@ -40,7 +40,7 @@ def sentencepiece_model(vocab_size: int = 400) -> bytes:
     return model.getvalue()
 
 
-def build(folder: Path, *, shards: int = 2, seed: int = 0) -> Path:
+def build(folder: Path, *, shards: int = 2, seed: int = 0, context: int = CONTEXT) -> Path:
     """Write a checkpoint folder in the published layout and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     pieces = sentencepiece_model()
@@ -53,7 +53,7 @@ def build(folder: Path, *, shards: int = 2, seed: int = 0) -> Path:
         num_attention_heads=4,
         multi_query_group_num=2,
         kv_channels=16,
-        seq_length=CONTEXT,
+        seq_length=context,
         torch_dtype="float32",
     )
     torch.manual_seed(seed)

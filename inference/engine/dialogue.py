@@ -1,0 +1,84 @@
+"""A dialogue → the ids of its prompt, within the room that there is.
+
+A dialogue that is too long is refused; where the request says so, its oldest turns are left out instead: never a system
+message, never what follows the last message of the user (a turn is that message and all up to the next one).
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from inference.chatglm3 import prompt, tools
+from inference.chatglm3.tokenizer import Tokenizer
+from inference.errors import ContextOverflowError, RequestRefusedError
+from inference.ports import ChatRequest, Message, Role
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """The ids of a prompt."""
+
+    ids: list[int]
+    left_out: int = 0
+    """Messages that are not in it."""
+
+
+def read(tokenizer: Tokenizer, request: ChatRequest, room: int) -> Prompt:
+    """Return the prompt of at most `room` - 1 tokens. Raises `ContextOverflowError` or `RequestRefusedError`.
+
+    When turns are left out, room stays for `max_tokens` or a quarter of the context, whichever is less.
+    """
+    messages = request.messages
+    if not request.drop_oldest and prompt.shortest(tokenizer, messages) >= room:
+        raise ContextOverflowError(f"The messages are longer than the context of {room} tokens.")
+    lines = tools.spread(messages, request.tools)
+    try:
+        if not request.drop_oldest:
+            ids = prompt.join(tokenizer, [_ids(tokenizer, each) for each in lines])
+            left_out = 0
+        else:
+            ids, left_out = _newest(tokenizer, messages, lines, room - min(request.max_tokens, room // 4))
+    except ValueError:
+        raise RequestRefusedError("A message is not valid Unicode.", param="messages") from None
+    if len(ids) >= room:
+        raise ContextOverflowError(
+            f"The messages have {len(ids)} tokens, which leaves no room in the context of {room}."
+        )
+    return Prompt(ids, left_out)
+
+
+def _ids(tokenizer: Tokenizer, lines: Sequence[tools.Line]) -> list[int]:
+    return [index for line in lines for index in prompt.part(tokenizer, line.message, line.metadata)]
+
+
+def _newest(
+    tokenizer: Tokenizer, messages: Sequence[Message], lines: list[list[tools.Line]], room: int
+) -> tuple[list[int], int]:
+    """Return the ids of what fits, and how many messages do not; nothing that cannot fit is encoded."""
+    kept: dict[int, list[int]] = {}
+    used = len(prompt.join(tokenizer, []))
+    turns = _turns(messages)
+    always = {place for place, message in enumerate(messages) if message.role is Role.SYSTEM} | set(turns[-1])
+    for group in (sorted(always), *reversed(turns[:-1])):
+        added = [place for place in group if place not in kept]
+        if used + sum(prompt.shortest(tokenizer, [line.message for line in lines[place]]) for place in added) > room:
+            break
+        encoded = {place: _ids(tokenizer, lines[place]) for place in added}
+        used += sum(len(ids) for ids in encoded.values())
+        if used > room:
+            break
+        kept |= encoded
+    if not always <= kept.keys():
+        raise ContextOverflowError(f"System messages and the last turn alone are longer than {room} tokens.")
+    return prompt.join(tokenizer, [kept[place] for place in sorted(kept)]), len(messages) - len(kept)
+
+
+def _turns(messages: Sequence[Message]) -> list[list[int]]:
+    """Return the places of each turn's messages, oldest first; a message of the user opens a turn."""
+    found: list[list[int]] = [[]]
+    for place, message in enumerate(messages):
+        if message.role is Role.SYSTEM:
+            continue
+        if message.role is Role.USER and found[-1]:
+            found.append([])
+        found[-1].append(place)
+    return found

@@ -1,0 +1,119 @@
+"""One request within the decode loop: what it needs, how far it is, and how its tokens become deltas."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+from torch import Tensor
+
+from inference.chatglm3.reply import ReplyReader
+from inference.engine import slots
+from inference.engine.sampling import Sampler
+from inference.ports import Delta, FinishReason, InferenceError, Timing, Usage
+
+Deliver = Callable[[Delta | InferenceError], None]
+
+
+@dataclass
+class Clock:
+    """When things happened to a request, in seconds of the monotonic clock."""
+
+    arrived: float = field(default_factory=time.monotonic)
+    admitted: float = 0.0
+    first: float = 0.0
+
+    def timing(self) -> Timing:
+        """Return the times of a request that ends now."""
+        now = time.monotonic()
+        return Timing(
+            queued_s=self.admitted - self.arrived, first_s=self.first - self.arrived, decode_s=now - self.first
+        )
+
+
+@dataclass(eq=False)
+class Job:
+    """One request in the loop; equal only to itself."""
+
+    prompt: list[int]
+    max_tokens: int
+    sampler: Sampler
+    reply: ReplyReader
+    deliver: Deliver
+    """Called from the loop's thread with each stretch of the answer, the last one with a finish reason, or an error."""
+    stop_ids: frozenset[int]
+    """Ids that end the answer."""
+    bias: Tensor
+    """Added to the logits: what may not be chosen has -inf (vocabulary)."""
+    token_ids: bool = False
+    """Deliver each token with its id."""
+    left_out: int = 0
+    """Messages of the dialogue that are not in the prompt."""
+    memory: slots.Memory | None = None
+    reading: slots.Reading | None = None
+    """The chunk of the prompt that is on its way through the layers."""
+    read: int = 0
+    """Tokens of the prompt that have been read."""
+    last: int = 0
+    """The token chosen last, not yet read."""
+    generated: int = 0
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def capacity(self) -> int:
+        """Most tokens that the request can come to."""
+        return len(self.prompt) + self.max_tokens
+
+    @property
+    def unread(self) -> int:
+        """Tokens of the prompt that have not been read."""
+        return len(self.prompt) - self.read
+
+    def choose(self, logits: Tensor) -> bool:
+        """Choose the next token from logits (vocabulary) and deliver what it adds; return whether it is the last.
+
+        The last stretch is not delivered here: the request must have left the batch by then (see `finish`).
+        """
+        token = self.sampler.choose(logits + self.bias)
+        self.last = token
+        self.generated += 1
+        first = self.generated == 1
+        if first:
+            self.clock.first = time.monotonic()
+        ended = token in self.stop_ids
+        text, stopped = ("", False) if ended else self.reply.push(token)
+        last = ended or stopped or self.generated >= self.max_tokens
+        if last and not stopped:
+            text += self.reply.flush()
+        delta = Delta(text=text)
+        if self.token_ids:
+            delta = Delta(text=text, token_ids=(token,), prompt_token_ids=tuple(self.prompt) if first else ())
+        if last:
+            self._end = delta, FinishReason.STOP if ended or stopped else FinishReason.LENGTH
+        elif text or self.token_ids:
+            self.say(delta)
+        return last
+
+    def finish(self) -> None:
+        """Deliver the last stretch, after `choose` has returned True."""
+        delta, reason = self._end
+        calls = self.reply.calls
+        self.say(
+            msgspec.structs.replace(
+                delta,
+                finish_reason=FinishReason.TOOL_CALLS if calls else reason,
+                usage=Usage(prompt_tokens=len(self.prompt), completion_tokens=self.generated),
+                tool_calls=calls,
+                left_out=self.left_out,
+                timing=self.clock.timing(),
+            )
+        )
+
+    def say(self, event: Delta | InferenceError) -> None:
+        """Deliver something, unless nobody waits for it any more."""
+        if not self.cancelled.is_set():
+            self.deliver(event)
+
+    _end: tuple[Delta, FinishReason] = (Delta(), FinishReason.STOP)

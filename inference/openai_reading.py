@@ -1,0 +1,95 @@
+"""Between the port and OpenAI's API as a client speaks it: a request as it is sent, an answer as it is read."""
+
+import msgspec
+
+from inference import wire_client as wire
+from inference.ports import ChatRequest, Delta, FinishReason, InferenceError, Message, ToolCall, Usage
+from inference.wire import CalledFunction, WireToolCall
+
+_decode = msgspec.json.Decoder(wire.ReceivedChunk).decode
+
+
+class AnswerReader:
+    """Reads one event after the other and keeps what belongs to the last delta."""
+
+    def __init__(self, *, tools: bool) -> None:
+        self.done = False
+        self.finish: FinishReason | None = None
+        self._usage: Usage | None = None
+        self._tools = tools
+        self._calls: dict[int, ToolCall] = {}
+        self._left_out = 0
+
+    def take(self, event: bytes) -> str:
+        """Return the text that the event adds. Raises `InferenceError` when it tells of one."""
+        if self.done or event == b"[DONE]":
+            self.done = True
+            return ""
+        chunk = _decode(event)
+        if chunk.error is not None:
+            raise InferenceError("The inference endpoint failed while answering.", retry_after=1)
+        if chunk.usage is not None:
+            self._usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+        if chunk.attest is not None:
+            self._left_out = chunk.attest.left_out
+        if not chunk.choices:
+            return ""
+        choice = chunk.choices[0]
+        if choice.finish_reason:
+            self.finish = FinishReason.LENGTH if choice.finish_reason == "length" else FinishReason.STOP
+        if choice.delta is None:
+            return ""
+        for piece in choice.delta.tool_calls or ():
+            self._add(piece)
+        # Neither PostgreSQL nor a terminal takes a NUL, and no model needs one.
+        return (choice.delta.content or "").replace("\0", "\ufffd")
+
+    def delta(self) -> Delta:
+        """Return the last delta. Calls are passed on only where tools were offered."""
+        calls = tuple(self._calls.values()) if self._tools else ()
+        return Delta(
+            finish_reason=FinishReason.TOOL_CALLS if calls else self.finish,
+            usage=self._usage,
+            tool_calls=calls,
+            left_out=self._left_out,
+        )
+
+    def _add(self, piece: wire.ReceivedToolCall) -> None:
+        known = self._calls.get(piece.index, ToolCall("", "", ""))
+        function = piece.function or wire.ReceivedFunction()
+        self._calls[piece.index] = ToolCall(
+            id=known.id or piece.id or "",
+            name=known.name or function.name or "",
+            arguments=known.arguments + (function.arguments or ""),
+        )
+
+
+def sent(request: ChatRequest) -> wire.SentRequest:
+    """Return a request as the API has it."""
+    return wire.SentRequest(
+        model=request.model,
+        messages=tuple(_message(message) for message in request.messages),
+        max_tokens=request.max_tokens,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        stop=request.stop,
+        seed=request.seed,
+        tools=tuple(
+            wire.SentTool(wire.SentFunction(tool.name, tool.description, msgspec.Raw(tool.parameters.encode())))
+            for tool in request.tools
+        ),
+        truncation="auto" if request.drop_oldest else "",
+        stream=True,
+        stream_options=wire.SentStreamOptions(),
+    )
+
+
+def _message(message: Message) -> wire.SentMessage:
+    return wire.SentMessage(
+        role="tool" if message.tool_call_id else message.role,
+        content=message.content,
+        tool_calls=tuple(
+            WireToolCall(id=call.id, function=CalledFunction(call.name, call.arguments)) for call in message.tool_calls
+        ),
+        tool_call_id=message.tool_call_id,
+    )

@@ -1,0 +1,129 @@
+"""Every Prometheus metric of the inference tier, by model version.
+
+Names follow OpenTelemetry's GenAI semantic conventions where those have one, and stand under `attest_inference_` where
+they do not. Nothing here ever receives a text.
+"""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from inference.engine.base import Load
+from inference.ports import Delta, ModelInfo
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_DURATION = tuple(0.01 * 2**n for n in range(14))
+_TOKENS = tuple(4.0**n for n in range(10))
+_FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+_EACH = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+_LABELS = ("gen_ai_operation_name", "gen_ai_response_model", "attest_model_revision")
+_MODEL_LABELS = _LABELS[1:]
+
+
+class Telemetry:
+    """The metrics of one process, in a registry of its own."""
+
+    def __init__(self, info: Callable[[], ModelInfo], load: Callable[[], Load]) -> None:
+        self.registry = own = CollectorRegistry()
+        self._info = info
+        ProcessCollector(registry=own)
+        own.register(_LoadCollector(info, load))
+        self._duration = Histogram(
+            "gen_ai_server_request_duration_seconds",
+            "Length of requests",
+            (*_LABELS, "outcome"),
+            registry=own,
+            buckets=_DURATION,
+        )
+        self._first = Histogram(
+            "gen_ai_server_time_to_first_token_seconds",
+            "From a request's arrival until its first token",
+            _LABELS,
+            registry=own,
+            buckets=_FIRST,
+        )
+        self._each = Histogram(
+            "gen_ai_server_time_per_output_token_seconds",
+            "Per token after the first",
+            _LABELS,
+            registry=own,
+            buckets=_EACH,
+        )
+        self._queued = Histogram(
+            "attest_inference_queue_seconds",
+            "From a request's arrival until it has a place",
+            _LABELS,
+            registry=own,
+            buckets=_SECONDS,
+        )
+        self._tokens = Histogram(
+            "attest_inference_tokens",
+            "Tokens of answered requests",
+            (*_LABELS, "gen_ai_token_type"),
+            registry=own,
+            buckets=_TOKENS,
+        )
+        self._refused = Counter(
+            "attest_inference_refused", "Requests refused before they began", ("code",), registry=own
+        )
+
+    def ended(self, operation: str, outcome: str, seconds: float, last: Delta) -> None:
+        """Observe a request that has ended; `outcome` is its log line."""
+        info = self._info()
+        labels = (operation, info.name, info.revision)
+        self._duration.labels(*labels, outcome).observe(seconds)
+        usage, timing = last.usage, last.timing
+        if usage is not None:
+            self._tokens.labels(*labels, "input").observe(usage.prompt_tokens)
+            self._tokens.labels(*labels, "output").observe(usage.completion_tokens)
+        if timing is not None:
+            self._queued.labels(*labels).observe(timing.queued_s)
+            self._first.labels(*labels).observe(timing.first_s)
+            if usage is not None and usage.completion_tokens > 1:
+                self._each.labels(*labels).observe(timing.decode_s / (usage.completion_tokens - 1))
+
+    def refused(self, code: str) -> None:
+        """Count a refusal by its code."""
+        self._refused.labels(code).inc()
+
+    def render(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class _LoadCollector(Collector):
+    """Reads the engine's load whenever metrics are asked for."""
+
+    def __init__(self, info: Callable[[], ModelInfo], load: Callable[[], Load]) -> None:
+        self._info = info
+        self._load = load
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield gauges and counters of the loop."""
+        info, load = self._info(), self._load()
+        labels = (info.name, info.revision)
+        gauges = {
+            "ready": ("1 while a request would be served", int(load.ready)),
+            "running": ("Requests that are being answered", load.running),
+            "waiting": ("Requests that wait for a place", load.waiting),
+            "places": ("Requests that can be decoded together", load.places),
+            "cache_tokens": ("Tokens of key-value memory that running requests hold", load.cache_tokens),
+            "cache_limit_tokens": ("Most tokens of key-value memory", load.cache_limit),
+        }
+        counters = {
+            "restarts": ("Times that the decode loop failed and started again", load.restarts),
+            "decode_steps": ("Decode steps", load.decode_steps),
+            "decode_rows": ("Tokens that decode steps gave; by their number, the batch's mean size", load.decode_rows),
+            "prompt_tokens": ("Tokens of prompts that have been read", load.prompt_tokens),
+        }
+        for name, (said, value) in gauges.items():
+            gauge = GaugeMetricFamily(f"attest_inference_{name}", said, labels=_MODEL_LABELS)
+            gauge.add_metric(labels, value)
+            yield gauge
+        for name, (said, value) in counters.items():
+            counter = CounterMetricFamily(f"attest_inference_{name}", said, labels=_MODEL_LABELS)
+            counter.add_metric(labels, value)
+            yield counter
