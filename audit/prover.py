@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -16,6 +17,7 @@ from audit.proof import LogProof
 from audit.tables import AUDIT_CHECKPOINT, AUDIT_ENTRY
 from audit.tiles import read_nodes
 from audit.tree import (
+    Node,
     ProofError,
     ReadNode,
     Span,
@@ -57,21 +59,19 @@ class Prover:
 
         Raises `NotInTreeError`.
         """
-        entry = AUDIT_ENTRY.c
-        query = select(entry.leaf, entry.leaf_hash, entry.leaf_index).where(entry.entry_id == entry_id)
         async with self._reading() as connection:
-            row = (await connection.execute(query)).one_or_none()
+            row = (await connection.execute(_entry_and_checkpoint(entry_id))).one_or_none()
             if row is None:
                 return None
-            last = await latest_checkpoint(connection)
-            if row.leaf_index is None or last is None:
+            if row.leaf_index is None or row.tree_size is None:
                 raise NotInTreeError(f"Record {entry_id} is not in a signed tree yet; try again in a moment.")
+            last = StoredCheckpoint(row.tree_size, row.root_hash, row.note, row.at_us)
             if not row.leaf:
                 raise NotInTreeError(f"Record {entry_id} was emptied after its retention; its hash is still proved.")
             if row.leaf_index >= last.size:
                 raise AuditIntegrityError(f"record {entry_id} has index {row.leaf_index}, beyond the signed tree")
             spans = inclusion_spans(row.leaf_index, last.size)
-            read = await read_nodes(connection, [node for span in spans for node in nodes_of(span)])
+            read = await read_nodes(connection, _nodes(spans), last.size)
         proof = LogProof(index=row.leaf_index, path=path(spans, read), note=last.note, leaf=row.leaf)
         try:
             proof.check(parsed(last))
@@ -83,7 +83,7 @@ class Prover:
         """Return the audit path of a record by its index in the tree of `size` records, which must be there."""
         async with self._reading() as connection:
             spans = inclusion_spans(index, size)
-            return path(spans, await read_nodes(connection, [node for span in spans for node in nodes_of(span)]))
+            return path(spans, await read_nodes(connection, _nodes(spans), size))
 
     async def consistency(self, old: StoredCheckpoint, new: StoredCheckpoint) -> tuple[bytes, ...]:
         """Return the proof that the tree of `new` extends that of `old`."""
@@ -99,6 +99,19 @@ class Prover:
             raise AuditUnavailableError(f"The audit log cannot be read now ({type(error).__name__}).") from error
 
 
+def _entry_and_checkpoint(entry_id: str) -> Select[Any]:
+    """Ask for a record and the newest checkpoint at once."""
+    entry, last = AUDIT_ENTRY.c, AUDIT_CHECKPOINT.c
+    newest = select(func.max(last.tree_size)).scalar_subquery()
+    query = select(entry.leaf, entry.leaf_index, last.tree_size, last.root_hash, last.note, last.at_us)
+    query = query.select_from(AUDIT_ENTRY.outerjoin(AUDIT_CHECKPOINT, last.tree_size == newest))
+    return query.where(entry.entry_id == entry_id)
+
+
+def _nodes(spans: Iterable[Span]) -> list[Node]:
+    return [node for span in spans for node in nodes_of(span)]
+
+
 async def latest_checkpoint(connection: AsyncConnection) -> StoredCheckpoint | None:
     """Return the newest checkpoint in the database."""
     table = AUDIT_CHECKPOINT.c
@@ -109,7 +122,7 @@ async def latest_checkpoint(connection: AsyncConnection) -> StoredCheckpoint | N
 
 async def tree_root(connection: AsyncConnection, size: int) -> bytes:
     """Return the root over the first `size` records, from what is stored."""
-    read = await read_nodes(connection, nodes_of(Span(0, size)))
+    read = await read_nodes(connection, nodes_of(Span(0, size)), size)
     return await asyncio.to_thread(root, size, read)
 
 
@@ -119,7 +132,7 @@ async def prove_consistency(
     """Return a consistency proof that was checked. Raises `AuditIntegrityError` when there is none."""
     try:
         spans = consistency_spans(old.size, new.size)
-        read: ReadNode = await read_nodes(connection, [node for span in spans for node in nodes_of(span)])
+        read: ReadNode = await read_nodes(connection, _nodes(spans), new.size)
         proof = path(spans, read)
         verify_consistency(old.size, new.size, old.root_hash, new.root_hash, proof)
     except ProofError as error:

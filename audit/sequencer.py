@@ -173,7 +173,7 @@ class Sequencer:
             raise AuditIntegrityError(f"a tree of {known.size} records was signed, but the database has {size}")
         if last is None:
             return TileEdge()
-        if edge is not None and known is not None and (known.size, known.root_hash) == (size, last.root_hash):
+        if edge is not None and (edge.size, edge.root()) == (size, last.root_hash):
             return edge
         try:
             opened(last.note, signers.origin, signers.known)

@@ -4,9 +4,9 @@ A tile of level L at position P holds the hashes of the perfect subtrees `Node(8
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import Select, literal, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.ports import AuditIntegrityError
@@ -83,70 +83,107 @@ def subtree_hash(hashes: Sequence[bytes], node: Node) -> bytes:
 
 async def read_edge(connection: AsyncConnection, size: int) -> TileEdge:
     """Return the edge of the tree over the first `size` records. Raises `AuditIntegrityError` when part is gone."""
-    pending, level, count = [], 0, size
+    runs, level, count = [], 0, size
     while count:
-        begin = count - count % WIDTH
-        pending.append(await _read_hashes(connection, level, begin, count))
+        runs.append(_Run(_Place(level, count // WIDTH), 0, count % WIDTH))
         level, count = level + 1, count // WIDTH
-    return TileEdge(pending)
+    held = await _fetch(connection, (), [run for run in runs if run.end])
+    return TileEdge([held.get(run.place, []) for run in runs])
 
 
-async def read_nodes(connection: AsyncConnection, nodes: Iterable[Node]) -> ReadNode:
-    """Fetch these nodes in few queries; return what reads them. Raises `AuditIntegrityError` when one is gone."""
-    wanted = sorted(set(nodes))
-    tiles = await _read_tiles(connection, {_place(node)[:2] for node in wanted})
-    held: dict[Node, bytes] = {}
-    loose: dict[tuple[int, int], list[Node]] = {}
-    for node in wanted:
-        level, position, inside = _place(node)
-        hashes = tiles.get((level, position))
-        if hashes is None:
-            loose.setdefault((level, position), []).append(node)
-        else:
-            held[node] = subtree_hash(hashes, inside)
-    for (level, position), several in loose.items():
-        insides = [_place(node)[2] for node in several]
-        begin = min(inside.position << inside.level for inside in insides)
-        end = max((inside.position + 1) << inside.level for inside in insides)
-        start = position * WIDTH
-        found = await _read_hashes(connection, level, start + begin, start + end)
-        padded = [b""] * begin + found
-        held.update((node, subtree_hash(padded, inside)) for node, inside in zip(several, insides, strict=True))
-    return held.__getitem__
+async def read_nodes(connection: AsyncConnection, nodes: Iterable[Node], size: int | None = None) -> ReadNode:
+    """Fetch these nodes; return what reads them. Raises `AuditIntegrityError` when one is gone.
+
+    With the size of a signed tree that holds them all, one statement fetches everything: it tells which tiles are
+    complete.
+    """
+    wanted: dict[_Place, list[Node]] = {}
+    for node in set(nodes):
+        wanted.setdefault(_place_of(node), []).append(node)
+    whole = {place for place in wanted if size is None or (place.position + 1) * WIDTH ** (place.level + 1) <= size}
+    runs = [_run(place, inside) for place, inside in wanted.items() if place not in whole]
+    held = await _fetch(connection, whole, runs)
+    if gone := [place for place in whole if place not in held]:
+        runs += [_run(place, wanted[place]) for place in gone]
+        held |= await _fetch(connection, (), [_run(place, wanted[place]) for place in gone])
+    begins = {run.place: run.begin for run in runs}
+    found: dict[Node, bytes] = {}
+    for place, inside in wanted.items():
+        hashes = [b""] * begins.get(place, 0) + held[place]
+        found |= {node: subtree_hash(hashes, _within(place, node)) for node in inside}
+    return found.__getitem__
 
 
-def _place(node: Node) -> tuple[int, int, Node]:
-    """Return level and position of the tile that a node is in, and the node within it."""
+class _Place(NamedTuple):
+    """Which tile."""
+
+    level: int
+    position: int
+
+
+class _Run(NamedTuple):
+    """Hashes of a tile that is not complete, counted within it."""
+
+    place: _Place
+    begin: int
+    end: int
+
+
+def _place_of(node: Node) -> _Place:
     level, inside = divmod(node.level, _HEIGHT)
-    position, offset = divmod(node.position << inside, WIDTH)
-    return level, position, Node(inside, offset >> inside)
+    return _Place(level, (node.position << inside) // WIDTH)
 
 
-async def _read_tiles(
-    connection: AsyncConnection, places: Iterable[tuple[int, int]]
-) -> dict[tuple[int, int], list[bytes]]:
-    tile = AUDIT_TILE.c
-    query = select(tile.level, tile.position, tile.hashes).where(tuple_(tile.level, tile.position).in_(sorted(places)))
-    tiles = {}
-    for level, position, hashes in (await connection.execute(query)).all():
-        if len(hashes) != WIDTH * HASH_BYTES:
-            raise AuditIntegrityError(f"tile {level}/{position} of the tree was altered")
-        tiles[level, position] = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
-    return tiles
+def _within(place: _Place, node: Node) -> Node:
+    """Return the node as it counts within its tile."""
+    inside = node.level - place.level * _HEIGHT
+    return Node(inside, node.position - (place.position * WIDTH >> inside))
 
 
-async def _read_hashes(connection: AsyncConnection, level: int, begin: int, end: int) -> list[bytes]:
-    """Return the hashes of the nodes `Node(8·level, begin)` up to `end`, from the rows that have them one by one."""
-    if level == 0:
-        entry = AUDIT_ENTRY.c
-        query = select(entry.leaf_hash).where(entry.leaf_index >= begin, entry.leaf_index < end)
-        query = query.order_by(entry.leaf_index)
-    else:
-        tile = AUDIT_TILE.c
-        query = select(tile.root_hash).where(tile.level == level - 1, tile.position >= begin, tile.position < end)
-        query = query.order_by(tile.position)
-    hashes = list((await connection.execute(query)).scalars())
-    if len(hashes) != end - begin or any(len(one) != HASH_BYTES for one in hashes):
+def _run(place: _Place, nodes: Iterable[Node]) -> _Run:
+    """Return the stretch of a tile that these nodes of it need."""
+    inside = [_within(place, node) for node in nodes]
+    begin = min(node.position << node.level for node in inside)
+    return _Run(place, begin, max((node.position + 1) << node.level for node in inside))
+
+
+async def _fetch(
+    connection: AsyncConnection, whole: Iterable[_Place], runs: Sequence[_Run]
+) -> dict[_Place, list[bytes]]:
+    """Return the hashes of complete tiles (those that are there) and of runs, in one statement."""
+    parts: list[Select[Any]] = []
+    tile, entry = AUDIT_TILE.c, AUDIT_ENTRY.c
+    if places := sorted(whole):
+        chosen = tuple_(tile.level, tile.position).in_(places)
+        parts.append(select(literal(-1).label("run"), tile.level, tile.position, tile.hashes).where(chosen))
+    for at, run in enumerate(runs):
+        begin, end = run.place.position * WIDTH + run.begin, run.place.position * WIDTH + run.end
+        if run.place.level == 0:
+            part = select(literal(at), literal(0), entry.leaf_index, entry.leaf_hash)
+            parts.append(part.where(entry.leaf_index >= begin, entry.leaf_index < end))
+        else:
+            part = select(literal(at), tile.level, tile.position, tile.root_hash)
+            parts.append(part.where(tile.level == run.place.level - 1, tile.position >= begin, tile.position < end))
+    rows = (await connection.execute(union_all(*parts))).all() if parts else []
+    held = {_Place(level, position): split(hashes) for run, level, position, hashes in rows if run == -1}
+    of_run: list[list[tuple[int, bytes]]] = [[] for _ in runs]
+    for at, _, position, hash_ in rows:
+        if at >= 0:
+            of_run[at].append((position, hash_))
+    for run, found in zip(runs, of_run, strict=True):
+        held[run.place] = _checked([hash_ for _, hash_ in sorted(found)], run.place.level, run.end - run.begin)
+    return held
+
+
+def split(hashes: bytes) -> list[bytes]:
+    """Return the hashes of a complete tile one by one. Raises `AuditIntegrityError`."""
+    if len(hashes) != WIDTH * HASH_BYTES:
+        raise AuditIntegrityError("a tile of the tree was altered")
+    return [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
+
+
+def _checked(hashes: list[bytes], level: int, count: int) -> list[bytes]:
+    if len(hashes) != count or any(len(one) != HASH_BYTES for one in hashes):
         what = "records" if level == 0 else f"tiles of level {level - 1}"
-        raise AuditIntegrityError(f"{what} between {begin} and {end - 1} of the tree are missing or altered")
+        raise AuditIntegrityError(f"{what} of the tree are missing or altered")
     return hashes

@@ -153,6 +153,15 @@ async def test_several_at_once_make_one_tree(database, log, raw, keys, engine):
     assert (last.size, last.root_hash) == (1000, root_of(hashes))
 
 
+async def test_one_goes_on_from_where_another_one_stopped(log, engine, keys, raw):
+    one, other = Sequencer(engine, keys, SMALL), Sequencer(engine, keys, SMALL)
+    assert await one.step() == 0  # it knows the empty tree now
+    for sequencer, size in ((other, 5), (one, 3), (other, 1), (one, 2)):
+        await add(log, size, f"{size}-")
+        assert await sequencer.step() == size
+    assert [index for index, _ in await places(raw)] == list(range(11))
+
+
 async def test_keys_change_between_two_checkpoints(log, sequencer, engine, keys):
     await add(log, 3)
     await sequencer.step()
