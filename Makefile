@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Found when a line runs, not when make expands its recipe: that same recipe may have installed it.
 UV = "$$(if [ -x $(VENV)-uv/bin/uv ]; then echo $(VENV)-uv/bin/uv; else command -v uv; fi)"
 
-.PHONY: help run test check bench soak lock screenshots clean
+.PHONY: help run test check bench demo-audit soak lock screenshots clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ check: $(VENV)/.dev ## lint, format, types, import contract
 
 bench: $(VENV)/.dev ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench
+
+demo-audit: $(VENV)/.dev ## a few turns, a bundle of their records, and its verification where nothing of Attest is installed
+	@UV=$(UV) $(BIN)/python -m tests.demo_audit data/demo-audit
 
 soak: $(VENV)/.dev ## send every harmless prompt and 500 labelled ones through the running product
 	$(BIN)/python -m tests.bench.soak
