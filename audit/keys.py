@@ -37,6 +37,9 @@ class MasterKey(Protocol):
     def unwrap(self, wrapped: bytes, about: bytes) -> bytes:
         """Undo `wrap`. Raises `KeyFileError` when it was wrapped by another key, for something else, or altered."""
 
+    def derive(self, purpose: str) -> bytes:
+        """Return 32 bytes for one purpose: always the same, and no help to find the key or those of other purposes."""
+
 
 class FileMasterKey:
     """A master key of 32 bytes from a file (base64), readable by its owner alone."""
@@ -84,6 +87,10 @@ class FileMasterKey:
                 "The master key is not the one that this database's texts are encrypted with; "
                 "give the right file (ATTEST_MASTER_KEY_FILE)."
             ) from None
+
+    def derive(self, purpose: str) -> bytes:
+        """Return a key for one purpose; see `MasterKey`."""
+        return hmac.digest(self._key, b"attest/derived/v1\x00" + purpose.encode(), "sha256")
 
 
 def _create(path: Path) -> None:

@@ -154,6 +154,7 @@ AUDIT_FACET = Table(
     Column("value", Text, primary_key=True),
     Column("opened_us", BigInteger, primary_key=True, autoincrement=False),
     Column("turn_id", Text, primary_key=True),
+    Index("audit_facet_by_turn", "turn_id", "facet", "value"),
     sqlite_with_rowid=False,
 )
 """What turns are found by beside the columns of `audit_turn`: group, category, rule, model, role. A projection."""

@@ -22,6 +22,8 @@ from gateway.auth.authentication import Authentication
 from gateway.database import make_engine
 from gateway.delivery import GATEWAY_LIMITS, make_delivery
 from gateway.history.store import HistoryStore
+from gateway.http.audit import audit_routes
+from gateway.http.audit_export import audit_export_routes
 from gateway.http.body_limit import BodyLimit
 from gateway.http.chat import chat_routes
 from gateway.http.chat_turns import chat_turn_routes
@@ -29,6 +31,7 @@ from gateway.http.docs import PlainDocs
 from gateway.http.errors import on_any_exception, on_attest_error, on_http_exception, on_invalid_utf8
 from gateway.http.health import Readiness, health_routes
 from gateway.http.openai import openai_routes
+from gateway.inquiry.compose import make_inquiry
 from gateway.limits.admission import Admission
 from gateway.logging import RequestLog
 from gateway.measured import MeasuredModel, MeasuredSafety
@@ -52,15 +55,17 @@ def create_app(settings: Settings) -> Litestar:
     """Compose the gateway. Nothing is opened before the application starts, except that rules and model are checked."""
     telemetry = Telemetry()
     engine = make_engine(settings.database)
+    signing_keys = SigningKeys(settings.signing_path, settings.audit_origin, settings.signing_key.get_secret_value())
     sequencer = Sequencer(
         engine,
-        SigningKeys(settings.signing_path, settings.audit_origin, settings.signing_key.get_secret_value()),
+        signing_keys,
         SequencerLimits(cadence_s=settings.checkpoint_interval_s),
         on_fault=telemetry.sequencer_failed,
     )
     master_key = FileMasterKey.load_or_create(settings.master_key_path)
     audit = SqlAuditLog(engine, master_key, on_durable=sequencer.appended)
     delivery = make_delivery(settings, engine, master_key, telemetry, GATEWAY_LIMITS)
+    inquiry = make_inquiry(settings, engine, master_key, audit, signing_keys)
     authentication = Authentication.from_settings(settings, engine, audit)
     admission = Admission.from_settings(settings, on_limiter_failure=telemetry.limiter_failed)
     safety = build_safety(settings.policy, None, settings.guard_timeout_s, settings.cores_for_classifier)
@@ -107,6 +112,7 @@ def create_app(settings: Settings) -> Litestar:
             await audit.start()
             await audit.recover()
             await sequencer.start()
+            stack.push_async_callback(inquiry.close)
             if delivery is not None:
                 stack.push_async_callback(delivery.close)
                 stack.push_async_callback(_ended, asyncio.create_task(delivery.run()))
@@ -125,6 +131,8 @@ def create_app(settings: Settings) -> Litestar:
         "catalogue": catalogue,
         "history": history,
         "audit": audit,
+        "desk": inquiry.desk,
+        "exports": inquiry.exports,
         "settings": settings,
         "pages": pages,
         "assets": pages.assets,
@@ -138,10 +146,17 @@ def create_app(settings: Settings) -> Litestar:
             *openai_routes,
             *chat_routes,
             *chat_turn_routes,
+            *audit_routes,
+            *audit_export_routes,
             static_file,
             favicon,
         ],
-        middleware=[RequestLog(telemetry), authentication.middleware, BodyLimit(settings.body_limit_bytes)],
+        middleware=[
+            RequestLog(telemetry),
+            inquiry.refusals,
+            authentication.middleware,
+            BodyLimit(settings.body_limit_bytes),
+        ],
         # A hook and not a middleware: it also sees what is answered before or instead of a route.
         before_send=[SecurityHeaders(settings).add],
         dependencies={name: Provide(_giver(part), sync_to_thread=False) for name, part in parts.items()},

@@ -42,6 +42,15 @@ class ContextTooLongError(AttestError):
     openai_type = "invalid_request_error"
 
 
+class PurposeRequiredError(AttestError):
+    """Texts of turns are only shown for a purpose."""
+
+    code = "purpose-required"
+    status = 400
+    title = "Say for which case: texts are only shown for a purpose"
+    openai_type = "invalid_request_error"
+
+
 class UnauthenticatedError(AttestError):
     """Nobody is signed in, or the token is not valid."""
 
@@ -136,6 +145,14 @@ class AuditUnavailableProblemError(AttestError):
     code = "audit-unavailable"
     status = 503
     title = "The audit log cannot take the record, so the turn was not started"
+
+
+class AuditAlteredError(AttestError):
+    """What is stored is not what was written."""
+
+    code = "audit-altered"
+    status = 500
+    title = "A record is not what was written; an operator must run attest audit fsck"
 
 
 class InferenceUnavailableError(AttestError):

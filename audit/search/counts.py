@@ -1,77 +1,91 @@
 """Counts of turns in SQL: by verdict, category, rule and group, and over time."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, FromClause, func, literal, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from audit.search.ports import MOST_VALUES, Bar, Count, Counts
-from audit.search.positions import restricted
+from audit.search.ports import MOST_VALUES, Bar, Count, Counts, Position
+from audit.search.positions import find_positions
 from audit.search.query import TurnQuery
 from audit.tables import AUDIT_FACET, AUDIT_TURN
 
+MOST_COUNTED = 20_000
+"""Turns that are counted at most, beginning with the first in the query's order."""
+MOST_STEPS = 100
+"""Pages of candidates that are looked at for that."""
+_AT_ONCE = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_COUNTED = ("category", "rule", "group")
 _MICROSECONDS = 1_000_000
 
 
+class _Tally:
+    """What was counted so far."""
+
+    def __init__(self, bar_seconds: int) -> None:
+        self._bar_seconds = bar_seconds
+        self._bars: dict[int, Counter[str]] = {}
+        self._facets: dict[str, Counter[str]] = {"category": Counter(), "rule": Counter(), "group": Counter()}
+
+    async def add(self, connection: AsyncConnection, ids: Sequence[str]) -> None:
+        """Count these turns, those of them that are closed."""
+        turn, facet = AUDIT_TURN.c, AUDIT_FACET.c
+        turns = select(turn.turn_id, turn.opened_us, turn.verdict).where(turn.turn_id.in_(ids))
+        closed = (await connection.execute(turns.where(turn.closed_entry.is_not(None)))).all()
+        for row in closed:
+            bar = row.opened_us // (self._bar_seconds * _MICROSECONDS)
+            self._bars.setdefault(bar, Counter())[row.verdict] += 1
+        # Grouped by an expression: else SQLite walks the whole table in the order of its key.
+        name = facet.facet.concat("").label("facet")
+        of_turns = select(name, facet.value, func.count().label("turns")).group_by(name, facet.value)
+        of_turns = of_turns.where(facet.turn_id.in_([row.turn_id for row in closed]))
+        for row in (await connection.execute(of_turns)).all():
+            if row.facet in self._facets:
+                self._facets[row.facet][row.value] += row.turns
+
+    def counts(self, reached: Position | None) -> Counts:
+        """Return the counts."""
+        verdicts: Counter[str] = Counter()
+        for bar in self._bars.values():
+            verdicts.update(bar)
+        return Counts(
+            turns=verdicts.total(),
+            verdicts=_most(verdicts),
+            categories=_most(self._facets["category"]),
+            rules=_most(self._facets["rule"]),
+            groups=_most(self._facets["group"]),
+            bar_seconds=self._bar_seconds,
+            bars=tuple(
+                Bar(_moment(start * self._bar_seconds * _MICROSECONDS), found.total(), _most(found))
+                for start, found in sorted(self._bars.items())
+            ),
+            counted_to=_moment(reached.at_us) if reached is not None else None,
+        )
+
+
 async def count_turns(connection: AsyncConnection, query: TurnQuery, bar_seconds: int) -> Counts:
-    """Count the closed turns that a query finds. Reads every index entry of its time range."""
-    turn = AUDIT_TURN.alias("counted")
-    width = bar_seconds * _MICROSECONDS
-    bar = (turn.c.opened_us // literal(width, BigInteger)).label("bar")
-    per_bar = (
-        select(bar, turn.c.verdict, func.count().label("turns"))
-        .where(turn.c.closed_entry.is_not(None), *restricted(turn, query))
-        .group_by("bar", turn.c.verdict)
-        .order_by("bar", turn.c.verdict)
-    )
-    rows = (await connection.execute(per_bar)).all()
-    by_facet = {facet: await _values(connection, query, facet) for facet in _COUNTED}
-    return Counts(
-        turns=sum(row.turns for row in rows),
-        verdicts=_most((row.verdict, row.turns) for row in rows),
-        categories=by_facet["category"],
-        rules=by_facet["rule"],
-        groups=by_facet["group"],
-        bar_seconds=bar_seconds,
-        bars=tuple(_bars(rows, width)),
-    )
+    """Count the closed turns that a query finds, at most `MOST_COUNTED` of all that it finds."""
+    tally, counted, after = _Tally(bar_seconds), 0, None
+    for _ in range(MOST_STEPS):
+        positions = await find_positions(connection, query, after, min(_AT_ONCE, MOST_COUNTED - counted))
+        await tally.add(connection, [one.id for one in positions.found])
+        counted, after = counted + len(positions.found), positions.reached
+        if after is None or counted >= MOST_COUNTED:
+            break
+    return tally.counts(after)
 
 
-async def _values(connection: AsyncConnection, query: TurnQuery, facet: str) -> tuple[Count, ...]:
-    entry = AUDIT_FACET.alias("counted")
-    turns = func.count().label("turns")
-    counted = (
-        select(entry.c.value, turns)
-        .where(entry.c.facet == facet, *_of_closed_turns(entry, query))
-        .group_by(entry.c.value)
-        .order_by(turns.desc(), entry.c.value)
-        .limit(MOST_VALUES)
-    )
-    return _most((row.value, row.turns) for row in (await connection.execute(counted)).all())
-
-
-def _of_closed_turns(entry: FromClause, query: TurnQuery) -> list[ColumnElement[bool]]:
-    """Return the conditions on facets: running turns are few and found by their own index, so they are taken out."""
-    running = select(AUDIT_TURN.c.turn_id).where(AUDIT_TURN.c.closed_entry.is_(None))
-    return [entry.c.turn_id.not_in(running), *restricted(entry, query)]
-
-
-def _bars(rows: Iterable[Any], width: int) -> Iterable[Bar]:
-    by_start: dict[int, list[tuple[str, int]]] = {}
-    for row in rows:
-        by_start.setdefault(row.bar, []).append((row.verdict, row.turns))
-    for bar, verdicts in by_start.items():
-        start = _EPOCH + timedelta(microseconds=bar * width)
-        yield Bar(start, sum(turns for _, turns in verdicts), _most(verdicts))
-
-
-def _most(pairs: Iterable[tuple[str, int]]) -> tuple[Count, ...]:
-    summed: dict[str, int] = {}
-    for value, turns in pairs:
-        summed[value] = summed.get(value, 0) + turns
-    ordered = sorted(summed.items(), key=lambda pair: (-pair[1], pair[0]))
+def most_frequent(counts: Iterable[tuple[str, int]]) -> tuple[Count, ...]:
+    """Return the most frequent values, the first `MOST_VALUES`; of equal ones the smaller value first."""
+    ordered = sorted(counts, key=lambda pair: (-pair[1], pair[0]))
     return tuple(Count(value, turns) for value, turns in ordered[:MOST_VALUES])
+
+
+def _most(counter: Counter[str]) -> tuple[Count, ...]:
+    return most_frequent(counter.items())
+
+
+def _moment(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)

@@ -37,6 +37,8 @@ class TurnPage(msgspec.Struct, frozen=True):
     A page may hold fewer turns than asked for, even none, and yet not be the last: a search looks at a bounded number
     of candidates at a time.
     """
+    source: str
+    """Which store answered: `elasticsearch` or `sql`."""
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -67,13 +69,13 @@ class Counts(msgspec.Struct, frozen=True):
     """Length of a bar."""
     bars: tuple[Bar, ...]
     """In order of time; stretches without turns are left out."""
+    counted_to: datetime | None = None
+    """How far in time was counted, from the newest turn on, where that is not all: there are more than can be counted
+    at once."""
 
 
 class TurnSearch(Protocol):
     """A store that can be searched. Every one gives the same answers."""
-
-    name: str
-    """What answers say of where they come from."""
 
     async def page(self, query: TurnQuery, after: Position | None, limit: int) -> TurnPage:
         """Return the next turns behind a position, at most `limit`.

@@ -86,11 +86,6 @@ def conditions(table: FromClause, since: datetime | None, until: datetime | None
     return found
 
 
-def restricted(table: FromClause, query: TurnQuery) -> list[ColumnElement[bool]]:
-    """Return all that a query's filters say of the turns in a table with `opened_us` and `turn_id`."""
-    return [*conditions(table, query.since, query.until), *(one.holds_for(table) for one in _filters(query))]
-
-
 def _filters(query: TurnQuery) -> tuple[_Filter, ...]:
     found = [_Filter(AUDIT_TURN, ((name, column(value)),)) for name in _COLUMNS if (value := getattr(query, name))]
     found += [

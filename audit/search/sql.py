@@ -24,13 +24,12 @@ READ_FOR_A_PAGE = 1000
 """Turns whose texts one page of a text search reads at most."""
 READINGS = 2
 """Text searches that read at the same time; more wait."""
+SOURCE = "sql"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SqlTurnSearch:
     """Search over the log's own tables. Implements `audit.search.ports.TurnSearch`."""
-
-    name = "sql"
 
     def __init__(self, engine: AsyncEngine, master: MasterKey) -> None:
         """`engine` only reads."""
@@ -45,7 +44,7 @@ class SqlTurnSearch:
                 return await self._read_through(query, after, limit)
         async with self._connected() as connection:
             positions = await find_positions(connection, query, after, limit)
-        return TurnPage(await self._summaries(positions.found), positions.reached)
+        return TurnPage(await self._summaries(positions.found), positions.reached, SOURCE)
 
     async def counts(self, query: TurnQuery, bar_seconds: int) -> Counts:
         """Count turns; see `audit.search.ports.TurnSearch`."""
@@ -70,7 +69,7 @@ class SqlTurnSearch:
                 place = candidates.reached
             if place is None or len(found) == limit or read >= READ_FOR_A_PAGE:
                 last = candidates.reached is None and candidates.found[-1:] == (place,)
-                return TurnPage(await self._summaries(found), None if last else place)
+                return TurnPage(await self._summaries(found), None if last else place, SOURCE)
 
     async def _holding(self, positions: Sequence[Position], phrase: Phrase) -> set[Position]:
         """Return those whose texts hold the phrase; a turn with an altered record counts, so that somebody looks."""

@@ -13,6 +13,7 @@ from gateway.auth.principal import Principal, Role
 from gateway.problems import ForbiddenError, UnauthenticatedError
 
 ACCESS = "access"
+RECORDED = "recorded"
 ANYONE = "public"
 
 
@@ -25,6 +26,11 @@ class Access(TypedDict):
 def open_to(*roles: Role) -> Access:
     """Let in a principal who has any of these roles."""
     return Access(opt={ACCESS: tuple(role.value for role in roles)})
+
+
+def recorded_for(*roles: Role) -> Access:
+    """Let in a principal who has any of these roles; whatever the route refuses, to anybody, becomes a record."""
+    return Access(opt={ACCESS: tuple(role.value for role in roles), RECORDED: True})
 
 
 PUBLIC = Access(opt={ACCESS: (ANYONE,)})

@@ -21,6 +21,8 @@ from gateway.telemetry import Telemetry
 from gateway.web.pages import Pages
 
 PROBLEM_JSON = "application/problem+json"
+REFUSED_AS = "attest_refused_as"
+"""Key in the scope's state: the code of the error that is answered."""
 _BY_STATUS: dict[int, type[AttestError]] = {
     kind.status: kind
     for kind in (
@@ -41,6 +43,7 @@ AnyRequest = Request[Any, Any, Any]
 def respond(request: AnyRequest, error: AttestError) -> Response[Any]:
     """Return the response for one of our errors, in the shape that the client reads."""
     headers = {"cache-control": "no-store"}
+    request.scope["state"][REFUSED_AS] = error.code  # for whoever records refusals
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
     if error.status == UnauthenticatedError.status:

@@ -1,0 +1,156 @@
+"""Turns taken out of the log: NDJSON and CSV as a stream, a bundle with proofs as a file. Memory stays flat."""
+
+import asyncio
+import csv
+import io
+from array import array
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from audit.bundle.export import BundleExport, BundleOrder
+from audit.canonical import column
+from audit.keys import MasterKey
+from audit.ports import AuditIntegrityError, AuditUnavailableError, TurnSummary, TurnTrail
+from audit.readers import Readers
+from audit.search.ports import ALTERED
+from audit.search.query import TurnQuery
+from audit.search.shown import ShownTurn, shown, to_json
+from audit.search.sql import SqlTurnSearch
+from audit.signing import SigningKeyError, SigningKeys
+from audit.tables import AUDIT_ENTRY
+
+AT_ONCE = 50
+"""Turns in memory at the same time."""
+_TEXTS = ("message", "generated", "withheld", "delivered")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_BYTE_ORDER_MARK = "\ufeff".encode()
+
+
+class Format(StrEnum):
+    """What an export looks like."""
+
+    NDJSON = "ndjson"
+    CSV = "csv"
+    BUNDLE = "bundle"
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A piece of a streamed export."""
+
+    data: bytes
+    turns: int
+    """Turns in this piece."""
+
+
+class TurnExport:
+    """Exports from the log itself, never from a copy. Raises `AuditUnavailableError`, `AuditIntegrityError`."""
+
+    def __init__(self, engine: AsyncEngine, master: MasterKey, keys: SigningKeys) -> None:
+        self._engine = engine
+        self._search = SqlTurnSearch(engine, master)
+        self._readers = Readers(engine, master)
+        self._master = master
+        self._keys = keys
+
+    async def stream(self, query: TurnQuery, wanted: Format, *, content: bool) -> AsyncGenerator[Part, None]:
+        """Yield an export as NDJSON (one `ShownTurn` a line) or CSV, in the order of the query.
+
+        A turn with a record that was altered is one line that says so.
+        """
+        if wanted is Format.CSV:
+            yield Part(_BYTE_ORDER_MARK + _csv([header(content=content)]), 0)
+        async for page in self._pages(query):
+            turns = await self._read(page, content=content) if content or wanted is Format.NDJSON else ()
+            if wanted is Format.NDJSON:
+                yield Part(b"".join(to_json(turn) + b"\n" for turn in turns), len(page))
+            else:
+                rows = [cells(turn) for turn in turns] or [summary_cells(summary) for summary in page]
+                yield Part(_csv(rows), len(page))
+
+    async def bundle(self, query: TurnQuery, target: Path, *, content: bool) -> int:
+        """Write a bundle of the records of the turns found, or of the whole log where nothing filters.
+
+        Returns how many records it has. Raises `OSError`, too, also when `target` is there already.
+        """
+        try:
+            signers = await asyncio.to_thread(self._keys.load)
+        except SigningKeyError as error:
+            raise AuditUnavailableError(str(error)) from error
+        chosen = self._places(query) if query.filters() or query.text else None
+        bundles = BundleExport(self._engine, signers, self._master)
+        return (await bundles.write(target, BundleOrder(texts=content), chosen)).records
+
+    async def _pages(self, query: TurnQuery) -> AsyncIterator[tuple[TurnSummary, ...]]:
+        after = None
+        while True:
+            page = await self._search.page(query, after, AT_ONCE)
+            if page.turns:
+                yield page.turns
+            after = page.reached
+            if after is None:
+                return
+
+    async def _read(self, page: Sequence[TurnSummary], *, content: bool) -> tuple[ShownTurn, ...]:
+        ids = tuple(summary.turn_id for summary in page if summary.reason != ALTERED)
+        try:
+            trails = await self._readers.trails(ids, dialogues=content)
+        except AuditIntegrityError:
+            trails = {}
+            for turn_id in ids:
+                trails |= await self._alone(turn_id, content=content)
+        return tuple(_line(summary, trails, content=content) for summary in page)
+
+    async def _alone(self, turn_id: str, *, content: bool) -> dict[str, TurnTrail]:
+        try:
+            return await self._readers.trails((turn_id,), dialogues=content)
+        except AuditIntegrityError:
+            return {}
+
+    async def _places(self, query: TurnQuery) -> AsyncIterator[int]:
+        """Yield the places in the log of every record of the turns found, rising."""
+        places = array("q")
+        entry = AUDIT_ENTRY.c
+        async for page in self._pages(query):
+            columns = [column(summary.turn_id) for summary in page]
+            of_turns = select(entry.leaf_index).where(entry.turn_id.in_(columns), entry.leaf_index.is_not(None))
+            async with self._engine.connect() as connection:
+                places.extend((await connection.execute(of_turns)).scalars())
+        for place in sorted(places):
+            yield place
+
+
+def _line(summary: TurnSummary, trails: dict[str, TurnTrail], *, content: bool) -> ShownTurn:
+    trail = trails.get(summary.turn_id)
+    if trail is None:
+        return ShownTurn(msgspec.structs.replace(summary, reason=ALTERED), ())
+    return shown(trail, content=content)
+
+
+def header(*, content: bool) -> list[str]:
+    """Return the first row of a CSV export."""
+    return [*TurnSummary.__struct_fields__, *(_TEXTS if content else ())]
+
+
+def summary_cells(summary: TurnSummary) -> list[str]:
+    """Return the cells of a turn without its texts."""
+    values = msgspec.to_builtins(summary)
+    return [", ".join(value) if isinstance(value, list | tuple) else str(value) for value in values.values()]
+
+
+def cells(turn: ShownTurn) -> list[str]:
+    """Return the cells of a turn with its texts; empty ones where it could not be read."""
+    return [*summary_cells(turn.turn), *(getattr(turn.content, name, "") for name in _TEXTS)]
+
+
+def _csv(rows: Sequence[Sequence[str]]) -> bytes:
+    """Return rows as RFC 4180 has them; an apostrophe stands before what a spreadsheet would run as a formula."""
+    written = io.StringIO()
+    csv.writer(written, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerows(
+        [f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row] for row in rows
+    )
+    return written.getvalue().encode("utf-8", "replace")
