@@ -26,6 +26,7 @@ check: $(VENV)/.dev ## lint, format, types, import contract
 
 bench: $(VENV)/.dev ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.audit_log
 
 demo-audit: $(VENV)/.dev ## a few turns, a bundle of their records, and its verification where nothing of Attest is installed
 	@UV=$(UV) $(BIN)/python -m tests.demo_audit data/demo-audit

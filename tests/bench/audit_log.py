@@ -67,6 +67,7 @@ async def commits(database: str, folder: Path, seconds: float, *, sequenced: boo
         began, cpu = time.perf_counter(), time.process_time()
         await asyncio.gather(*(talk(log, worker) for worker in range(WORKERS)))
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
+        left = count - sequencer.status.tree_size
         if sequenced:
             await sequencer.close()
     await engine.dispose()
@@ -75,6 +76,7 @@ async def commits(database: str, folder: Path, seconds: float, *, sequenced: boo
         "p50_ms": percentile(waits, 0.5),
         "p99_ms": percentile(waits, 0.99),
         "cpu_us": round(cpu / count * 1e6),
+        "unsigned": left if sequenced else 0,
     }
 
 
