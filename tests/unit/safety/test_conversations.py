@@ -1,4 +1,4 @@
-"""Days and conversations through the whole layer, with the classifier that ships: 200 ordinary questions, split harm."""
+"""Days and conversations through the whole layer, with the shipped classifier: 200 ordinary questions, split harm."""
 
 import json
 from pathlib import Path
