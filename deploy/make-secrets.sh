@@ -24,6 +24,10 @@ for name in postgres_password attest_db_password keycloak_db_password keycloak_a
 done
 write master_key "$(openssl rand -base64 32)"
 write attest_database_url "postgresql+asyncpg://attest:$(cat attest_db_password)@postgres:5432/attest"
+for job in writer reader verifier eraser; do
+  write "attest_elasticsearch_$job" "attest_$job:$(random)"
+done
+write attest_elasticsearch_bootstrap "elastic:$(cat elastic_password)"
 write attest_redis_url "redis://:$(cat valkey_password)@valkey:6379/0"
 
 if [ ! -e tls.key ] || [ ! -e tls.crt ]; then

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,42 @@ def test_no_secret_stands_in_the_file() -> None:
         for name, value in service.get("environment", {}).items():
             if re.search(r"PASSWORD|SECRET|KEY|TOKEN", name):
                 assert str(value).startswith("/run/secrets/"), name
+
+
+def test_bootstraps_environment_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SERVICES["elasticsearch-bootstrap"]["environment"].items():
+        monkeypatch.setenv(name, value)
+    assert Settings().elasticsearch_url == SERVICES["gateway"]["environment"]["ATTEST_ELASTICSEARCH_URL"]
+
+
+def test_the_gateway_cannot_do_what_bootstrap_may() -> None:
+    secrets = set(SERVICES["gateway"]["secrets"])
+    assert not secrets & {"attest_elasticsearch_bootstrap", "elastic_password"}
+    assert {"attest_elasticsearch_writer", "attest_elasticsearch_reader"} <= secrets
+
+
+def test_the_gateways_identities_are_made_with_their_roles(tmp_path: Path) -> None:
+    """Runs the script with a `curl` that only notes what it is called with."""
+    secrets, made = tmp_path / "secrets", tmp_path / "made"
+    secrets.mkdir()
+    for name in SERVICES["elasticsearch-setup"]["secrets"]:
+        job = name.rpartition("_")[2]
+        (secrets / name).write_text(f"attest_{job}:pass:{job}" if name.startswith("attest_") else f"word-{name}")
+    curl = tmp_path / "curl"
+    curl.write_text(f'#!/bin/sh\nprintf "%s " "$*" >> {made}\ncat >> {made}\necho >> {made}\n')
+    curl.chmod(0o755)
+    (script,) = SERVICES["elasticsearch-setup"]["command"]
+    script = script.replace("$$", "$").replace("/run/secrets", str(secrets))
+    path = f"{tmp_path}:/usr/bin:/bin"
+    subprocess.run(["bash", "-euo", "pipefail", "-c", script], check=True, env={"PATH": path})
+    lines = made.read_text().splitlines()
+    assert [line.split("/_security/user/")[1] for line in lines] == [
+        'kibana_system/_password {"password":"word-kibana_password"}',
+        'attest_writer {"password":"pass:writer","roles":["attest_writer"]}',
+        'attest_reader {"password":"pass:reader","roles":["attest_compliance"]}',
+        'attest_verifier {"password":"pass:verifier","roles":["attest_verifier"]}',
+        'attest_eraser {"password":"pass:eraser","roles":["attest_eraser"]}',
+    ]
 
 
 def test_provider_and_gateway_agree() -> None:
