@@ -8,6 +8,7 @@ process knows, and the one in the folder of keys; if not, it refuses, and goes o
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable
 
@@ -82,6 +83,7 @@ class Sequencer:
         self._on_fault = on_fault or (lambda _: None)
         self._edge: TileEdge | None = None
         self._known: Checkpoint | None = None
+        self._file: tuple[int, int] | None = None
         self._appended = 0
         self._wake = asyncio.Event()
         self._closing = False
@@ -122,6 +124,8 @@ class Sequencer:
         edge, self._edge = self._edge, None  # whatever fails below, the next step reads the database anew
         try:
             signers = await asyncio.to_thread(self._keys.load_or_create)
+            if await self._other_file():
+                edge = None
             added = await self._transaction(edge, signers)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise AuditUnavailableError(f"The log cannot be sequenced now ({type(error).__name__}).") from error
@@ -137,6 +141,20 @@ class Sequencer:
             if added is not None and added < self._limits.batch:
                 return
             await asyncio.sleep(self._limits.pause_s)
+
+    async def _other_file(self) -> bool:
+        """Whether another file is in the place of the SQLite database; open connections would go on with the old one.
+
+        Raises `FileNotFoundError` when there is none: connecting would make an empty one.
+        """
+        if self._engine.dialect.name != "sqlite" or not self._engine.url.database:
+            return False
+        found = await asyncio.to_thread(os.stat, self._engine.url.database)
+        before, self._file = self._file, (found.st_dev, found.st_ino)
+        if before in (None, self._file):
+            return False
+        await self._engine.dispose()
+        return True
 
     async def _transaction(self, edge: TileEdge | None, signers: Signers) -> int | None:
         async with asyncio.timeout(self._limits.step_s), self._engine.begin() as connection:

@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import shutil
-from contextlib import asynccontextmanager
+import sqlite3
+from contextlib import asynccontextmanager, closing
 
 import pytest
 
@@ -241,6 +242,42 @@ async def test_an_older_database_is_refused(tmp_path, keys):
     assert "not signed any more" in sequencer.status.refused
     assert not await sequencer.healthy()
     await sequencer.close()
+    await engine.dispose()
+
+
+async def test_a_copy_put_in_place_while_it_runs_is_refused_and_the_right_one_taken_up_again(tmp_path, keys):
+    path, copy, away = tmp_path / "attest.db", tmp_path / "copy.db", tmp_path / "away"
+    database = f"sqlite+aiosqlite:///{path}"
+    await asyncio.to_thread(upgrade, database)
+    engine = make_engine(database)
+    sequencer = Sequencer(engine, keys, SMALL)
+    async with opened(database) as log:
+        await add(log, 3)
+        await sequencer.step()
+    with closing(sqlite3.connect(path)) as one, closing(sqlite3.connect(copy)) as other:
+        one.backup(other)
+    async with opened(database) as log:
+        await add(log, 2, "u")
+        await sequencer.step()
+    away.mkdir()
+    for side in ("", "-wal", "-shm"):
+        if (tmp_path / f"attest.db{side}").exists():
+            shutil.move(f"{path}{side}", away / f"attest.db{side}")
+    with pytest.raises(AuditUnavailableError, match="FileNotFoundError"):
+        await sequencer.step()
+    assert not path.exists()
+    shutil.copy(copy, path)
+    with pytest.raises(TreeRefusedError, match="a tree of 5 records was signed, but the database has 3"):
+        await sequencer.step()
+    await engine.dispose()
+    for side in ("", "-wal", "-shm"):
+        (tmp_path / f"attest.db{side}").unlink(missing_ok=True)
+        if (away / f"attest.db{side}").exists():
+            shutil.move(away / f"attest.db{side}", f"{path}{side}")
+    async with opened(database) as log:
+        await add(log, 1, "v")
+    assert await sequencer.step() == 1
+    assert sequencer.status.tree_size == 6
     await engine.dispose()
 
 
