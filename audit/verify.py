@@ -967,23 +967,18 @@ class Ahead(Generic[_Item]):
         self._items = items
         self._seen: deque[_Item] = deque()
 
-    def first(self) -> _Item | None:
-        """Return the item whose turn it is; None at the end."""
-        if self._seen:
-            return self._seen[0]
-        item = next(self._items, None)
-        if item is not None:
-            self._seen.append(item)
-        return item
+    def take(self) -> _Item | None:
+        """Return the next item and go on; None at the end."""
+        return self._seen.popleft() if self._seen else next(self._items, None)
+
+    def put_back(self, item: _Item) -> None:
+        """Make an item the next one again."""
+        self._seen.appendleft(item)
 
     def ahead(self) -> Iterator[_Item]:
-        """Return those that follow it, at most `AHEAD`."""
+        """Return the items that are next, at most `AHEAD`."""
         self._seen.extend(itertools.islice(self._items, max(0, AHEAD - len(self._seen))))
-        return itertools.islice(self._seen, 1, None)
-
-    def drop(self) -> None:
-        """Go on to the next."""
-        self._seen.popleft()
+        return iter(self._seen)
 
 
 class Aligned:
@@ -1001,23 +996,23 @@ class Aligned:
 
     def __iter__(self) -> Iterator[tuple[Line, Leaf | None]]:
         """Go through both to their ends."""
-        while (line := self._lines.first()) is not None:
-            leaf = self._leaves.first()
-            fits = leaf is not None and leaf.digest in (line.digest, b"")
-            code = "" if fits else self._out_of_line(line, leaf)
+        lines, leaves = self._lines, self._leaves
+        while (line := lines.take()) is not None:
+            leaf = leaves.take()
+            if leaf is not None and leaf.digest in (line.digest, b""):
+                self._last = line.digest
+                yield line, leaf
+                continue
+            code = self._out_of_line(line, leaf)
             if code in ("duplicate", "extra"):
-                self._leaves.drop()
+                lines.put_back(line)
                 continue
-            self._lines.drop()
             self._last = line.digest
-            if code == "missing":
-                yield line, None
-                continue
-            self._leaves.drop()
-            yield line, leaf
-        while (leaf := self._leaves.first()) is not None:
+            if code == "missing" and leaf is not None:
+                leaves.put_back(leaf)
+            yield line, None if code == "missing" else leaf
+        while (leaf := leaves.take()) is not None:
             self._report.add("extra", f"a leaf with hash {leaf.digest.hex()} follows that the index does not have")
-            self._leaves.drop()
 
     def _out_of_line(self, line: Line, leaf: Leaf | None) -> str:
         """Say why a leaf is not that of its line; return the code."""
@@ -1094,6 +1089,8 @@ class Contents:
 
     def check(self, index: int, fields: dict[str, Any]) -> None:
         """Check the texts of a record."""
+        if self._next is None:
+            return
         self._pass(index)
         while self._next is not None and self._next["index"] == index:
             self._check_one(self._next, fields.get("commitments"))
