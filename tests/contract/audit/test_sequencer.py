@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import asynccontextmanager, closing
 
 import pytest
+from sqlalchemy import event
 
 from audit.checkpoint import opened as checked
 from audit.ports import AuditIntegrityError, AuditUnavailableError
@@ -110,6 +111,17 @@ async def test_large_trees_use_tiles_and_small_steps_too(log, raw, engine, keys)
         await Sequencer(engine, keys, SequencerLimits(batch=100)).step()  # each takes the tree up from the database
     assert await raw.run("SELECT level, position FROM audit_tile ORDER BY 1, 2") == [(0, 0), (0, 1)]
     assert await Sequencer(engine, keys, SMALL).step() == 0
+
+
+async def test_a_long_backlog_is_not_sorted_in_each_step(log, raw, sequencer, engine):
+    statements: list[str] = []
+    event.listen(engine.sync_engine, "before_cursor_execute", lambda *seen: statements.append(seen[2]))
+    await add(log, 5)
+    await sequencer.step()
+    (asked,) = [one for one in statements if "leaf_index IS NULL" in one and one.startswith("SELECT entry_id")]
+    if raw.sqlite:
+        plan = await raw.run(f"EXPLAIN QUERY PLAN {asked.replace('?', '3')}")
+        assert [row[3] for row in plan] == ["SCAN audit_entry USING INDEX audit_entry_unsequenced"]
 
 
 async def test_it_runs_by_itself_and_finishes_at_the_end(database, engine, keys, raw):
