@@ -19,6 +19,7 @@ from audit.canonical import column
 from audit.governing import GoverningError, Governor, moment, now_us
 from audit.hold import Hold, check_case, holds_on
 from audit.ledger import ErasureLedger, LedgerLine
+from audit.ports import AuditUnavailableError
 from audit.record import Entry, Kind
 from audit.tables import AUDIT_CONTENT, AUDIT_ENTRY, AUDIT_TEXT, ERASURE, SUBJECT_KEY
 
@@ -132,20 +133,29 @@ class Erasures:
             keys = await self._keys(connection, erasure.subject)
             erasure = await self._destroy(connection, erasure, keys, now_us())
         await self._scrub()
-        return await self._clean(erasure)
+        try:
+            return await self._clean(erasure)
+        except AuditUnavailableError:
+            return erasure  # its state says that the search store is still to be cleaned
 
-    async def refused(self, error: HeldError, by: str) -> None:
-        """Record that an erasure was asked for and a hold stood against it."""
-        erasure = error.erasure
-        detail: dict[str, str | int | float | bool] = {
-            "action": "erase",
-            "erasure_id": erasure.erasure_id,
-            "case_number": erasure.case_number,
-            "hold_id": error.holds[0].hold_id,
-        }
-        async with self._governor.transaction() as connection:
-            entry = Entry(kind=Kind.ACCESS_DENIED, at=moment(now_us()), subject=by, reason="held", detail=detail)
-            await self._governor.record(connection, entry)
+    async def attempt(self, erasure: Erasure, by: str) -> Erasure:
+        """Carry out an erasure that was just asked for or granted; a hold against it is recorded as a denial.
+
+        Raises as `carry_out`.
+        """
+        try:
+            return await self.carry_out(erasure.erasure_id)
+        except HeldError as error:
+            detail: dict[str, str | int | float | bool] = {
+                "action": "erase",
+                "erasure_id": erasure.erasure_id,
+                "case_number": erasure.case_number,
+                "hold_id": error.holds[0].hold_id,
+            }
+            async with self._governor.transaction() as connection:
+                entry = Entry(kind=Kind.ACCESS_DENIED, at=moment(now_us()), subject=by, reason="held", detail=detail)
+                await self._governor.record(connection, entry)
+            raise
 
     async def carry_out_pending(self) -> tuple[Erasure, ...]:
         """Carry out what waits and is not held, and go on cleaning the search store; return what changed.
@@ -167,7 +177,7 @@ class Erasures:
     async def reapply(self) -> tuple[Erasure, ...]:
         """Erase again whoever the ledger names and the database knows again; return them.
 
-        A hold in the database stands against it as ever: then the erasure waits.
+        A hold in the database stands against it as ever: then the erasure waits. `carry_out_pending` does what is left.
         Raises `audit.ledger.LedgerError`, `AuditUnavailableError`.
         """
         again = []
@@ -175,7 +185,7 @@ class Erasures:
             async with self._governor.transaction() as connection:
                 erasure = await self._again(connection, line)
             if erasure is not None:
-                again.append(await self._clean(erasure))
+                again.append(erasure)
         if again:
             await self._scrub()
         return tuple(again)

@@ -21,6 +21,7 @@ from gateway.auth.access import PUBLIC
 from gateway.auth.authentication import Authentication
 from gateway.database import make_engine
 from gateway.delivery import GATEWAY_LIMITS, make_delivery
+from gateway.governance import make_governance
 from gateway.history.store import HistoryStore
 from gateway.http.audit import audit_routes
 from gateway.http.audit_export import audit_export_routes
@@ -65,6 +66,7 @@ def create_app(settings: Settings) -> Litestar:
     master_key = FileMasterKey.load_or_create(settings.master_key_path)
     audit = SqlAuditLog(engine, master_key, on_durable=sequencer.appended)
     delivery = make_delivery(settings, engine, master_key, telemetry, GATEWAY_LIMITS)
+    governance = make_governance(settings, engine, lambda error: telemetry.fault("keeping", error))
     inquiry = make_inquiry(settings, engine, master_key, audit, signing_keys)
     authentication = Authentication.from_settings(settings, engine, audit)
     admission = Admission.from_settings(settings, on_limiter_failure=telemetry.limiter_failed)
@@ -112,6 +114,7 @@ def create_app(settings: Settings) -> Litestar:
             await audit.start()
             await audit.recover()
             await sequencer.start()
+            await stack.enter_async_context(governance.at_work())
             stack.push_async_callback(inquiry.close)
             if delivery is not None:
                 stack.push_async_callback(delivery.close)

@@ -101,6 +101,33 @@ class Settings(BaseSettings):
     kibana_url: AnyHttpUrl | None = None
     """Kibana that `attest audit bootstrap` puts data views, searches and dashboards into."""
 
+    audit_retention_days: Annotated[int, Field(ge=180, le=36_500)] = 180
+    """How long records keep their content, in days; `attest audit retention run` empties what is older."""
+    audit_four_eyes: str = ""
+    """What a second officer must approve, with commas: `erase`, `hold_release`, `content`; default: nothing."""
+    audit_approval_hours: Annotated[int, Field(ge=1, le=720)] = 72
+    """How long a request waits for a second officer, and how long a grant to read content holds, in hours."""
+    erasure_ledger: Path | None = None
+    """File that remembers erasures when a database is restored; default: `erasures.ledger` in the data folder."""
+    anchor_interval_minutes: Annotated[float, Field(ge=0.01, le=10_080)] = 60.0
+    """How often the newest checkpoint is copied to the places outside, in minutes."""
+    anchor_folder: Path | None = None
+    """Folder on another mount that gets each checkpoint as a file; it must be there."""
+    anchor_s3_bucket: str = ""
+    """Bucket with object lock that gets each checkpoint as an object."""
+    anchor_s3_url: AnyHttpUrl | None = None
+    """Address of the S3-compatible store; default: Amazon's of the region."""
+    anchor_s3_region: str = "us-east-1"
+    """Region of the bucket."""
+    anchor_s3_key: SecretStr = SecretStr("")
+    """`ACCESS:SECRET` of an identity that may put and get objects there; default: what the AWS environment gives."""
+    anchor_s3_lock_days: Annotated[int, Field(ge=1, le=36_500)] = 3650
+    """How long the store may not let go of a checkpoint, in days."""
+    anchor_webhook_url: AnyHttpUrl | None = None
+    """Address that each checkpoint is sent to by POST."""
+    anchor_ca_file: Path | None = None
+    """CA certificates for the store and the webhook, when they use a company CA."""
+
     oidc_issuer: AnyHttpUrl | None = None
     """Issuer of the company's OpenID provider; default (development only): the provider that ships."""
     oidc_client_id: str = "attest"
@@ -175,9 +202,20 @@ class Settings(BaseSettings):
             wrong.append("ATTEST_OIDC_ISSUER must be set unless ATTEST_HOST is a loopback address")
         if self.env is Environment.PRODUCTION and self.base_url.startswith("http://"):
             wrong.append("ATTEST_PUBLIC_URL must be https in production")
+        wrong += [f"{name!r} in ATTEST_AUDIT_FOUR_EYES is no action" for name in self.four_eyes - FOUR_EYES]
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
+
+    @property
+    def four_eyes(self) -> frozenset[str]:
+        """What a second officer must approve."""
+        return frozenset(name.strip() for name in self.audit_four_eyes.split(",") if name.strip())
+
+    @property
+    def erasure_ledger_path(self) -> Path:
+        """File of the erasure ledger."""
+        return self.erasure_ledger or self.data_dir / "erasures.ledger"
 
     @property
     def base_url(self) -> str:
@@ -221,6 +259,7 @@ class Settings(BaseSettings):
         return str(self.inference_url or f"http://127.0.0.1:{self.port + 1}/v1").rstrip("/")
 
 
+FOUR_EYES = frozenset({"erase", "hold_release", "content"})
 ROLES = ("staff", "compliance", "security", "admin")
 
 

@@ -16,6 +16,11 @@ COMMANDS = {
     "bootstrap": "gateway.commands.audit.delivery:bootstrap",
     "dead-letters": "gateway.commands.audit.delivery:dead_letters",
     "redeliver": "gateway.commands.audit.delivery:redeliver",
+    "retention": "gateway.commands.audit.retention:retention",
+    "hold": "gateway.commands.audit.hold:hold",
+    "erase": "gateway.commands.audit.erase:erase",
+    "approve": "gateway.commands.audit.approve:approve",
+    "anchor": "gateway.commands.audit.anchor:anchor",
 }
 """In the order in which the help names them."""
 
@@ -24,5 +29,6 @@ COMMANDS = {
 def audit() -> None:
     """Read, prove and keep the audit log. Whatever shows or takes records is itself recorded.
 
-    Exit codes: 0 done, 1 not found, 2 wrong use, 3 the log cannot be read or was altered.
+    Exit codes: 0 done, 1 not found, 2 wrong use, 3 the log cannot be read or was altered,
+    4 refused, or waits for a hold or a second officer.
     """

@@ -1,0 +1,170 @@
+"""The parts that keep the log (holds, erasure, retention, four eyes, anchors), as the settings choose them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from audit.anchors.anchoring import Anchoring
+from audit.anchors.file import FolderPlace
+from audit.anchors.ports import AnchorError, Place
+from audit.anchors.s3 import S3Place, S3Settings
+from audit.anchors.webhook import WebhookPlace
+from audit.approval import Action, Approval, Approvals, Decision
+from audit.elastic.client import ElasticSettingsError
+from audit.elastic.eraser import ElasticsearchEraser
+from audit.erasure import Erasure, Erasures
+from audit.governing import Governor
+from audit.hold import Hold, Holds
+from audit.ledger import ErasureLedger
+from audit.retention import Keeping, Retention
+from gateway.delivery import Job, elasticsearch_client
+from gateway.history.erasure import HistoryOfPerson
+from gateway.settings import Settings, SettingsError
+
+PENDING_S = 60.0
+"""How often erasures that wait are looked at, in seconds."""
+
+
+class Governance(msgspec.Struct, frozen=True):
+    """Everything that keeps the log; `close` it in the end."""
+
+    governor: Governor
+    holds: Holds
+    erasures: Erasures
+    retention: Retention
+    approvals: Approvals
+    anchoring: Anchoring
+    eraser: ElasticsearchEraser | None
+    four_eyes: frozenset[str]
+    on_fault: Callable[[Exception], None]
+    """Hears of what fails in the background and is tried again."""
+
+    async def erase(self, subject: str, case_number: str, by: str) -> Erasure | Approval:
+        """Erase a person, or ask for a second officer where that is demanded.
+
+        Raises `audit.erasure.HeldError` (recorded; it waits), `audit.governing.GoverningError`,
+        `audit.ledger.LedgerError`, `audit.ports.AuditUnavailableError`.
+        """
+        await self.erasures.check(subject, case_number)
+        if Action.ERASE in self.four_eyes:
+            what = {"subject": subject, "case_number": case_number}
+            return await self.approvals.request(Action.ERASE, what, by)
+        asked = await self.erasures.request(subject, case_number, by)
+        return await self.erasures.attempt(asked, by)
+
+    async def release(self, hold_id: str, by: str) -> tuple[Hold | Approval, tuple[Erasure, ...]]:
+        """Release a hold and carry out what waited for it, or ask for a second officer where that is demanded.
+
+        Raises as `erase`.
+        """
+        if Action.HOLD_RELEASE in self.four_eyes:
+            return await self.approvals.request(Action.HOLD_RELEASE, {"hold_id": hold_id}, by), ()
+        hold = await self.holds.release(hold_id, by)
+        return hold, await self.erasures.carry_out_pending()
+
+    async def grant(self, approval_id: str, by: str) -> tuple[Approval, tuple[Erasure, ...]]:
+        """Grant what somebody else asked for, and do it: decision and deed are one transaction.
+
+        Raises as `erase`.
+        """
+        asked = None
+        async with self.governor.transaction() as connection:
+            approval = await self.approvals.decide(approval_id, Decision.APPROVED, by, connection)
+            what = approval.arguments
+            if approval.action == Action.ERASE:
+                person, case = what["subject"], what["case_number"]
+                asked = await self.erasures.request(person, case, approval.requested_by, connection)
+            elif approval.action == Action.HOLD_RELEASE:
+                await self.holds.release(what["hold_id"], approval.requested_by, connection)
+        if asked is not None:
+            return approval, (await self.erasures.attempt(asked, by),)
+        if approval.action == Action.HOLD_RELEASE:
+            return approval, await self.erasures.carry_out_pending()
+        return approval, ()
+
+    @contextlib.asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """Apply the erasure ledger, then anchor and carry out what waits until the end; closes everything.
+
+        Raises `audit.ledger.LedgerError`, `AuditUnavailableError`: then nothing may start.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self.close)
+            await self.erasures.reapply()
+            loops = [self._carry_out(), *([self.anchoring.run()] if self.anchoring.places else [])]
+            for loop in loops:
+                stack.push_async_callback(_ended, asyncio.create_task(loop))
+            yield
+
+    async def _carry_out(self) -> None:
+        while True:
+            try:
+                await self.erasures.carry_out_pending()
+            except Exception as error:  # noqa: BLE001 - the next round tries again
+                self.on_fault(error)
+            await asyncio.sleep(PENDING_S)
+
+    async def close(self) -> None:
+        """Close the connections to places outside and to the search store."""
+        await self.anchoring.close()
+        if self.eraser is not None:
+            await self.eraser.close()
+
+
+def make_governance(
+    settings: Settings, engine: AsyncEngine, on_fault: Callable[[Exception], None] = lambda _: None
+) -> Governance:
+    """Put the parts together; nothing is opened yet. Raises `SettingsError`."""
+    governor = Governor(engine)
+    try:
+        eraser = ElasticsearchEraser(elasticsearch_client(settings, Job.ERASER)) if settings.elasticsearch_url else None
+        places = places_of(settings)
+    except (ElasticSettingsError, AnchorError) as error:
+        raise SettingsError(str(error)) from None
+    keeping = Keeping(
+        retention=timedelta(days=settings.audit_retention_days),
+        delivery=bool(settings.elasticsearch_url),
+        places=tuple(place.name for place in places),
+    )
+    return Governance(
+        governor=governor,
+        holds=Holds(governor),
+        erasures=Erasures(governor, ErasureLedger(settings.erasure_ledger_path), (HistoryOfPerson(),), eraser),
+        retention=Retention(governor, keeping),
+        approvals=Approvals(governor, timedelta(hours=settings.audit_approval_hours)),
+        anchoring=Anchoring(governor, places, settings.anchor_interval_minutes * 60, on_fault),
+        eraser=eraser,
+        four_eyes=settings.four_eyes,
+        on_fault=on_fault,
+    )
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def places_of(settings: Settings) -> tuple[Place, ...]:
+    """Return the places outside that are configured. Raises `AnchorError` for a CA file that cannot be read."""
+    places: list[Place] = []
+    if settings.anchor_folder is not None:
+        places.append(FolderPlace(settings.anchor_folder))
+    if settings.anchor_s3_bucket:
+        access, _, secret = settings.anchor_s3_key.get_secret_value().partition(":")
+        store = S3Settings(
+            bucket=settings.anchor_s3_bucket,
+            url=str(settings.anchor_s3_url or "").rstrip("/"),
+            region=settings.anchor_s3_region,
+            access_key=access,
+            secret_key=secret,
+            ca_file=settings.anchor_ca_file,
+            lock_days=settings.anchor_s3_lock_days,
+        )
+        places.append(S3Place(store))
+    if settings.anchor_webhook_url is not None:
+        places.append(WebhookPlace(str(settings.anchor_webhook_url), settings.anchor_ca_file))
+    return tuple(places)

@@ -1,0 +1,153 @@
+"""`attest audit hold | erase | retention | approve | anchor`, as officers call them."""
+
+import json
+import os
+import pwd
+import stat
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.integration.audit.test_audit_commands import a_turn
+
+ME = f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+OLD = {"at": datetime.now(UTC) - timedelta(days=200)}
+
+
+@pytest.fixture
+def another_officer(monkeypatch):
+    """Become somebody else for the operating system's accounts."""
+
+    def become(name: str = "nobody") -> str:
+        account = pwd.getpwnam(name)
+        monkeypatch.setattr(os, "getuid", lambda: account.pw_uid)
+        return f"cli:{name}"
+
+    return become
+
+
+def records(attest, *kinds: str) -> list[dict]:
+    words = [word for kind in kinds for word in ("--kind", kind)]
+    return [json.loads(line) for line in attest("audit", "records", *words).splitlines()]
+
+
+def message(attest, turn: str) -> str:
+    return json.loads(attest("audit", "show", turn, "--json"))["message"]
+
+
+def test_a_hold_an_erasure_and_its_release(attest, append):
+    append(*a_turn("t1"), *a_turn("t2", subject="bob"))
+    hold = attest("audit", "hold", "place", "--case", "17", "--reason", "court", "--subject", "alice").strip()
+    assert hold in attest("audit", "hold", "list")
+    attest("audit", "erase", "alice", "--case", "GDPR-4", code=4)
+    assert message(attest, "t1") == "你好"
+    assert "pending" in attest("audit", "erase", "--list")
+    assert "alice" in attest("audit", "hold", "release", hold)
+    assert message(attest, "t1") == ""
+    assert message(attest, "t2") == "你好"
+    assert attest("audit", "hold", "list") == ""
+    assert json.loads(attest("audit", "hold", "list", "--all", "--json"))[0]["released_by"] == ME
+    assert "done" in attest("audit", "erase", "--list")
+    assert attest("audit", "erase", "--pending") == attest("audit", "erase", "--reapply") == ""
+    kinds = ("hold.placed", "access.denied", "hold.released", "subject.erased")
+    assert [(one["kind"], one["subject"]) for one in records(attest, *kinds)] == [
+        ("hold.placed", ME), ("access.denied", ME), ("hold.released", ME), ("subject.erased", "alice")
+    ]  # fmt: skip
+    attest("audit", "checkpoint")
+    attest("audit", "fsck")
+
+
+def test_erasing_and_what_is_refused(attest, append, tmp_path):
+    append(*a_turn("t1"))
+    attest("audit", "erase", "nobody", "--case", "1", code=4)
+    (done,) = json.loads(attest("audit", "erase", "alice", "--case", "GDPR-4", "--json"))
+    assert (done["state"], done["subject"]) == ("done", "alice")
+    assert stat.S_IMODE((tmp_path / "erasures.ledger").stat().st_mode) == 0o600
+    attest("audit", "hold", "release", "nothing", code=4)
+    attest("audit", "approve", "grant", "nothing", code=4)
+    (tmp_path / "erasures.ledger").write_text("nonsense\n{}\n")
+    attest("audit", "erase", "--reapply", code=3)
+
+
+def test_four_eyes(attest, append, monkeypatch, another_officer):
+    monkeypatch.setenv("ATTEST_AUDIT_FOUR_EYES", "erase, hold_release")
+    append(*a_turn("t1"))
+    request = attest("audit", "erase", "alice", "--case", "GDPR-4", code=4).strip()
+    assert request in attest("audit", "approve", "list")
+    attest("audit", "approve", "grant", request, code=4)  # one's own
+    assert message(attest, "t1") == "你好"
+    hold = attest("audit", "hold", "place", "--case", "17", "--reason", "court", "--subject", "alice").strip()
+    release = attest("audit", "hold", "release", hold, code=4).strip()
+    refused = attest("audit", "hold", "release", hold, code=4).strip()
+    other = another_officer()
+    assert other in attest("audit", "approve", "refuse", refused)
+    attest("audit", "approve", "grant", refused, code=4)
+    attest("audit", "approve", "grant", request, code=4)  # granted, but held
+    assert message(attest, "t1") == "你好"
+    assert "alice" in attest("audit", "approve", "grant", release)
+    assert message(attest, "t1") == ""
+    assert attest("audit", "approve", "list") == ""
+    assert len(json.loads(attest("audit", "approve", "list", "--all", "--json"))) == 3
+    (erased,) = records(attest, "subject.erased")
+    assert erased["detail"]["requested_by"] == ME
+    assert [one["subject"] for one in records(attest, "approval.requested")] == [ME] * 3
+    assert [one["detail"]["decision"] for one in records(attest, "approval.decided")] == [
+        "refused", "approved", "approved"
+    ]  # fmt: skip
+
+
+def test_retention(attest, append):
+    append(*a_turn("old", **OLD), *a_turn("new"))
+    attest("audit", "checkpoint")
+    said = json.loads(attest("audit", "retention", "run", "--dry-run", "--json"))
+    assert (said["pruned"], said["held"]) == (3, 0)
+    assert message(attest, "old") == "你好"
+    done = json.loads(attest("audit", "retention", "run", "--json"))
+    assert (done["pruned"], done["ranges"]) == (3, 1)
+    attest("audit", "show", "old", code=1)
+    assert message(attest, "new") == "你好"
+    attest("audit", "checkpoint")
+    attest("audit", "fsck")
+    assert "0 records" in attest("audit", "retention", "run")
+
+
+def test_anchors_and_what_waits_for_them(attest, append, tmp_path, monkeypatch):
+    folder = tmp_path / "far"
+    monkeypatch.setenv("ATTEST_ANCHOR_FOLDER", str(folder))
+    append(*a_turn("old", **OLD))
+    attest("audit", "checkpoint")
+    attest("audit", "anchor", "run", code=3)  # not mounted
+    assert "3 stay: not proven outside" in attest("audit", "retention", "run")
+    folder.mkdir()
+    (kept,) = json.loads(attest("audit", "anchor", "run", "--json"))
+    file = folder / f"{kept['tree_size']:020}.checkpoint"
+    assert kept["receipt"] == str(file)
+    assert file.read_text().splitlines()[1] == str(kept["tree_size"])
+    assert kept["receipt"] in attest("audit", "anchor", "list")
+    assert "3 records" in attest("audit", "retention", "run")
+    assert len(records(attest, "checkpoint.anchored")) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("hold", "place", "--case", "17"),
+        ("erase",),
+        ("erase", "alice"),
+        ("erase", "--case", "17"),
+        ("erase", "alice", "--case", "17", "--pending"),
+        ("retention",),
+        ("approve", "grant"),
+        ("anchor", "nonsense"),
+    ],
+)
+def test_wrong_use_is_code_2(attest, words):
+    attest("audit", *words, code=2)
+
+
+def test_too_short_a_retention_is_refused(attest, monkeypatch):
+    monkeypatch.setenv("ATTEST_AUDIT_RETENTION_DAYS", "179")
+    attest("audit", "retention", "run", code=3)
+    monkeypatch.setenv("ATTEST_AUDIT_RETENTION_DAYS", "180")
+    monkeypatch.setenv("ATTEST_AUDIT_FOUR_EYES", "everything")
+    attest("audit", "retention", "run", code=3)
