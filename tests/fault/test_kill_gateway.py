@@ -78,6 +78,9 @@ def test_what_a_client_received_is_in_a_durable_record(tmp_path: Path):
         for reader, trail in zip(started, trails, strict=True):
             assert trail.delivered.startswith(reader.text)
             assert turns[reader.turn_id]["closing_kind"] in {"turn.interrupted", "turn.completed"}
+        product.attest("audit", "checkpoint")
+        checked = json.loads(product.attest("audit", "fsck", "--json"))
+        assert (checked["ok"], checked["counts"]["unsequenced"]) == (True, 0)
 
 
 @pytest.mark.slow
