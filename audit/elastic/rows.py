@@ -65,7 +65,7 @@ async def sizes_of(connection: AsyncConnection, entry_ids: Sequence[str]) -> tup
     of_turn = (
         select(func.coalesce(func.sum(func.length(AUDIT_CONTENT.c.sealed)), 0))
         .join(whole, whole.c.entry_id == AUDIT_CONTENT.c.entry_id)
-        .where(whole.c.turn_id == entry.turn_id, entry.turn_id != "", entry.kind.in_(_CLOSING))
+        .where(whole.c.turn_id == entry.turn_id, whole.c.turn_id != "", entry.kind.in_(_CLOSING))
     )
     query = select(entry.entry_id, func.length(entry.leaf), own.scalar_subquery(), of_turn.scalar_subquery()).where(
         entry.entry_id.in_(entry_ids)
@@ -100,7 +100,8 @@ async def _earlier(connection: AsyncConnection, turn_ids: Sequence[str]) -> dict
         _texts()
         .add_columns(entry.leaf_index, entry.leaf, entry.leaf_hash, entry.turn_id)
         .join(AUDIT_ENTRY, entry.entry_id == AUDIT_CONTENT.c.entry_id)
-        .where(entry.turn_id.in_(turn_ids), entry.kind.not_in(_CLOSING), func.length(entry.leaf) > 0)
+        .where(entry.turn_id.in_(turn_ids), entry.turn_id != "")  # as the index has it
+        .where(entry.kind.not_in(_CLOSING), func.length(entry.leaf) > 0)
     )
     found: dict[str, list[LogRow]] = {}
     for row in (await connection.execute(query)).all():
