@@ -36,6 +36,8 @@ def main(folder: Path) -> None:
             say(f"  {question!r}: {outcome.outcome} {outcome.reason}".rstrip())
         (folder / "checkpoint").write_text(product.attest("audit", "checkpoint"))
         (folder / "keys").write_text(product.attest("audit", "keys", "list"))
+        say("The database by itself:")
+        say(product.attest("audit", "verify", "--database").rstrip())
         asyncio.run(export(product, folder / "bundle.zip"))
     alone = folder / "alone"
     python = environment(folder)

@@ -117,6 +117,15 @@ class Source:
         """Return (turn_id, opened_us, subject, conversation_id, verdict, opened_entry, closed_entry) of turns."""
         return await self._in(_TURNS, turn_ids)
 
+    async def facets(self, turn_ids: Sequence[str]) -> list[Values]:
+        """Return (turn_id, facet, value, opened_us) of what turns are searched by."""
+        return await self._in("SELECT turn_id, facet, value, opened_us FROM audit_facet WHERE turn_id IN", turn_ids)
+
+    async def leaves_of(self, turn_id: str) -> list[bytes]:
+        """Return the leaves of a turn."""
+        rows = await self._all("SELECT leaf FROM audit_entry WHERE turn_id = :turn AND turn_id <> ''", turn=turn_id)
+        return [row[0] for row in rows if isinstance(row[0], bytes)]
+
     async def turn_of(self, entry_id: str) -> str | None:
         """Return the turn of a record."""
         rows = await self._all("SELECT turn_id FROM audit_entry WHERE entry_id = :entry_id", entry_id=entry_id)

@@ -5,6 +5,7 @@ from typing import Any
 
 from audit.canonical import column
 from audit.record import CLOSING_KINDS, Kind
+from audit.verification.facets import Facets
 from audit.verification.rows import at_us_of, text_of
 from audit.verification.source import Source, Values
 from audit.verify import Report
@@ -18,6 +19,7 @@ class Turns:
     def __init__(self, report: Report, source: Source) -> None:
         self._report = report
         self._source = source
+        self._facets = Facets(report, source)
 
     async def check(self, records: Sequence[tuple[int, dict[str, Any]]], *, pruned: bool) -> None:
         """Check the turns that these records (index, fields) open or close.
@@ -38,6 +40,9 @@ class Turns:
                 continue
             for name in _differences(row, fields):
                 self._report.add("turn", f"the list of turns has another {name} than it says", index)
+        if rows:
+            named = [(index, column(text_of(fields, "turn_id")), fields) for index, fields in told]
+            await self._facets.check(named, rows)
 
     async def _closed_again(self, row: Values, fields: dict[str, Any]) -> bool:
         """Whether a later record closed the turn once more; then that one counts."""

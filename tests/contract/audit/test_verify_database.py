@@ -143,6 +143,12 @@ CHANGES = {
     ),
     "turn hidden": ("DELETE FROM audit_turn WHERE turn_id = 't9'", ("turn", None, None)),
     "turn whitewashed": ("UPDATE audit_turn SET verdict = 'block' WHERE turn_id = 't9'", ("turn", None, None)),
+    "facet hidden": ("DELETE FROM audit_facet WHERE turn_id = 't9' AND facet = 'rule'", ("turn", None, None)),
+    "facet moved": ("UPDATE audit_facet SET opened_us = 5 WHERE turn_id = 't9'", ("turn", None, None)),
+    "facet forged": (
+        "INSERT INTO audit_facet SELECT 'category', 'x', opened_us, turn_id FROM audit_turn WHERE turn_id = 't9'",
+        ("turn", None, None),
+    ),
     "turn given away": ("UPDATE audit_turn SET subject = 'eve' WHERE turn_id = 't9'", ("turn", None, None)),
 }  # fmt: skip
 
