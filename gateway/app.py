@@ -17,6 +17,7 @@ from audit.log import SqlAuditLog
 from audit.sequencer import Sequencer, SequencerLimits
 from audit.signing import SigningKeys
 from gateway import VERSION
+from gateway.activation import record_activation
 from gateway.auth.access import PUBLIC
 from gateway.auth.authentication import Authentication
 from gateway.database import make_engine
@@ -113,6 +114,7 @@ def create_app(settings: Settings) -> Litestar:
             stack.push_async_callback(audit.close)
             await audit.start()
             await audit.recover()
+            await record_activation(audit, safety)
             await sequencer.start()
             await stack.enter_async_context(governance.at_work())
             stack.push_async_callback(inquiry.close)

@@ -12,7 +12,7 @@ COMMANDS = {
     "dev-token": "gateway.commands.dev_token:dev_token",
     "doctor": "gateway.commands.doctor:doctor",
     "inference": "inference.cli:inference",
-    "safety": "safety.cli:safety",
+    "safety": "gateway.commands.safety:safety",
     "audit": "gateway.commands.audit:audit",
 }
 

@@ -15,6 +15,7 @@ from safety.explain import Report, explain
 from safety.pipeline import Pipeline
 from safety.policy import DEFAULT_POLICY, complete, load_policy, policy_hash
 from safety.ports import Direction, TurnContext
+from safety.trial import try_rules
 
 _LAZY = {"train": "safety.training.command:train", "eval": "safety.evaluation.command:evaluate"}
 _BLOCKED = 3
@@ -80,6 +81,28 @@ async def _check(pipeline: Pipeline, text: str, context: TurnContext) -> Report:
         return explain(text, decision, pipeline)
     finally:
         await pipeline.close()
+
+
+@safety.group()
+def rules() -> None:
+    """Look at the filter rules."""
+
+
+@rules.command("test")
+@click.option("--policy", "file", type=click.Path(path_type=Path), envvar="ATTEST_POLICY", default=DEFAULT_POLICY)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def test_rules(ctx: click.Context, file: Path, as_json: bool) -> None:
+    """Run every rule's examples and counter-examples, and name the policy's entries for rules that there are none of.
+
+    Exit code 0 when all hold, 1 otherwise.
+    """
+    try:
+        report = try_rules(load_policy(file))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(msgspec.json.encode(report).decode() if as_json else report.in_words())
+    ctx.exit(1 if report.failures else 0)
 
 
 @safety.command()

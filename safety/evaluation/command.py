@@ -2,21 +2,26 @@
 
 import asyncio
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import msgspec
 
 from safety.classifier.guard import HarmClassifier
 from safety.classifier.manifest import SHIPPED, ClassifierError
+from safety.compose import filters, recommended
 from safety.evaluation.figures import Figures
 from safety.evaluation.rows import Row, RowsError, read
-from safety.evaluation.run import Report, judge_all, report
+from safety.evaluation.run import Report, judge_all, judge_by_pipeline, report
+from safety.pipeline import Pipeline
+from safety.policy import DEFAULT_POLICY, PolicyError, complete, load_policy
 
 
 @click.command("eval")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--guard", type=click.Choice(["classifier"]), default="classifier", show_default=True, expose_value=False)
+@click.option("--guard", type=click.Choice(["classifier", "pipeline"]), default="classifier", show_default=True)
+@click.option("--policy", type=click.Path(dir_okay=False, path_type=Path), default=DEFAULT_POLICY, help="For pipeline.")
 @click.option(
     "--model", type=click.Path(file_okay=False, path_type=Path), default=SHIPPED, help="Folder of the classifier."
 )
@@ -26,16 +31,24 @@ from safety.evaluation.run import Report, judge_all, report
 def evaluate(
     files: tuple[Path, ...],
     as_json: bool,
+    guard: str,
+    policy: Path,
     model: Path,
     threshold: float | None,
     band: str,
     threads: int,
 ) -> None:
-    """Compare a guard with labelled texts: FILES in jsonl (or jsonl.gz) with `text` and `labels`."""
+    """Compare a guard with labelled texts: FILES in jsonl (or jsonl.gz) with `text` and `labels`.
+
+    `--guard pipeline` asks all guards and the policy: a text counts as caught when it would be blocked.
+    """
     try:
         rows = [row for path in files for row in read(path)]
-        result = asyncio.run(_evaluate(rows, model, threshold, band, threads))
-    except (RowsError, ClassifierError) as error:
+        if guard == "pipeline":
+            result = asyncio.run(_evaluate_pipeline(rows, model, policy, threads))
+        else:
+            result = asyncio.run(_evaluate(rows, model, threshold, band, threads))
+    except (RowsError, ClassifierError, PolicyError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(msgspec.json.encode(result).decode() if as_json else _table(result))
 
@@ -51,6 +64,24 @@ async def _evaluate(rows: list[Row], model: Path, threshold: float | None, band:
         return report(guard, rows, await judge_all(guard, rows, thresholds), thresholds)
     finally:
         await guard.close()
+
+
+async def _evaluate_pipeline(rows: list[Row], model: Path, file: Path, threads: int) -> Report:
+    classifier = HarmClassifier(model, threads=threads, reported=0.0)
+    policy = complete(load_policy(file), recommended(classifier.manifest))
+    pipeline = Pipeline((*filters(policy), classifier), policy, guard_timeout_s=60)
+    pipeline.validate()
+    try:
+        thresholds = {name.value: bands.block for name, bands in policy.classifier.items()}
+        named = _Pipeline("pipeline", pipeline.policy_hash)
+        return report(named, rows, await judge_by_pipeline(pipeline, rows), thresholds)
+    finally:
+        await pipeline.close()
+
+
+class _Pipeline(NamedTuple):
+    name: str
+    version: str
 
 
 def _table(result: Report) -> str:

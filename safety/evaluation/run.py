@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -9,8 +10,10 @@ import numpy as np
 from safety.evaluation.figures import Figures, figures
 from safety.evaluation.rows import Row
 from safety.normalise import normalise
+from safety.pipeline import Pipeline
+from safety.policy_shape import CLASSIFIER
 from safety.ports import Direction, Guard, TurnContext
-from safety.verdict import Category, StageStatus
+from safety.verdict import Band, Category, StageStatus
 
 OTHER = "other"
 
@@ -48,6 +51,21 @@ class Report(msgspec.Struct, frozen=True):
     texts_per_second: float
 
 
+class Named(Protocol):
+    """What a report names as its subject."""
+
+    @property
+    def name(self) -> str:
+        """Name of the guard."""
+
+    @property
+    def version(self) -> str:
+        """Content hash of what decided."""
+
+
+_SPOKE = (StageStatus.RAN, StageStatus.SKIPPED)
+
+
 async def judge_all(guard: Guard, rows: Sequence[Row], thresholds: dict[str, float]) -> list[Judged]:
     """Judge rows one after the other; raises when the guard fails, since a figure without it would be false."""
     judged = []
@@ -66,7 +84,26 @@ async def judge_all(guard: Guard, rows: Sequence[Row], thresholds: dict[str, flo
     return judged
 
 
-def report(guard: Guard, rows: Sequence[Row], judged: Sequence[Judged], thresholds: dict[str, float]) -> Report:
+async def judge_by_pipeline(pipeline: Pipeline, rows: Sequence[Row]) -> list[Judged]:
+    """Judge rows by all guards and the policy: caught is what would be blocked; a filter's block has score 1."""
+    judged = []
+    for row in rows:
+        began = time.perf_counter()
+        direction = Direction.OUTPUT if row.role == "response" else Direction.INPUT
+        decision = await pipeline.examine(row.text, TurnContext(direction=direction))
+        took = (time.perf_counter() - began) * 1000
+        if failed := [part.guard for part in decision.examinations if part.status not in _SPOKE]:
+            raise RuntimeError(f"guard {failed[0]} did not run")
+        best: dict[Category, float] = {}
+        for verdict in decision.verdicts:
+            if verdict.finding.guard == CLASSIFIER or verdict.band is Band.BLOCK:
+                category = verdict.finding.category
+                best[category] = max(best.get(category, 0.0), verdict.finding.score)
+        judged.append(Judged(max(best.values(), default=0.0), decision.blocked, best, took))
+    return judged
+
+
+def report(guard: Named, rows: Sequence[Row], judged: Sequence[Judged], thresholds: dict[str, float]) -> Report:
     """Put the figures together."""
     times = np.array([item.milliseconds for item in judged] or [0.0])
     return Report(

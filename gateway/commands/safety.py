@@ -1,0 +1,20 @@
+"""`attest safety`: the safety layer's own commands, and the one that needs the audit log besides."""
+
+import click
+
+from gateway.commands.lazy import LazyGroup
+
+COMMANDS = {
+    "check": "safety.cli:check",
+    "policy": "safety.cli:policy",
+    "rules": "safety.cli:rules",
+    "train": "safety.training.command:train",
+    "eval": "safety.evaluation.command:evaluate",
+    "dry-run": "gateway.commands.dry_run:dry_run",
+}
+"""In the order in which the help names them."""
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS)
+def safety() -> None:
+    """Check texts, rules and policies; try a policy on the history; train and evaluate the classifier."""
