@@ -1,13 +1,9 @@
 """Is this folder a ChatGLM3 checkpoint? Every finding by name, without loading the weights."""
 
-import hashlib
 import math
-import pickle
 from pathlib import Path
 
 import msgspec
-import torch
-from safetensors import SafetensorError, safe_open
 
 from inference.chatglm3 import folder as folders
 from inference.chatglm3.config import ConfigError, Published, read_published
@@ -43,7 +39,10 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def check(folder: Path) -> Report:
-    """Check configuration, tokenizer, and each tensor's name and shape; values are not looked at."""
+    """Check configuration, tokenizer, each tensor's name and shape, and hashes if there is a list of them.
+
+    Values are not looked at.
+    """
     problems: list[str] = []
     published: Published | None = None
     weights: folders.Weights | None = None
@@ -70,23 +69,13 @@ def _shapes(weights: folders.Weights, problems: list[str]) -> dict[str, tuple[in
     found: dict[str, tuple[int, ...]] = {}
     for path in weights.files:
         try:
-            shapes = _shapes_of(path)
-        except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-            problems.append(f"{path} is damaged ({type(error).__name__})")
+            shapes = folders.shapes(path)
+        except folders.FolderError as error:
+            problems.append(str(error))
             continue
-        problems += [f"tensor {name} is in two files" for name in shapes if name in found]
+        problems += [f"tensor {name[:200]} is in two files" for name in shapes if name in found]
         found |= shapes
     return found
-
-
-def _shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
-    if path.suffix == ".safetensors":
-        with safe_open(path, framework="pt", device="cpu") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
-    state = torch.load(path, map_location="meta", weights_only=True)
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError("no tensors by name")
-    return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
 def _compare(published: Published, found: dict[str, tuple[int, ...]]) -> list[str]:
@@ -104,6 +93,9 @@ def _compare(published: Published, found: dict[str, tuple[int, ...]]) -> list[st
 def _report(folder: Path, problems: list[str], published: Published | None, weights: folders.Weights | None) -> Report:
     if published is None:
         return Report(folder=str(folder), ok=False, problems=tuple(problems))
+    files = tuple(_file(path) for path in sorted(folder.iterdir()) if path.is_file())
+    hashes = {file.name: file.sha256 for file in files}
+    problems += _against_sums(folder, hashes)
     parameters = sum(math.prod(shape) for shape in published_shapes(published.shapes).values())
     per_token = 2 * published.num_layers * published.multi_query_group_num * published.kv_channels
     return Report(
@@ -115,12 +107,24 @@ def _report(folder: Path, problems: list[str], published: Published | None, weig
         vocabulary=published.padded_vocab_size,
         weight_bytes={name: size * parameters for name, size in _BYTES.items()},
         memory_bytes_per_token={name: size * per_token for name, size in _BYTES.items()},
-        revision=folders.revision(folder, weights) if weights else "",
-        files=tuple(_file(path) for path in sorted(folder.iterdir()) if path.is_file()),
+        revision=folders.revision(folder, weights, hashes) if weights else "",
+        files=files,
     )
 
 
+def _against_sums(folder: Path, hashes: dict[str, str]) -> list[str]:
+    try:
+        expected = folders.sums(folder)
+    except folders.FolderError as error:
+        return [str(error)]
+    missing = [f"{name} is missing ({folders.SUMS} names it)" for name in expected if name not in hashes]
+    wrong = [
+        f"{name} is not the file that {folders.SUMS} names"
+        for name, digest in expected.items()
+        if name in hashes and hashes[name] != digest
+    ]
+    return missing + wrong
+
+
 def _file(path: Path) -> CheckedFile:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return CheckedFile(name=path.name, bytes=path.stat().st_size, sha256=digest)
+    return CheckedFile(name=path.name, bytes=path.stat().st_size, sha256=folders.sha256(path))

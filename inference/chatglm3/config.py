@@ -16,7 +16,11 @@ ROTARY_BASE = 10_000.0
 ROTARY_FRACTION = 0.5
 _LARGEST_CONFIG = 1 << 20
 
-Size = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
+Layers = Annotated[int, msgspec.Meta(ge=1, le=1024)]
+Heads = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+Size = Annotated[int, msgspec.Meta(ge=1, le=2**20)]
+Context = Annotated[int, msgspec.Meta(ge=1, le=2**24)]
+# Far above any published model, and small enough that naming every tensor of a hostile configuration costs nothing.
 
 
 class ConfigError(Exception):
@@ -29,11 +33,11 @@ class Published(msgspec.Struct, frozen=True):
     padded_vocab_size: Size
     hidden_size: Size
     ffn_hidden_size: Size
-    num_layers: Size
-    num_attention_heads: Size
-    multi_query_group_num: Size
-    kv_channels: Size
-    seq_length: Size
+    num_layers: Layers
+    num_attention_heads: Heads
+    multi_query_group_num: Heads
+    kv_channels: Heads
+    seq_length: Context
     layernorm_epsilon: Annotated[float, msgspec.Meta(gt=0)] = 1e-5
     rope_ratio: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     add_qkv_bias: bool = True
@@ -86,18 +90,7 @@ _FIXED = (
 def read_published(folder: Path) -> Published:
     """Read and check `config.json`; raise `ConfigError` that names the file or the key."""
     path = folder / "config.json"
-    try:
-        if path.stat().st_size > _LARGEST_CONFIG:
-            raise ConfigError(f"{path} is larger than {_LARGEST_CONFIG} bytes")
-        published = msgspec.json.decode(path.read_bytes(), type=Published)
-    except FileNotFoundError:
-        raise ConfigError(f"{path} is missing") from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except msgspec.MsgspecError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not UTF-8") from None
+    published = _decoded(path)
     for fixed in _FIXED:
         if getattr(published, fixed.key) != fixed.value:
             raise ConfigError(f"{path}: {fixed.key} must be {fixed.value!r} for ChatGLM3")
@@ -106,6 +99,25 @@ def read_published(folder: Path) -> Published:
     if published.kv_channels % 4:
         raise ConfigError(f"{path}: kv_channels must be a multiple of 4 (half of it is rotated, in pairs)")
     return published
+
+
+def _decoded(path: Path) -> Published:
+    try:
+        if path.stat().st_size > _LARGEST_CONFIG:
+            raise ConfigError(f"{path} is larger than {_LARGEST_CONFIG} bytes")
+        if not path.is_file():
+            raise ConfigError(f"{path} is no regular file")
+        return msgspec.json.decode(path.read_bytes(), type=Published)
+    except FileNotFoundError:
+        raise ConfigError(f"{path} is missing") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deeply") from None
 
 
 def to_glm(published: Published, stop_ids: tuple[int, ...]) -> GlmConfig:

@@ -1,15 +1,41 @@
 """The files of a checkpoint folder: which hold the weights, and the exact identity of the whole."""
 
 import hashlib
+import pickle
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
+SUMS = "SHA256SUMS"
+"""The manifest that a folder may have: `sha256sum * > SHA256SUMS`."""
+
+_SUM = re.compile(r"([0-9a-fA-F]{64}) [ *](.{1,255})")
 _LARGEST_INDEX = 16 * 2**20
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _WEIGHTS = (".safetensors", ".bin")
+
+
+_DAMAGED = (
+    SafetensorError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    MemoryError,
+)
+"""What reading a damaged or hostile file of weights ends in: its bytes lead to whatever they happen to hit."""
 
 
 class FolderError(Exception):
@@ -41,15 +67,74 @@ def find_weights(folder: Path) -> Weights:
     raise FolderError(f"{folder} has no weights: expected {_INDEXES[0]} or {_SINGLE[0]}")
 
 
-def revision(folder: Path, weights: Weights) -> str:
-    """Return the identity of configuration, tokenizer and weights: a hash over the SHA-256 of each file."""
+def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Yield each tensor of a file, mapped into memory. Raises `FolderError` when the file is damaged or hostile."""
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt", device="cpu") as file:
+                for name in file.keys():  # noqa: SIM118 - no mapping
+                    yield name, file.get_tensor(name)
+        else:
+            yield from _unpickled(torch.load(path, map_location="cpu", mmap=True, weights_only=True)).items()
+    except _DAMAGED as error:
+        raise FolderError(f"{path} is damaged ({type(error).__name__})") from None
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return each tensor's shape without reading it. Raises `FolderError` when the file is damaged or hostile."""
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt", device="cpu") as file:
+                return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        state = _unpickled(torch.load(path, map_location="cpu", mmap=True, weights_only=True))
+        return {name: tuple(tensor.shape) for name, tensor in state.items()}
+    except _DAMAGED as error:
+        raise FolderError(f"{path} is damaged ({type(error).__name__})") from None
+
+
+def _unpickled(state: object) -> dict[str, Tensor]:
+    if not isinstance(state, dict):
+        raise TypeError
+    for name, tensor in state.items():
+        # Anything but plain memory (sparse, nested, on another device) has values that are not in the file as such.
+        plain = isinstance(tensor, Tensor) and tensor.layout is torch.strided and tensor.device.type == "cpu"
+        if not isinstance(name, str) or not plain or tensor.is_nested:
+            raise TypeError
+    return state
+
+
+def revision(folder: Path, weights: Weights, known: Mapping[str, str] | None = None) -> str:
+    """Return the identity of configuration, tokenizer and weights: a hash over the SHA-256 of each file.
+
+    `known` has the SHA-256 of files that have been hashed already, by name.
+    """
     files = [folder / "config.json", folder / "tokenizer.model", *weights.files]
-    lines = []
-    for path in sorted(files):
-        if path.is_file():
-            with path.open("rb") as file:
-                lines.append(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n")
+    hashes = known or {}
+    lines = [f"{path.name} {hashes.get(path.name) or sha256(path)}\n" for path in sorted(files) if path.is_file()]
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """Return what `SHA256SUMS` says of each file, as sha256sum writes it; empty where there is no such file."""
+    path = folder / SUMS
+    if not path.exists():
+        return {}
+    if not path.is_file() or path.stat().st_size > _LARGEST_INDEX:
+        raise FolderError(f"{path} is no list of hashes")
+    try:
+        lines = [_SUM.fullmatch(line) for line in path.read_text().splitlines() if line]
+    except UnicodeDecodeError:
+        raise FolderError(f"{path} is not UTF-8") from None
+    found = {line[2].removeprefix("./"): line[1].lower() for line in lines if line}
+    if len(found) != len(lines):
+        raise FolderError(f"{path} has a line that is not as sha256sum writes it")
+    return found
 
 
 def _sharded(folder: Path, index_name: str) -> Weights:
@@ -58,7 +143,7 @@ def _sharded(folder: Path, index_name: str) -> Weights:
         raise FolderError(f"{path} is larger than {_LARGEST_INDEX} bytes")
     try:
         index = msgspec.json.decode(path.read_bytes(), type=_Index).weight_map
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FolderError(f"{path} is damaged: {error}") from None
     names = sorted(set(index.values()))
     for name in names:

@@ -5,13 +5,10 @@ the wanted type already stays mapped. Nothing remote is asked, no code of the fo
 shape and values are checked.
 """
 
-import pickle
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import GlmForCausalLM
 from transformers.models.glm.modeling_glm import GlmRotaryEmbedding
@@ -24,6 +21,7 @@ from inference.engine.base import ModelFolderError
 
 _SMALL_BYTES = 2**30
 _EOS = 2
+_DTYPES = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def _model(
     seen: dict[str, str] = {}
     for path in weights.files:
         state: dict[str, Tensor] = {}
-        for name, tensor in _tensors(path):
+        for name, tensor in folders.tensors(path):
             if name == DROPPED:
                 continue
             _check(name, tensor, expected, path)
@@ -109,22 +107,7 @@ def _check(name: str, tensor: Tensor, expected: dict[str, tuple[int, ...]], path
         raise LayoutError(f"{path} has an unknown tensor {name[:200]}")
     if tuple(tensor.shape) != expected[name]:
         raise LayoutError(f"{path}: tensor {name} has shape {tuple(tensor.shape)}, expected {expected[name]}")
-    if not tensor.is_floating_point():
-        raise LayoutError(f"{path}: tensor {name} has type {tensor.dtype}, expected floating point")
+    if tensor.dtype not in _DTYPES:
+        raise LayoutError(f"{path}: tensor {name} has type {tensor.dtype}, expected floating point of 16 bits or more")
     if not bool(torch.isfinite(tensor).all()):
         raise LayoutError(f"{path}: tensor {name} has values that are not finite")
-
-
-def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt", device="cpu") as file:
-                for name in file.keys():  # noqa: SIM118 - no mapping
-                    yield name, file.get_tensor(name)
-        else:
-            state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-            if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-                raise LayoutError(f"{path} holds no tensors by name")
-            yield from state.items()
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise folders.FolderError(f"{path} is damaged ({type(error).__name__})") from None

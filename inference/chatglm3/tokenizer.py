@@ -73,6 +73,8 @@ class Tokenizer:
         try:
             if path.stat().st_size > _LARGEST_FILE:
                 raise TokenizerError(f"{path} is larger than {_LARGEST_FILE} bytes")
+            if not path.is_file():
+                raise TokenizerError(f"{path} is no regular file")
             self._pieces = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
         except FileNotFoundError:
             raise TokenizerError(f"{path} is missing") from None

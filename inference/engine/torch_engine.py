@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,8 @@ from inference.engine.jobs import Deliver, Job
 from inference.engine.sampling import Sampler, allowed_bias
 from inference.errors import ContextOverflowError, RequestRefusedError, UnknownModelError
 from inference.ports import ChatRequest, CompletionRequest, Delta, InferenceError, ModelInfo
+
+LOG = logging.getLogger("attest.inference.engine")
 
 PREFILL_CHUNK = 256
 """Tokens of a prompt that are read in one pass; a late request's first token waits for at most one such chunk."""
@@ -196,6 +199,8 @@ class TorchEngine:
 def open_engine(folder: Path, *, dtype: str, name: str, limits: Limits) -> TorchEngine:
     """Load a folder and return its engine, not yet started. Raises `ModelFolderError`."""
     checkpoint = loader.load(folder, dtype, tokenizer_needed=False)
+    if checkpoint.tokenizer is None:
+        LOG.warning("the folder has no tokenizer.model: only token ids are served")
     if sum(parameter.numel() for parameter in checkpoint.model.parameters()) < _SMALL_PARAMETERS:
         # Matrices this small cost more in handing them to threads than in computing them.
         torch.set_num_threads(1)

@@ -2,58 +2,21 @@
 
 import concurrent.futures
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 
-import openai
 import pytest
 
 from inference.cli import _listen
-from tests.rig.process import free_port, stop, wait_for
+from tests.integration.inference.tier import Tier, head_of
+from tests.rig.process import stop, wait_for
 from tests.unit.inference import tiny
 
 MARKER = "xylophon-7731"
-
-
-class Tier:
-    def __init__(self, *arguments: str, log, **environment: str) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = log
-        with log.open("wb") as sink:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "inference", "--port", str(self.port), *arguments],
-                stderr=sink,
-                start_new_session=True,
-                env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-            )
-
-    def ready(self) -> bool:
-        return self.send("GET", "/health")[0] == 200
-
-    def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, dict]:
-        sent = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
-        request = urllib.request.Request(self.url + path, data=body, method=method, headers=sent)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as response:
-                return response.status, json.load(response)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.load(error)
-
-    def chat(self, content="hi", **fields) -> tuple[int, dict]:
-        messages = [{"role": "user", "content": content}]
-        body = {"model": "tiny", "messages": messages, "max_tokens": 8} | fields
-        return self.send("POST", "/v1/chat/completions", json.dumps(body).encode())
-
-    def client(self) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
 
 
 @pytest.fixture(scope="module")
@@ -140,16 +103,6 @@ def test_bad_calls_get_openai_errors(tier, method, path, body, content_type, sta
     got, answer = tier.send(method, path, body, Content_Type=content_type)
     assert got == status
     assert answer["error"]["message"]
-
-
-def head_of(length: int) -> bytes:
-    lines = [
-        "POST /v1/chat/completions HTTP/1.1",
-        "Host: x",
-        "Content-Type: application/json",
-        f"Content-Length: {length}",
-    ]
-    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def test_a_body_too_large_is_refused_before_it_is_sent(tier):

@@ -1,8 +1,10 @@
 """Every way in which a checkpoint folder can be wrong is refused by name."""
 
+import hashlib
 import json
 import pickle
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,70 @@ def test_a_pickle_with_code_is_refused_and_not_run(folder, tmp_path):
         assert not target.exists()
 
 
+def bin_file(folder, state, **options):
+    for path in folder.glob("model*"):
+        path.unlink()
+    torch.save(state, folder / "pytorch_model.bin", **options)
+
+
+NAME = "transformer.encoder.layers.1.mlp.dense_4h_to_h.weight"
+HOSTILE = {
+    "sparse": lambda tensor: {NAME: tensor.to_sparse()},
+    "meta": lambda tensor: {NAME: torch.empty(tensor.shape, device="meta")},
+    "complex": lambda tensor: {NAME: tensor.to(torch.complex64)},
+    "float8": lambda tensor: {NAME: tensor.to(torch.float8_e4m3fn)},
+    "text": lambda _: {NAME: "text"},
+    "number as a name": lambda tensor: {5: tensor},
+}
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_bin_with_anything_but_plain_tensors_by_name_is_refused(folder, kind):
+    state = state_of(folder)
+    bin_file(folder, state | HOSTILE[kind](state[NAME]))
+    with pytest.raises(ModelFolderError, match=r"pytorch_model\.bin"):
+        load(folder)
+
+
+def test_an_old_bin_that_cannot_be_mapped_is_refused(folder):
+    bin_file(folder, state_of(folder), _use_new_zipfile_serialization=False)
+    with pytest.raises(ModelFolderError, match=r"pytorch_model\.bin"):
+        load(folder)
+
+
+def test_files_that_claim_to_be_huge_are_refused_without_reading_them(folder):
+    """10 GB of header, of tokenizer, of index: sparse files, so that the test costs nothing."""
+    for name in ("model-00001-of-00002.safetensors", "tokenizer.model", "model.safetensors.index.json"):
+        path = folder / name
+        kept = path.read_bytes()
+        with path.open("wb") as file:
+            file.write((10 * 2**30).to_bytes(8, "little"))
+            file.truncate(10 * 2**30 + 8)
+        began = time.monotonic()
+        with pytest.raises(ModelFolderError, match=name):
+            load(folder)
+        assert time.monotonic() - began < 20
+        path.write_bytes(kept)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.model"])
+def test_an_endless_file_is_refused(folder, name):
+    (folder / name).unlink()
+    (folder / name).symlink_to("/dev/zero")
+    with pytest.raises(ModelFolderError, match=name):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
+def test_deep_nesting_is_refused(folder, name):
+    whole = (folder / name).read_bytes().rstrip()
+    (folder / name).write_bytes(whole[:-1] + b', "zz": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+    with pytest.raises(ModelFolderError, match=name):
+        load(folder)
+    assert any(name in problem for problem in check(folder).problems)
+
+
 def test_wrong_tensors_are_named(folder):
     name = "transformer.encoder.layers.1.mlp.dense_4h_to_h.weight"
     whole = state_of(folder)
@@ -172,6 +238,20 @@ def test_check_names_damaged_files(folder, name):
     assert any(name in problem for problem in check(folder).problems)
 
 
+def test_check_compares_with_a_list_of_hashes(folder):
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+    (folder / "SHA256SUMS").write_text("".join(lines))
+    assert check(folder).problems == ()
+    (folder / "SHA256SUMS").write_text("".join(lines) + "0" * 64 + " *gone.txt\n")
+    (folder / "tokenizer.model").write_bytes((folder / "tokenizer.model").read_bytes() + b"\0")
+    problems = check(folder).problems
+    assert "gone.txt is missing (SHA256SUMS names it)" in problems
+    assert "tokenizer.model is not the file that SHA256SUMS names" in problems
+    (folder / "SHA256SUMS").write_text("nonsense\n")
+    assert any("SHA256SUMS has a line" in problem for problem in check(folder).problems)
+
+
 def test_check_as_a_command(folder):
     done = CliRunner().invoke(inference, ["check", str(folder), "--json"])
     assert done.exit_code == 0
@@ -208,6 +288,9 @@ def test_an_index_cannot_lead_out_of_the_folder(folder):
         ({"rmsnorm": False}, "rmsnorm"),
         ({"multi_query_group_num": 3}, "multi_query_group_num"),
         ({"kv_channels": 18}, "kv_channels"),
+        ({"num_layers": 10**6}, "num_layers"),
+        ({"padded_vocab_size": 10**9}, "padded_vocab_size"),
+        ({"seq_length": 10**9}, "seq_length"),
         ({"padded_vocab_size": 300}, "padded_vocab_size"),
         ({"num_layers": 3}, r"layers\.2\..* is missing"),
         ({"hidden_size": 96}, "has shape"),
