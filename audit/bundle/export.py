@@ -41,7 +41,7 @@ CHECKPOINTS = 100
 
 
 class NothingSignedError(AuditUnavailableError):
-    """No checkpoint was signed yet, so there is nothing to prove records against."""
+    """What a bundle would have to prove is not signed yet."""
 
 
 class BundleOrder(msgspec.Struct, frozen=True):
@@ -101,6 +101,8 @@ class _Export:
         newest = await self._checkpoint_from(0, newest=True)
         if newest is None:
             raise NothingSignedError("No checkpoint was signed yet; try again in a moment.")
+        if await self._source.is_waiting(Kind.RETENTION_PRUNED.value):
+            raise NothingSignedError("Records were pruned a moment ago, and that is not signed yet; try again shortly.")
         count, size = 0, newest.tree_size
         pages = self._whole(size) if chosen is None else self._chosen(chosen, size)
         writer = await asyncio.to_thread(BundleWriter, folder)

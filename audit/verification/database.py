@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.keys import MasterKey
+from audit.record import Kind
 from audit.verification.rows import check_columns
 from audit.verification.source import PAGE, Source, Values, snapshot
 from audit.verification.texts import Texts
@@ -30,6 +31,7 @@ from audit.verify import (
     Walk,
     leaf_hash,
     parse_checkpoint,
+    read_leaf,
 )
 
 
@@ -75,7 +77,7 @@ class _Verification:
         for begin in range(0, end, PAGE):
             await self._page(begin, min(begin + PAGE, end), size, outside)
         await self._rest(end, size)
-        waiting = await self._waiting()
+        waiting = await self._waiting(end)
         self._walk.expect([one for one in outside if one.size > end])
         self._walk.end()
         self._records.end()
@@ -149,18 +151,36 @@ class _Verification:
         for row in [*await self._source.checkpoints(-(2**62), 0), *await self._source.checkpoints(end, 2**62)]:
             self._checkpoint(row)
 
-    async def _waiting(self) -> int:
-        """Check the rows that have no place yet; return how many there are."""
+    async def _waiting(self, end: int) -> int:
+        """Check the rows that have no place yet; return how many there are.
+
+        What they say of prunings and erasures counts already: they were written in the same transaction.
+        """
         after, count = "", 0
         while rows := await self._source.waiting(after):
             for row in rows:
-                data, stored = row[2], row[3]
-                if not isinstance(data, bytes) or leaf_hash(data) != stored:
-                    self._report.add("altered", f"waiting record {row[1]!r}: its leaf does not have its hash")
-                elif (fields := Records(self._report).add(-1, Leaf(data, stored))) is not None:
-                    check_columns(self._report, row, fields, None)
+                self._check_waiting(end, row)
             after, count = rows[-1][1], count + len(rows)
         return count
+
+    def _check_waiting(self, end: int, row: Values) -> None:
+        where, data = f"waiting record {row[1]!r}", row[2]
+        if not isinstance(data, bytes) or leaf_hash(data) != row[3]:
+            self._report.add("altered", f"{where}: its leaf does not have its hash")
+            return
+        try:
+            fields = read_leaf(data)
+        except ValueError as error:
+            self._report.add("malformed", f"{where}: its leaf is no record: {error}")
+            return
+        check_columns(self._report, row, fields, None)
+        self._governed(end, fields)
+
+    def _governed(self, end: int, fields: dict[str, Any]) -> None:
+        if fields["kind"] == Kind.RETENTION_PRUNED.value:
+            self._records.pruned.said(end, fields)
+        elif fields["kind"] == Kind.SUBJECT_ERASED.value:
+            self._texts.erased(end, fields)
 
     def _outside(self) -> list[Checkpoint]:
         found = []

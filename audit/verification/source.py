@@ -140,6 +140,11 @@ class Source:
         where = "WHERE kind = :kind AND leaf_index < :below ORDER BY leaf_index"
         return await self._all(f"{_ROWS} {where}", kind=kind, below=below)
 
+    async def is_waiting(self, kind: str) -> bool:
+        """Whether a record of this kind has no place yet."""
+        statement = "SELECT 1 FROM audit_entry WHERE leaf_index IS NULL AND kind = :kind LIMIT 1"
+        return bool(await self._all(statement, kind=kind))
+
     async def _in(self, statement: str, values: Sequence[str] | Sequence[int]) -> list[Values]:
         rows: list[Values] = []
         for start in range(0, len(values), 500):

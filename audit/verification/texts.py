@@ -8,12 +8,15 @@ from cryptography.exceptions import InvalidTag
 
 from audit.canonical import bytes_text, commitment, unescape
 from audit.keys import KeyFileError, MasterKey, SubjectKey, decrypt
+from audit.record import Kind
 from audit.ring import KeyRing
 from audit.rows import NONCE_BYTES, content_about
-from audit.verification.rows import text_of
+from audit.verification.rows import at_us_of, text_of
 from audit.verification.source import Source, Values
 from audit.verify import Report
 
+_AT_ONCE_US = 60_000_000
+"""Records of other processes that were written while a person was erased may get a later place than the erasure."""
 _REMEMBERED = 50_000
 """Dialogue texts that need not be looked at again soon."""
 
@@ -40,8 +43,8 @@ class Texts:
         self._report = report
         self._source = source
         self._ring = KeyRing(master) if master is not None else None
-        self._gone: dict[str, tuple[int, int]] = {}
-        self._erased: dict[str, int] = {}
+        self._gone: dict[str, tuple[int, int, int]] = {}
+        self._erased: dict[str, tuple[int, int]] = {}
         self._known: OrderedDict[str, None] = OrderedDict()
 
     async def check(self, begin: int, end: int, records: Sequence[Read]) -> None:
@@ -50,15 +53,20 @@ class Texts:
         for row in await self._source.contents(begin, end):
             rows.setdefault(row[0], {})[row[1]] = row
         for index, fields in records:
-            if fields["kind"] == "subject.erased":
-                self._erased[text_of(fields, "subject")] = index
+            if fields["kind"] == Kind.SUBJECT_ERASED.value:
+                self.erased(index, fields)
             self._check_record(index, fields, rows.pop(index, {}))
         await self._check_dialogues(records)
 
+    def erased(self, index: int, fields: dict[str, Any]) -> None:
+        """Take a record that says that a person was erased."""
+        self._erased[text_of(fields, "subject")] = (index, at_us_of(fields) or 0)
+
     def end(self) -> None:
         """Report what is gone though nobody was erased."""
-        for subject, (first, last) in self._gone.items():
-            if self._erased.get(subject, -1) < last:
+        for subject, (first, last, at_us) in self._gone.items():
+            index, erased_us = self._erased.get(subject, (-1, 0))
+            if index < last and at_us > erased_us + _AT_ONCE_US:
                 what = "a text is gone or its key was destroyed, and the log says nothing of an erasure"
                 self._report.add("content", what, first, last)
 
@@ -137,8 +145,8 @@ class Texts:
 
     def _is_gone(self, index: int, fields: dict[str, Any]) -> None:
         subject = text_of(fields, "subject")
-        first, _ = self._gone.get(subject, (index, index))
-        self._gone[subject] = (first, index)
+        first, _, latest = self._gone.get(subject, (index, index, 0))
+        self._gone[subject] = (first, index, max(latest, at_us_of(fields) or 0))
 
     def _remember(self, text_id: str) -> None:
         self._known[text_id] = None

@@ -1,0 +1,75 @@
+"""Pruning and erasure, as they are done, raise no alarm: in the database, and in bundles made from it."""
+
+import pytest
+
+from audit.bundle.export import BundleExport, BundleOrder, NothingSignedError
+from audit.governing import Governor
+from audit.retention import MINIMUM, Keeping, Retention
+from audit.verification.database import Trust, verify_database
+from audit.verify import parse_keys, verify_bundle
+from tests.contract.audit.conftest import MASTER
+from tests.contract.governing.conftest import OLD, Log
+from tests.contract.governing.test_erasure import erase
+
+
+async def findings(log: Log) -> list[tuple[str, int | None]]:
+    signers = log.keys.load()
+    keys = tuple(parse_keys("\n".join(map(str, signers.known)).encode()))
+    found = []
+    await verify_database(log.engine, Trust(origin=signers.origin, keys=keys, master_key=MASTER), found.append)
+    return [(one.code, one.record) for one in found]
+
+
+async def bundle_findings(log: Log, path, *places: int) -> list[tuple[str, int | None]]:
+    async def chosen():
+        for place in places:
+            yield place
+
+    await BundleExport(log.engine, log.keys.load(), MASTER).write(
+        path, BundleOrder(texts=True), chosen() if places else None
+    )
+    found = []
+    verify_bundle(path, found.append, None, [])
+    return [(one.code, one.record) for one in found]
+
+
+@pytest.fixture
+async def pruned(log: Log, governor: Governor) -> Log:
+    """Two old turns of which one shares texts with a new one, a third in between that is new; the old ones pruned."""
+    await log.add_turn("old1", age=OLD, history=("Shared", "Old only"))
+    await log.add_turn("new", history=("Shared",))
+    await log.add_turn("old2", "bob", age=OLD)
+    await log.sign()
+    assert (await Retention(governor, Keeping(MINIMUM)).run()).pruned == 6
+    return log
+
+
+async def test_pruned_records_raise_no_alarm(pruned: Log, tmp_path):
+    assert await findings(pruned) == []  # also before the records of the pruning have their place
+    with pytest.raises(NothingSignedError, match="pruned"):
+        await bundle_findings(pruned, tmp_path / "early")
+    await pruned.sign()
+    assert await findings(pruned) == []
+    assert await bundle_findings(pruned, tmp_path / "whole.zip") == []
+    assert await bundle_findings(pruned, tmp_path / "chosen.zip", 1, 4, 7) == []
+
+
+async def test_erased_people_raise_no_alarm(log: Log, erasures, tmp_path):
+    await log.add_turn("t1", history=("Earlier",))
+    await log.add_turn("t2", "bob", history=("Earlier",))
+    await log.sign()
+    await erase(erasures)
+    assert await findings(log) == []
+    await log.add_turn("t3", history=("Earlier",))
+    await log.sign()
+    assert await findings(log) == []
+    assert await bundle_findings(log, tmp_path / "whole.zip") == []
+
+
+async def test_what_the_log_does_not_say_is_still_found(pruned: Log, raw):
+    await pruned.sign()
+    await raw.disarm()
+    empty = "x''" if raw.sqlite else "''"
+    await raw.run(f"UPDATE audit_entry SET leaf = {empty} WHERE leaf_index = 4")
+    await raw.run("DELETE FROM audit_content WHERE ordinal = 0")
+    assert {("missing", 4), ("content", 3)} <= set(await findings(pruned))
