@@ -42,6 +42,8 @@ class DeliveryLimits(msgspec.Struct, frozen=True):
     """Longest wait for a store that is gone."""
     sample_s: float = 10.0
     """How often the outbox is counted, in seconds."""
+    lanes: int = 2
+    """Batches under way at once: one is made ready while the store takes the other."""
     rest: float = 0.0
     """Pause after each part, as a share of the time that it took: leaves the machine to running turns."""
 
@@ -89,21 +91,22 @@ class Delivery:
         self._watch = watch
         self._limits = limits or DeliveryLimits()
         self._outbox = Outbox(engine)
-        self._ring = KeyRing(master)
+        self._rings = [KeyRing(master) for _ in range(self._limits.lanes)]  # a ring is not safe across threads
         self._since_sample = dict.fromkeys(("delivered", "retried", "refused"), 0)
 
     async def run(self) -> None:
         """Deliver, and count the outbox, until cancelled. Never ends by itself, whatever fails."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep_delivering(), name="audit-delivery")
+            for ring in self._rings:
+                tasks.create_task(self._keep_delivering(ring), name="audit-delivery")
             tasks.create_task(self._keep_sampling(), name="audit-delivery-samples")
 
-    async def _keep_delivering(self) -> None:
+    async def _keep_delivering(self, ring: KeyRing) -> None:
         failures = 0
         while True:
             asked_s = 0.0
             try:
-                if not await self.round():
+                if not await self._round(ring):
                     await asyncio.sleep(self._limits.idle_s)
                 failures = 0
                 continue
@@ -133,8 +136,16 @@ class Delivery:
 
     async def drain(self) -> int:
         """Deliver what is due now; return how many records that were. Raises what `round` raises."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                lanes = [tasks.create_task(self._drain(ring)) for ring in self._rings]
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from None
+        return sum(lane.result() for lane in lanes)
+
+    async def _drain(self, ring: KeyRing) -> int:
         total = 0
-        while moved := await self.round():
+        while moved := await self._round(ring):
             total += moved
         return total
 
@@ -143,6 +154,9 @@ class Delivery:
 
         Raises `SinkUnavailableError`, `AuditUnavailableError`, `KeyFileError`; then nothing that was claimed is lost.
         """
+        return await self._round(self._rings[0])
+
+    async def _round(self, ring: KeyRing) -> int:
         claimed_at = time.monotonic()
         claims = {claim.entry_id: claim for claim in await self._outbox.claim(self._limits.records)}
         if not claims:
@@ -155,7 +169,7 @@ class Delivery:
                 if time.monotonic() - claimed_at > LEASE_S / 2:
                     break
                 began = time.monotonic()
-                await self._deliver([left[entry_id] for entry_id in part])
+                await self._deliver([left[entry_id] for entry_id in part], ring)
                 for entry_id in part:
                     del left[entry_id]
                 await asyncio.sleep((time.monotonic() - began) * self._limits.rest)
@@ -181,11 +195,11 @@ class Delivery:
         except (SQLAlchemyError, OSError) as error:
             raise AuditUnavailableError(f"The log cannot be read now ({type(error).__name__}).") from error
 
-    async def _deliver(self, claims: Sequence[Claim]) -> None:
+    async def _deliver(self, claims: Sequence[Claim], ring: KeyRing) -> None:
         """Send some claimed records and settle each by what became of its documents."""
         async with self._reading() as connection:
             rows = await read_rows(connection, [claim.entry_id for claim in claims])
-        packed = await asyncio.to_thread(_pack, rows, self._ring)
+        packed = await asyncio.to_thread(_pack, rows, ring)
         documents = [document for _, several in packed.rows for document in several]
         answers = iter(await self._sink.deliver(documents))
         fates = {row.entry_id: _worst([next(answers) for _ in several]) for row, several in packed.rows}

@@ -29,14 +29,18 @@ class LogProof(msgspec.Struct, frozen=True):
     note: str
     """The checkpoint, signed."""
     leaf: bytes = b""
-    """The record's exact bytes, in the proof's `extra` line: with them the proof needs nothing beside it."""
+    """The record's exact bytes, in the proof's `extra` line: with them the proof needs nothing beside it.
 
-    def check(self, checkpoint: Checkpoint) -> None:
+    Empty once the record was emptied after its retention: then the proof is for whoever has kept the bytes.
+    """
+
+    def check(self, checkpoint: Checkpoint, digest: bytes = b"") -> None:
         """Check that the leaf is in the tree of `checkpoint`, which is what the note says once its signature is.
 
-        Raises `audit.tree.ProofError`.
+        `digest` is the leaf hash, where the proof has no leaf. Raises `audit.tree.ProofError`.
         """
-        verify_inclusion(self.index, checkpoint.size, leaf_hash(self.leaf), checkpoint.root_hash, self.path)
+        digest = leaf_hash(self.leaf) if self.leaf or not digest else digest
+        verify_inclusion(self.index, checkpoint.size, digest, checkpoint.root_hash, self.path)
 
     def text(self) -> str:
         """Return the proof as it is handed out."""

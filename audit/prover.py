@@ -40,7 +40,7 @@ class StoredCheckpoint(msgspec.Struct, frozen=True):
 
 
 class NotInTreeError(Exception):
-    """The record has no place in a signed tree yet (or was emptied, so that only its hash can be proved)."""
+    """The record has no place in a signed tree yet."""
 
 
 class Prover:
@@ -57,6 +57,7 @@ class Prover:
     async def inclusion(self, entry_id: str) -> LogProof | None:
         """Return the proof that a record is in the newest signed tree; None when there is no such record.
 
+        Of a record that was emptied after its retention the proof is that of its hash, without the leaf.
         Raises `NotInTreeError`.
         """
         async with self._reading() as connection:
@@ -66,15 +67,13 @@ class Prover:
             if row.leaf_index is None or row.tree_size is None:
                 raise NotInTreeError(f"Record {entry_id} is not in a signed tree yet; try again in a moment.")
             last = StoredCheckpoint(row.tree_size, row.root_hash, row.note, row.at_us)
-            if not row.leaf:
-                raise NotInTreeError(f"Record {entry_id} was emptied after its retention; its hash is still proved.")
             if row.leaf_index >= last.size:
                 raise AuditIntegrityError(f"record {entry_id} has index {row.leaf_index}, beyond the signed tree")
             spans = inclusion_spans(row.leaf_index, last.size)
             read = await read_nodes(connection, _nodes(spans), last.size)
         proof = LogProof(index=row.leaf_index, path=path(spans, read), note=last.note, leaf=row.leaf)
         try:
-            proof.check(parsed(last))
+            proof.check(parsed(last), row.leaf_hash)
         except ProofError as error:
             raise AuditIntegrityError(f"record {entry_id} or the tree was altered: {error}") from None
         return proof
@@ -103,7 +102,7 @@ def _entry_and_checkpoint(entry_id: str) -> Select[Any]:
     """Ask for a record and the newest checkpoint at once."""
     entry, last = AUDIT_ENTRY.c, AUDIT_CHECKPOINT.c
     newest = select(func.max(last.tree_size)).scalar_subquery()
-    query = select(entry.leaf, entry.leaf_index, last.tree_size, last.root_hash, last.note, last.at_us)
+    query = select(entry.leaf, entry.leaf_hash, entry.leaf_index, last.tree_size, last.root_hash, last.note, last.at_us)
     query = query.select_from(AUDIT_ENTRY.outerjoin(AUDIT_CHECKPOINT, last.tree_size == newest))
     return query.where(entry.entry_id == entry_id)
 

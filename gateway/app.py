@@ -58,6 +58,7 @@ def create_app(settings: Settings) -> Litestar:
     telemetry = Telemetry()
     engine = make_engine(settings.database)
     signing_keys = SigningKeys(settings.signing_path, settings.audit_origin, settings.signing_key.get_secret_value())
+    signing_keys.load_or_create()
     sequencer = Sequencer(
         engine,
         signing_keys,

@@ -6,6 +6,7 @@ import click
 import uvicorn
 
 from audit.keys import KeyFileError
+from audit.signing import SigningKeyError
 from gateway.app import create_app
 from gateway.logging import configure_logging
 from gateway.settings import SettingsError, load
@@ -21,7 +22,7 @@ def serve() -> None:
         settings = load()
         configure_logging(settings.log_level)
         app = create_app(settings)
-    except (SettingsError, KeyFileError, ValueError) as error:
+    except (SettingsError, KeyFileError, SigningKeyError, ValueError) as error:
         click.echo(str(error), err=True)
         sys.exit(1)
     uvicorn.run(

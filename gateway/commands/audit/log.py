@@ -56,6 +56,8 @@ def prove(entry_id: str) -> None:
     if proof is None:
         click.echo(plain(f"There is no record {entry_id}."), err=True)
         sys.exit(NOT_FOUND)
+    if not proof.leaf:
+        click.echo("The record was emptied after its retention: the proof is for whoever has kept its bytes.", err=True)
     click.echo(proof.text(), nl=False)
 
 

@@ -5,16 +5,18 @@ import itertools
 import shutil
 import sqlite3
 from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import event
 
+from audit.canonical import leaf_hash
 from audit.checkpoint import opened as checked
 from audit.ports import AuditIntegrityError, AuditUnavailableError
 from audit.prover import NotInTreeError, Prover, StoredCheckpoint
 from audit.sequencer import Sequencer, SequencerLimits, TreeRefusedError
 from audit.signing import SigningKeys
-from audit.tree import root_of, verify_consistency
+from audit.tree import ProofError, root_of, verify_consistency
 from gateway.database import make_engine
 from migrations.run import upgrade
 from tests.contract.audit.conftest import opened
@@ -298,6 +300,23 @@ async def test_what_another_installation_signed_is_refused(log, engine, tmp_path
     await sequencer.step()
     with pytest.raises(TreeRefusedError, match="not one of ours"):
         await Sequencer(engine, SigningKeys(tmp_path / "another"), SMALL).step()
+
+
+async def test_a_record_that_was_emptied_is_proved_to_who_kept_its_bytes(log, raw, engine, sequencer, keys):
+    (receipt,) = await log.append(accepted("old", at=datetime.now(UTC) - timedelta(days=181)))
+    await add(log, 3)
+    await sequencer.step()
+    prover, signers = Prover(engine), keys.load()
+    kept = (await prover.inclusion(receipt.entry_id)).leaf
+    empty = "x''" if raw.sqlite else "''::bytea"
+    await raw.run(f"UPDATE audit_entry SET leaf = {empty}, subject = '', turn_id = '' WHERE turn_id = 'old'")
+    proof = await prover.inclusion(receipt.entry_id)
+    assert proof.leaf == b""
+    assert "extra" not in proof.text()
+    checkpoint = checked(proof.note, signers.origin, signers.known)
+    proof.check(checkpoint, leaf_hash(kept))
+    with pytest.raises(ProofError):
+        proof.check(checkpoint, leaf_hash(kept + b" "))
 
 
 async def test_a_record_that_was_altered_cannot_be_proved(log, raw, engine, sequencer):

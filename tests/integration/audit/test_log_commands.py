@@ -5,11 +5,13 @@ import base64
 import json
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import text
 
 from audit.checkpoint import opened
 from audit.note import PublicKey
 from audit.proof import LogProof
+from gateway.cli import main
 from gateway.database import make_engine
 from tests.integration.audit.test_audit_commands import a_turn
 
@@ -112,3 +114,13 @@ def test_keys_change_and_what_was_signed_before_stays_valid(attest, append, tmp_
     secret = (tmp_path / "signing" / "current.key").read_text().strip().split("+", 4)[4]
     assert len(base64.b64decode(secret)) == 33
     assert secret not in attest("audit", "keys", "list")
+
+
+def test_a_gateway_whose_signing_key_cannot_be_used_says_so_and_does_not_start(attest, append, tmp_path):
+    append(*a_turn())
+    attest("audit", "checkpoint")
+    (tmp_path / "signing" / "current.key").chmod(0o644)
+    started = CliRunner().invoke(main, ["serve"])
+    assert started.exit_code == 1
+    assert "chmod 600" in started.output
+    attest("audit", "keys", "list", code=3)

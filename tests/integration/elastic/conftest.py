@@ -85,6 +85,7 @@ class Line:
     outbox: Outbox
     watch: Watch
     server: ElasticsearchServer
+    keys: SigningKeys
 
     def delivery(self, url: str = "", limits: DeliveryLimits = FAST, role: str = WRITER) -> Delivery:
         """A worker that speaks to the server, or through the proxy at `url`."""
@@ -116,7 +117,7 @@ async def line_on(database: str, server: ElasticsearchServer, folder: Path) -> A
     keys.load_or_create()
     try:
         async with SqlAuditLog(engine, MASTER) as log:
-            yield Line(engine, log, Sequencer(engine, keys), Outbox(engine), Watch(), server)
+            yield Line(engine, log, Sequencer(engine, keys), Outbox(engine), Watch(), server, keys)
     finally:
         await engine.dispose()
 
