@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+import audit.search.elasticsearch
 import audit.search.positions
 import audit.search.sql
 from audit.search.ports import ALTERED, TurnSearch
@@ -43,6 +44,8 @@ async def test_a_page_looks_at_a_bounded_number_of_candidates(search: TurnSearch
     monkeypatch.setattr(audit.search.positions, "WINDOW", 2)
     monkeypatch.setattr(audit.search.sql, "READ_AT_ONCE", 2)
     monkeypatch.setattr(audit.search.sql, "READ_FOR_A_PAGE", 3)
+    monkeypatch.setattr(audit.search.elasticsearch, "_CANDIDATES", 3)
+    monkeypatch.setattr(audit.search.elasticsearch, "ROUNDS", 2)
     for filters, expected in EXPECTED:
         assert await everything(search, TurnQuery(**filters), 3) == expected, filters
         oldest = TurnQuery(**filters, order=Order.OLDEST)
