@@ -34,6 +34,7 @@ from gateway.http.errors import on_any_exception, on_attest_error, on_http_excep
 from gateway.http.health import Readiness, health_routes
 from gateway.http.openai import openai_routes
 from gateway.inquiry.compose import make_inquiry
+from gateway.judge import ModelJudge, make_judge
 from gateway.limits.admission import Admission
 from gateway.logging import RequestLog
 from gateway.measured import MeasuredModel, MeasuredSafety
@@ -48,6 +49,8 @@ from gateway.web.pages import make_pages
 from inference.openai_compat import Bounds, OpenAICompatModel
 from migrations.run import upgrade
 from safety.compose import build_safety
+from safety.pipeline import Pipeline
+from safety.policy_shape import SecondOpinionRule
 
 SWEEP_S = 60.0
 """How often turns of gateways that died are looked for and closed."""
@@ -72,7 +75,6 @@ def create_app(settings: Settings) -> Litestar:
     inquiry = make_inquiry(settings, engine, master_key, audit, signing_keys)
     authentication = Authentication.from_settings(settings, engine, audit)
     admission = Admission.from_settings(settings, on_limiter_failure=telemetry.limiter_failed)
-    safety = build_safety(settings.policy, None, settings.guard_timeout_s, settings.cores_for_classifier)
     endpoint = OpenAICompatModel(
         settings.inference,
         api_key=settings.inference_api_key.get_secret_value(),
@@ -80,6 +82,7 @@ def create_app(settings: Settings) -> Litestar:
     )
     model = MeasuredModel(endpoint, telemetry)
     catalogue = ModelCatalogue(model, settings.model)
+    safety = _safety(settings, make_judge(model, catalogue))
     turns = TurnService(
         safety=MeasuredSafety(safety, telemetry),
         model=model,
@@ -193,6 +196,10 @@ def _openapi(stylesheet: str) -> OpenAPIConfig:
         ),
         security=[{"bearer": []}],
     )
+
+
+def _safety(settings: Settings, judge_for: Callable[[SecondOpinionRule], ModelJudge]) -> Pipeline:
+    return build_safety(settings.policy, None, settings.guard_timeout_s, settings.cores_for_classifier, judge_for)
 
 
 def _giver(part: object) -> Callable[[], object]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from safety.policy_shape import CLASSIFIER, Mode, Override, Policy, Thresholds, category_action
+from safety.policy_shape import CLASSIFIER, SECOND_OPINION, Mode, Override, Policy, Thresholds, category_action
 from safety.ports import Direction, TurnContext
 from safety.verdict import (
     Action,
@@ -44,7 +44,8 @@ def decide(
     )
     enforced = [verdict for verdict in verdicts if not verdict.shadow]
     actions = [verdict.action for verdict in enforced]
-    actions += [_on_failure(e.guard, policy, layers) for e in examinations if e.status in _FAILED]
+    failed = [part for part in examinations if part.status in _FAILED and _counts(part, policy)]
+    actions += [_on_failure(part.guard, policy, layers) for part in failed]
     return Decision(
         action=max(actions, key=severity_of, default=Action.ALLOW),
         verdicts=verdicts,
@@ -55,12 +56,19 @@ def decide(
     )
 
 
+def _counts(examination: Examination, policy: Policy) -> bool:
+    """Whether a failure is answered: not that of a second opinion that is only on trial."""
+    return examination.guard != SECOND_OPINION or policy.second_opinion.mode is Mode.ENFORCE
+
+
 _FAILED = (StageStatus.ERROR, StageStatus.TIMED_OUT)
 
 
 def _judge(finding: Finding, policy: Policy, layers: tuple[Override, ...], direction: Direction) -> Verdict:
     if finding.guard == CLASSIFIER:
         return _judge_score(finding, policy, layers)
+    if finding.guard == SECOND_OPINION:
+        return _judge_opinion(finding, policy, layers)
     action = max(
         (_filter_action(finding, policy, layer, direction) for layer in (None, *layers)),
         key=severity_of,
@@ -70,6 +78,15 @@ def _judge(finding: Finding, policy: Policy, layers: tuple[Override, ...], direc
     band = Band.BLOCK if action in _STOPS else Band.ALLOW
     shadow = bool(modes) and Mode.ENFORCE not in modes
     return Verdict(finding=finding, band=band, threshold=_FILTER_THRESHOLD, action=action, shadow=shadow)
+
+
+def _judge_opinion(finding: Finding, policy: Policy, layers: tuple[Override, ...]) -> Verdict:
+    """Treat what the judge calls harmful like a score over the category's upper threshold."""
+    bands = (part.classifier.get(finding.category) for part in _parts(policy, layers))
+    parts = [part for part in bands if part is not None]
+    action = _strictest(parts, "block_action") if parts else Action.BLOCK
+    shadow = policy.second_opinion.mode is Mode.SHADOW
+    return Verdict(finding, Band.BLOCK, _FILTER_THRESHOLD, action, shadow)
 
 
 def _parts(policy: Policy, layers: tuple[Override, ...]) -> tuple[Policy | Override, ...]:

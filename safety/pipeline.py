@@ -9,6 +9,7 @@ from safety.normalise import TOO_MUCH, VERSION, NormalisedText, normalise, warm_
 from safety.policy import Policy, decide, policy_hash
 from safety.policy_shape import CLASSIFIER
 from safety.ports import Direction, Guard, SwiftGuard, TurnContext
+from safety.second_opinion import SecondOpinion, uncertain_verdicts
 from safety.titles import Titles
 from safety.verdict import Category, Decision, Examination, Finding, StageStatus
 
@@ -33,10 +34,12 @@ class Pipeline:
         *,
         guard_timeout_s: float = 5.0,
         timeouts_s: Mapping[str, float] | None = None,
+        second_opinion: SecondOpinion | None = None,
     ) -> None:
         self._guards = tuple(guards)
         self._swift = tuple(guard for guard in guards if isinstance(guard, SwiftGuard))
         self._policy = policy
+        self._second_opinion = second_opinion
         self._timeouts = {guard.name: guard_timeout_s for guard in guards} | dict(timeouts_s or {})
         self._normaliser_timeout = guard_timeout_s
         self._titles = Titles(rule for guard in guards if isinstance(guard, RuleGuard) for rule in guard.rules)
@@ -76,6 +79,8 @@ class Pipeline:
         for guard in self._guards:
             if (close := getattr(guard, "close", None)) is not None:
                 await close()
+        if self._second_opinion is not None:
+            await self._second_opinion.close()
 
     async def examine(self, text: str, context: TurnContext) -> Decision:
         """Normalise, examine by every guard, decide. Never raises for a failing guard: the decision then blocks."""
@@ -84,8 +89,12 @@ class Pipeline:
             read = await self._normalise(text)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the text was not examined
             return self._decide((_failed(NORMALISER, VERSION, began, error),), context)
-        reading = _account_of(read, began)
-        return self._decide((reading, *await self._examine(read, context)), context)
+        examinations = (_account_of(read, began), *await self._examine(read, context))
+        decision = self._decide(examinations, context)
+        if self._second_opinion is None or not (unsure := uncertain_verdicts(decision)):
+            return decision
+        opinion = await self._second_opinion.examine(text, unsure)
+        return self._decide((*examinations, opinion), context)
 
     async def _normalise(self, text: str) -> NormalisedText:
         if len(text) <= INLINE_CHARACTERS:

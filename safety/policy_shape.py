@@ -10,6 +10,8 @@ from safety.verdict import Action, Category, Severity
 
 CLASSIFIER = "classifier"
 """Name of the guard whose findings are judged by thresholds instead of rules."""
+SECOND_OPINION = "second_opinion"
+"""Name of the stage in which a language model judges what the classifier is unsure of."""
 FILTERED = (
     Category.PERSONAL_DATA,
     Category.SECRET,
@@ -86,6 +88,18 @@ class Failures(_Part, frozen=True, forbid_unknown_fields=True):
     guards: dict[str, Action] = {}
 
 
+class SecondOpinionRule(_Part, frozen=True, forbid_unknown_fields=True):
+    """Whether a language model judges what falls between the classifier's thresholds."""
+
+    enabled: bool = False
+    mode: Mode = Mode.ENFORCE
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 5.0
+    url: str = ""
+    """OpenAI-compatible server (ends in `/v1`) that judges; empty: the inference tier that answers."""
+    model: str = ""
+    """Model that judges; empty: the one that the chat page asks for."""
+
+
 class Override(_Part, frozen=True, forbid_unknown_fields=True):
     """What one group's members get instead of the floor: only ever stricter."""
 
@@ -105,6 +119,7 @@ class Policy(_Part, frozen=True, forbid_unknown_fields=True):
     """A category that is left out takes the thresholds that the model was shipped with (`policy.complete`)."""
     rules: dict[str, RuleEntry] = {}
     failures: Failures = Failures()
+    second_opinion: SecondOpinionRule = SecondOpinionRule()
     company: dict[str, WordList] = {}
     groups: dict[str, Override] = {}
 

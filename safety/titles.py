@@ -8,6 +8,7 @@ from safety.verdict import Category
 OTHERS: Mapping[str, Title] = {
     "model.message": Title("Judgement of the harm classifier", "有害内容分类器的判断"),
     "model.window": Title("Judgement of the harm classifier over the conversation", "有害内容分类器对整段对话的判断"),
+    "model.second_opinion": Title("Judgement of a language model as second opinion", "语言模型的复核判断"),
     "prompt_attack.encoded.too_much": Title("Too many layers of encoding", "编码嵌套过多"),
 }
 """Rules that stand in no pack."""
