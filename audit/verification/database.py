@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit.keys import MasterKey
+from audit.keys import KeyFileError, MasterKey
 from audit.record import Kind
 from audit.verification.rows import check_columns
 from audit.verification.source import PAGE, Source, Values, snapshot
@@ -49,9 +49,16 @@ class Trust(msgspec.Struct, frozen=True):
 
 
 async def verify_database(engine: AsyncEngine, trust: Trust, show: Callable[[Finding], None]) -> Summary:
-    """Verify the log as it is in one snapshot; `show` gets each finding. Raises `sqlalchemy.exc.SQLAlchemyError`."""
+    """Verify the log as it is in one snapshot; `show` gets each finding.
+
+    Raises `sqlalchemy.exc.SQLAlchemyError`, `audit.keys.KeyFileError` when texts are encrypted under other master keys.
+    """
     async with snapshot(engine) as connection:
-        return await _Verification(Source(connection), trust, Report(show)).run()
+        source = Source(connection)
+        used = await source.master_keys() if trust.master_key is not None else frozenset()
+        if used and trust.master_key is not None and trust.master_key.identity not in used:
+            raise KeyFileError("The master key is not the one that this database's texts are encrypted with.")
+        return await _Verification(source, trust, Report(show)).run()
 
 
 class _Verification:

@@ -140,6 +140,11 @@ class Source:
         where = "WHERE kind = :kind AND leaf_index < :below ORDER BY leaf_index"
         return await self._all(f"{_ROWS} {where}", kind=kind, below=below)
 
+    async def master_keys(self) -> frozenset[str]:
+        """Return which master keys wrap the keys of people."""
+        rows = await self._all("SELECT DISTINCT master_key FROM subject_key WHERE wrapped IS NOT NULL")
+        return frozenset(str(row[0]) for row in rows)
+
     async def is_waiting(self, kind: str) -> bool:
         """Whether a record of this kind has no place yet."""
         statement = "SELECT 1 FROM audit_entry WHERE leaf_index IS NULL AND kind = :kind LIMIT 1"

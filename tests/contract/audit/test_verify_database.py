@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.engine import make_url
 
+from audit.keys import FileMasterKey, KeyFileError
 from audit.record import Kind
 from audit.sequencer import Sequencer, SequencerLimits
 from audit.signing import SigningKeys
@@ -90,6 +91,12 @@ async def test_an_honest_database_holds(database, filled, keys):
     assert summary.texts == 200 * 4 + 200 * 2 + 5
     assert "waiting" not in summary.about
     assert (await verified(database, trust_of(keys, master=None)))[0].ok
+
+
+async def test_another_master_key_is_one_clear_error(database, keys):
+    await fill(database, keys, 2)
+    with pytest.raises(KeyFileError, match="master key"):
+        await verified(database, trust_of(keys, master=FileMasterKey(b"another-master-key-of-32-bytes!!")))
 
 
 async def test_an_empty_database_holds(database, keys):
