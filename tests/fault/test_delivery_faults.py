@@ -185,6 +185,7 @@ async def test_wrong_credentials_lose_nothing(line: Line):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # the server starts three times
 async def test_a_server_that_is_down_from_the_start_and_killed_under_load(tmp_path: Path, postgres):
     database = f"sqlite+aiosqlite:///{tmp_path}/attest.db"
     upgrade(database)
@@ -193,15 +194,15 @@ async def test_a_server_that_is_down_from_the_start_and_killed_under_load(tmp_pa
         server.stop()
         async with line_on(database, server, tmp_path) as line, closing(line.delivery(limits=FAST)) as delivery:
             running = asyncio.create_task(delivery.run())
-            await talk(line, "down", 30)
+            await talk(line, "down", 15)
             while not line.watch.interruptions:  # noqa: ASYNC110 - told by a count
                 await asyncio.sleep(0.05)
             await asyncio.to_thread(server.start)
-            talking = asyncio.create_task(talk(line, "load", 150))
+            talking = asyncio.create_task(talk(line, "load", 60))
             await asyncio.sleep(0.5)
             await asyncio.to_thread(server.kill)
             await talking
-            await talk(line, "gone", 20)
+            await talk(line, "gone", 10)
             await asyncio.to_thread(server.start)
             running.cancel()
             with suppress(asyncio.CancelledError):
