@@ -3,21 +3,26 @@
 from collections.abc import Awaitable, Callable
 
 import msgspec
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit.elastic.client import ElasticSettingsError
 from audit.keys import MasterKey
 from audit.ports import AuditLog
 from audit.search.cursor import Cursors
+from audit.search.elasticsearch import ElasticTurnSearch
 from audit.search.export import TurnExport
-from audit.search.ports import TurnSearch
+from audit.search.fallback import FallbackSearch
+from audit.search.ports import SearchUnavailableError, TurnSearch
 from audit.search.records import RecordSearch
 from audit.search.sql import SqlTurnSearch
 from audit.signing import SigningKeys
+from gateway.delivery import Job, elasticsearch_client
 from gateway.inquiry.desk import Desk
 from gateway.inquiry.exports import Exports
 from gateway.inquiry.officer import AccessRecords
 from gateway.inquiry.refusals import RefusalRecords
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 
 
 class Inquiry(msgspec.Struct, frozen=True):
@@ -32,14 +37,32 @@ class Inquiry(msgspec.Struct, frozen=True):
 def make_inquiry(
     settings: Settings, engine: AsyncEngine, master: MasterKey, audit: AuditLog, keys: SigningKeys
 ) -> Inquiry:
-    """Put it together; nothing is opened yet."""
-    search: TurnSearch = SqlTurnSearch(engine, master)
+    """Put it together; nothing is opened yet. Raises `SettingsError`."""
+    search, close = _search(settings, engine, master)
     return Inquiry(
         desk=Desk(audit, search, RecordSearch(engine), Cursors(master.derive("search-cursor"))),
         exports=Exports(audit, TurnExport(engine, master, keys), settings.data_dir / "exports"),
         refusals=RefusalRecords(AccessRecords(audit)),
-        close=_nothing,
+        close=close,
     )
+
+
+def _search(
+    settings: Settings, engine: AsyncEngine, master: MasterKey
+) -> tuple[TurnSearch, Callable[[], Awaitable[None]]]:
+    """Return the search: Elasticsearch where it is set and answers, else SQL; and what closes it."""
+    sql = SqlTurnSearch(engine, master)
+    if not settings.elasticsearch_url:
+        return sql, _nothing
+    try:
+        client = elasticsearch_client(settings, Job.READER)
+    except ElasticSettingsError as error:
+        raise SettingsError(str(error)) from None
+    return FallbackSearch(ElasticTurnSearch(client), sql, _fallen_back), client.close
+
+
+def _fallen_back(error: SearchUnavailableError) -> None:
+    structlog.get_logger("attest.audit").warning("search.fallback", reason=str(error))
 
 
 async def _nothing() -> None:

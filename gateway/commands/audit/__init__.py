@@ -8,6 +8,7 @@ COMMANDS = {
     "list": "gateway.commands.audit.read:list_turns",
     "show": "gateway.commands.audit.read:show_turn",
     "records": "gateway.commands.audit.read:list_records",
+    "export": "gateway.commands.audit.export:export",
     "checkpoint": "gateway.commands.audit.log:checkpoint",
     "prove": "gateway.commands.audit.log:prove",
     "fsck": "gateway.commands.audit.log:fsck",

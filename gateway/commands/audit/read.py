@@ -6,13 +6,17 @@ from typing import Any
 import click
 import msgspec
 
-from audit.ports import TurnFilter, TurnSummary, TurnTrail
+from audit.ports import TurnSummary, TurnTrail
 from audit.readers import MOST_LISTED
 from audit.record import Kind
+from audit.search.ports import ALTERED, MOST_ON_A_PAGE
+from audit.search.query import Order, TurnQuery
+from audit.search.sql import SqlTurnSearch
 from gateway.commands.audit.common import (
+    FAILED,
     NOT_FOUND,
-    Moment,
     access,
+    opened,
     opened_log,
     plain,
     print_json,
@@ -20,31 +24,33 @@ from gateway.commands.audit.common import (
     to_json,
     utc,
 )
+from gateway.commands.audit.filters import asked, check_purpose, query_of, turn_filters
 
 _LONGEST_ID = 200
 
 
 @click.command("list")
-@click.option("--subject", default="", help="Only this person's turns (the provider's subject).")
-@click.option("--conversation", default="", help="Only this conversation's turns.")
-@click.option("--verdict", default="", help="Only turns with this verdict (allow, redact, block, refused ...).")
-@click.option("--since", type=Moment(), default=None, help="Not before: a time, or an age such as 24h.")
-@click.option("--until", type=Moment(), default=None, help="Before this time or age.")
+@turn_filters
+@click.option("--order", type=click.Choice([one.value for one in Order]), default="newest", show_default=True)
 @click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=100, show_default=True, help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="Print an array of objects (docs/audit-records.md).")
-def list_turns(as_json: bool, **which: Any) -> None:
+def list_turns(limit: int, purpose: str, order: str, *, as_json: bool, **given: Any) -> None:
     """List turns, newest first, without content."""
-    which["conversation_id"] = which.pop("conversation")
-    turns = run(_list(TurnFilter(**which)))
+    query = query_of(given, order=Order(order))
+    check_purpose(purpose, needed=bool(query.text))
+    turns = run(_list(query, limit, purpose))
     if as_json:
         print_json(turns)
-        return
-    for turn in turns:
-        ended = turn.closing_kind.removeprefix("turn.") or "running"
-        click.echo(
-            plain(f"{utc(turn.at)}  {turn.turn_id}  {turn.verdict:8}  {ended:11}  {turn.subject}  {turn.reason}")
-        )
-    click.echo(f"{len(turns)} turns", err=True)
+    else:
+        for turn in turns:
+            ended = turn.closing_kind.removeprefix("turn.") or "running"
+            click.echo(
+                plain(f"{utc(turn.at)}  {turn.turn_id}  {turn.verdict:8}  {ended:11}  {turn.subject}  {turn.reason}")
+            )
+        click.echo(f"{len(turns)} turns", err=True)
+    if any(turn.reason == ALTERED for turn in turns):
+        click.echo("A record was altered: run attest audit fsck.", err=True)
+        sys.exit(FAILED)
 
 
 @click.command("show")
@@ -72,12 +78,17 @@ def list_records(kinds: tuple[str, ...], limit: int) -> None:
     run(_records(kinds, limit))
 
 
-async def _list(which: TurnFilter) -> tuple[TurnSummary, ...]:
-    async with opened_log() as log:
-        turns = await log.turns(which)
-        asked = {name: value for name, value in msgspec.to_builtins(which).items() if value}
-        await log.append(access(Kind.ACCESS_SEARCH, **asked, results=len(turns)))
-        return turns
+async def _list(query: TurnQuery, limit: int, purpose: str) -> tuple[TurnSummary, ...]:
+    async with opened() as parts:
+        search, found, after = SqlTurnSearch(parts.engine, parts.master_key), list[TurnSummary](), None
+        while len(found) < limit:
+            page = await search.page(query, after, min(MOST_ON_A_PAGE, limit - len(found)))
+            found += page.turns
+            after = page.reached
+            if after is None:
+                break
+        await parts.log.append(asked(Kind.ACCESS_SEARCH, query, purpose, limit=limit, results=len(found)))
+        return tuple(found)
 
 
 async def _show(turn_id: str) -> TurnTrail | None:

@@ -1,0 +1,72 @@
+"""`attest audit export`: turns taken out of the log into a file, on record before and after."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from audit.record import Kind
+from audit.search.export import Format, TurnExport
+from audit.search.query import Order, TurnQuery
+from gateway.commands.audit.common import FAILED, Opened, opened, run
+from gateway.commands.audit.filters import asked, check_purpose, query_of, turn_filters
+from gateway.identifiers import uuid7
+
+
+@click.command("export")
+@click.argument("target", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--format", "wanted", type=click.Choice([one.value for one in Format]), default="ndjson", show_default=True
+)
+@click.option("--content", is_flag=True, help="With the texts of the turns; needs --purpose.")
+@turn_filters
+def export(target: Path, wanted: str, purpose: str, *, content: bool, **given: Any) -> None:
+    """Write the turns found into a new FILE (mode 0600), oldest first: NDJSON, CSV, or a bundle with proofs.
+
+    A bundle is a zip file when FILE ends in .zip, else a folder; without filters it holds the whole log.
+    """
+    query = query_of(given, order=Order.OLDEST)
+    check_purpose(purpose, needed=content or bool(query.text))
+    if target.exists():
+        raise click.UsageError("FILE is there already")
+    try:
+        click.echo(run(_export(target, Format(wanted), query, purpose, content=content)), err=True)
+    except OSError as error:
+        click.echo(f"FILE cannot be written: {error.strerror}", err=True)
+        sys.exit(FAILED)
+
+
+async def _export(target: Path, wanted: Format, query: TurnQuery, purpose: str, *, content: bool) -> str:
+    async with opened() as parts:
+        about: dict[str, str | float | bool] = {
+            "export_id": uuid7(), "format": wanted.value, "content": content,
+        }  # fmt: skip
+        await parts.log.append(asked(Kind.ACCESS_EXPORT, query, purpose, **about, state="started"))
+        turns, state = 0, "broken_off"
+        name = "records" if wanted is Format.BUNDLE else "turns"
+        try:
+            turns = await _written(parts, target, wanted, query, content=content)
+            state = "complete"
+        finally:
+            await parts.log.append(asked(Kind.ACCESS_EXPORT, query, purpose, **about, state=state, **{name: turns}))
+        return f"{turns} {name}"
+
+
+async def _written(parts: Opened, target: Path, wanted: Format, query: TurnQuery, *, content: bool) -> int:
+    exporting = TurnExport(parts.engine, parts.master_key, parts.signing_keys)
+    if wanted is Format.BUNDLE:
+        return await exporting.bundle(query, target, content=content)
+    turns = 0
+    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            async for part in exporting.stream(query, wanted, content=content):
+                file.write(part.data)
+                turns += part.turns
+    except BaseException:
+        # Half an export must not look like a whole one.
+        target.unlink(missing_ok=True)  # noqa: ASYNC240 - the command has nothing else to do
+        raise
+    return turns

@@ -1,0 +1,66 @@
+"""The filters of turns that `attest audit list` and `export` share, and the searched text beside the record."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import click
+import msgspec
+
+from audit.record import Content, Entry, Kind
+from audit.search.query import QueryError, TurnQuery
+from gateway.commands.audit.common import Moment, access
+from gateway.inquiry.officer import PURPOSE_LIMIT
+
+_OPTIONS: dict[str, str] = {
+    "subject": "Only this person's turns (the provider's subject).",
+    "group": "Only turns of people who then had this group.",
+    "role": "Only turns of people who then had this role.",
+    "conversation": "Only this conversation's turns.",
+    "verdict": "Only turns with this verdict (allow, redact, block, refused ...).",
+    "category": "Only turns with a finding of this category.",
+    "rule": "Only turns with a finding of this rule.",
+    "model": "Only turns that asked for this model.",
+    "text": "Only turns with these words in a text (docs/audit-search.md); needs --purpose.",
+}
+
+Command = Callable[..., Any]
+
+
+def turn_filters(command: Command) -> Command:
+    """Add the options of `query_of`, and `--purpose`."""
+    options = [click.option(f"--{name}", default="", help=text) for name, text in _OPTIONS.items()]
+    options += [
+        click.option("--since", type=Moment(), default=None, help="Not before: a time, or an age such as 24h."),
+        click.option("--until", type=Moment(), default=None, help="Before this time or age."),
+        click.option("--purpose", default="", help="Case number; needed where texts are searched or shown."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def query_of(given: dict[str, str | datetime | None], **more: Any) -> TurnQuery:
+    """Return the query that the options say. Raises `click.UsageError`."""
+    fields = {"conversation_id" if name == "conversation" else name: value for name, value in given.items()}
+    try:
+        return msgspec.structs.replace(TurnQuery(), **fields, **more).checked()
+    except QueryError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def check_purpose(purpose: str, *, needed: bool) -> None:
+    """Let texts be asked for with a purpose only. Raises `click.UsageError`."""
+    if needed and not purpose.strip():
+        raise click.UsageError("texts are only searched and shown for a purpose: give --purpose CASE")
+    if len(purpose) > PURPOSE_LIMIT:
+        raise click.UsageError(f"--purpose: at most {PURPOSE_LIMIT} characters")
+
+
+def asked(kind: Kind, query: TurnQuery, purpose: str, **detail: str | float | bool) -> Entry:
+    """Return the record of a search or an export; the searched text goes beside it, encrypted."""
+    more: dict[str, str | float | bool] = {"purpose": purpose} if purpose else {}
+    if query.text:
+        more["text_characters"] = len(query.text)
+    texts = (Content("query", "officer", query.text),) if query.text else ()
+    return msgspec.structs.replace(access(kind, **query.filters(), **more, **detail), contents=texts)
