@@ -32,6 +32,7 @@ from gateway.http.chat_turns import chat_turn_routes
 from gateway.http.docs import PlainDocs
 from gateway.http.errors import on_any_exception, on_attest_error, on_http_exception, on_invalid_utf8
 from gateway.http.health import Readiness, health_routes
+from gateway.http.moderations import moderation_routes
 from gateway.http.openai import openai_routes
 from gateway.inquiry.compose import make_inquiry
 from gateway.judge import ModelJudge, make_judge
@@ -153,6 +154,7 @@ def create_app(settings: Settings) -> Litestar:
             *health_routes,
             *authentication.routes,
             *openai_routes,
+            *moderation_routes,
             *chat_routes,
             *chat_turn_routes,
             *audit_routes,
