@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 
 import msgspec
 from cryptography.exceptions import InvalidTag
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Row, Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -86,6 +86,18 @@ class Readers:
             by_turn.get(record.entry.turn_id, []).append(record)
         trails = {turn_id: trail_of(turn_id, turn, texts) for turn_id, turn in by_turn.items()}
         return {turn_id: trail for turn_id, trail in trails.items() if trail is not None}
+
+    async def contents(self, entry_id: str) -> tuple[Content, ...]:
+        """Return the texts of one record that can still be read, of whatever kind it is."""
+        ring, entry = KeyRing(self._master), AUDIT_ENTRY.c
+        of_entry: Select[tuple[str, bytes, bytes]] = select(entry.entry_id, entry.leaf, entry.leaf_hash)
+        of_entry = of_entry.where(entry.entry_id == entry_id, func.length(entry.leaf) > 0)
+        async with self._reading() as connection:
+            entries = (await connection.execute(of_entry)).all()
+            sealed = _sealed().where(AUDIT_CONTENT.c.entry_id == entry_id)
+            contents = (await connection.execute(sealed)).all()
+        records = await asyncio.to_thread(_open_records, ring, entries, contents)
+        return tuple(content for record in records for content in record.contents)
 
     async def ends(self, turn_columns: Sequence[str]) -> dict[str, TurnEnds]:
         """Return the first and the closing leaf of turns, by the id that columns have (`audit.canonical.column`)."""
@@ -182,6 +194,11 @@ def _columns(turn_ids: Sequence[str]) -> list[str]:
 
 
 def _contents_of(turn_ids: Sequence[str]) -> Select[tuple[str, int, bytes, bytes, str, str, bytes]]:
+    return _sealed().where(AUDIT_ENTRY.c.turn_id.in_(_columns(turn_ids)), AUDIT_ENTRY.c.turn_id != "")
+
+
+def _sealed() -> Select[tuple[str, int, bytes, bytes, str, str, bytes]]:
+    """Ask for texts of records whose keys stand."""
     content, key = AUDIT_CONTENT.c, SUBJECT_KEY.c
     return (
         select(
@@ -189,7 +206,7 @@ def _contents_of(turn_ids: Sequence[str]) -> Select[tuple[str, int, bytes, bytes
         )
         .join(AUDIT_ENTRY, AUDIT_ENTRY.c.entry_id == content.entry_id)
         .join(SUBJECT_KEY, key.key_id == content.key_id)
-        .where(AUDIT_ENTRY.c.turn_id.in_(_columns(turn_ids)), AUDIT_ENTRY.c.turn_id != "", key.destroyed_us.is_(None))
+        .where(key.destroyed_us.is_(None))
         .order_by(content.entry_id, content.ordinal)
     )
 

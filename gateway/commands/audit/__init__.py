@@ -22,6 +22,7 @@ COMMANDS = {
     "erase": "gateway.commands.audit.erase:erase",
     "approve": "gateway.commands.audit.approve:approve",
     "anchor": "gateway.commands.audit.anchor:anchor",
+    "replay": "gateway.commands.audit.replay:replay",
 }
 """In the order in which the help names them."""
 

@@ -1,14 +1,19 @@
 """`attest audit hold | erase | retention | approve | anchor`, as officers call them."""
 
+import asyncio
 import json
 import os
 import pwd
 import stat
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
-from tests.integration.audit.test_audit_commands import a_turn
+from audit.record import Content, Kind
+from safety.compose import build_safety
+from safety.normalise import VERSION
+from tests.integration.audit.test_audit_commands import a_turn, entry
 
 ME = f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
 OLD = {"at": datetime.now(UTC) - timedelta(days=200)}
@@ -151,3 +156,29 @@ def test_too_short_a_retention_is_refused(attest, monkeypatch):
     monkeypatch.setenv("ATTEST_AUDIT_RETENTION_DAYS", "180")
     monkeypatch.setenv("ATTEST_AUDIT_FOUR_EYES", "everything")
     attest("audit", "retention", "run", code=3)
+
+
+def test_replay_says_what_it_cannot(attest, append):
+    append(*a_turn("t1"))
+    done = json.loads(attest("audit", "replay", "t1", "--json", code=6))
+    assert (done["outcome"], done["why"].partition(":")[0]) == ("cannot", "other policy")
+    assert "cannot" in attest("audit", "replay", "t1", code=6)
+    attest("audit", "replay", "nothing", code=1)
+    attest("audit", "replay", "x" * 300, code=2)
+    read = records(attest, "access.read")
+    assert [(one["turn_id"], one["detail"].get("replay")) for one in read] == [
+        ("t1", "cannot"), ("t1", "cannot"), ("nothing", None)
+    ]  # fmt: skip
+
+
+def test_replay_with_the_recorded_policy(attest, append):
+    safety = build_safety()
+    asyncio.run(safety.close())
+    hashes = {
+        "policy_hash": safety.policy_hash, "classifier_hash": safety.classifier_hash, "normaliser_version": VERSION
+    }  # fmt: skip
+    policy = Content("policy", "", msgspec.json.encode(safety.policy).decode())
+    append(entry(Kind.POLICY_ACTIVATED, policy, turn="", **{**hashes, "subject": "attest"}))
+    accepted, released, completed = a_turn("t1", **hashes)
+    append(accepted, released, msgspec.structs.replace(completed, verdict="allow"))
+    assert attest("audit", "replay", "t1").strip() == "t1: same"
