@@ -846,7 +846,7 @@ class Bundle:
             what = f"{one.label} has another root for {one.size} records: the log was forked or rewritten"
             self._report.add("fork", what)
         elif one.size and (one.size, newest) not in proved and one.size not in roots:
-            what = f"nothing in the bundle proves that it continues {one.label}: ask for one made with that checkpoint"
+            what = f"nothing in the bundle proves that it continues {one.label}: ask for the whole log"
             self._report.add("consistency", what)
 
     # what is long

@@ -39,6 +39,9 @@ CHOSEN_PAGE = 200
 CHECKPOINTS = 100
 """About so many checkpoints go with a whole log, spread over it: they say where a careful forgery lies."""
 
+ANCHORS = 100
+"""Chosen records come with proofs that their log continues so many of the newest checkpoints that were anchored."""
+
 
 class NothingSignedError(AuditUnavailableError):
     """What a bundle would have to prove is not signed yet."""
@@ -203,7 +206,8 @@ class _Export:
         checkpoints = tuple(found[at] for at in sorted(found))
         sizes = [one.tree_size for one in checkpoints]
         steps = {(old, new) for old, new in itertools.pairwise(sizes) if old}
-        steps |= {(old, size) for old in self._order.continues if 0 < old < size}
+        held = () if whole else await self._source.anchored(ANCHORS)  # a whole log proves all of them anyway
+        steps |= {(old, size) for old in (*self._order.continues, *held) if 0 < old < size}
         return BundleFrame(
             origin=self._signers.origin,
             whole=whole,

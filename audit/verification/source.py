@@ -140,6 +140,13 @@ class Source:
         where = "WHERE kind = :kind AND leaf_index < :below ORDER BY leaf_index"
         return await self._all(f"{_ROWS} {where}", kind=kind, below=below)
 
+    async def anchored(self, limit: int) -> tuple[int, ...]:
+        """Return the sizes of the newest checkpoints that were copied outside."""
+        rows = await self._all(
+            "SELECT DISTINCT tree_size FROM anchor ORDER BY tree_size DESC LIMIT :limit", limit=limit
+        )
+        return tuple(row[0] for row in rows)
+
     async def master_keys(self) -> frozenset[str]:
         """Return which master keys wrap the keys of people."""
         rows = await self._all("SELECT DISTINCT master_key FROM subject_key WHERE wrapped IS NOT NULL")

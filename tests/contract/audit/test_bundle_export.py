@@ -79,6 +79,15 @@ async def test_chosen_records(database, keys, export, tmp_path, raw):
     assert verify(tmp_path / "none")[1] == []
 
 
+async def test_chosen_records_continue_what_was_anchored(database, keys, export, tmp_path, raw):
+    await fill(database, keys, 100, batch=70)
+    await raw.run("INSERT INTO anchor (place, tree_size, at_us, receipt) VALUES ('file', 140, 1, 'x')")
+    await export().write(tmp_path / "b", BundleOrder(), places(3))
+    kept = await notes(raw)
+    assert verify(tmp_path / "b", kept[0], kept[1], kept[-1])[1] == []
+    assert verify(tmp_path / "b", kept[2])[1] == [("consistency", None, None)]
+
+
 async def test_texts_are_those_that_were_written(log, database, keys, export, tmp_path):
     evil = "half \ud800 and whole 🙂 \x1b[2J"
     await log.append(accepted(message=evil, name="n\ud800"))
