@@ -28,7 +28,7 @@ class Action(StrEnum):
     HOLD_RELEASE = "hold_release"
     """Arguments: `hold_id`."""
     CONTENT = "content"
-    """Reading texts of turns. Arguments: `case_number`."""
+    """Reading texts of turns. Arguments: `case_number`. No route asks for it yet, so no setting offers it."""
 
 
 class Decision(StrEnum):
