@@ -24,20 +24,45 @@ class ClientGoneError(Exception):
 
 
 class StalledClients:
-    """ASGI middleware that gives a response up whose client does not read it; its generation ends with it."""
+    """ASGI middleware that gives a response up whose client does not read it; its generation ends with it.
+
+    One timer for a response, not one for each event: a stalled client is noticed after one to two waits.
+    """
 
     def __init__(self, app: ASGIApp, wait_s: float = READ_WAIT_S) -> None:
         self._app = app
         self._wait_s = wait_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
+        """Pass the request on. Raises TimeoutError when the client does not read."""
+        loop, sending, noticed = asyncio.get_running_loop(), 0, 0
+        stuck = asyncio.timeout(None)
+        timer: asyncio.TimerHandle | None = None
 
-        async def bounded(message: Message) -> None:
-            async with asyncio.timeout(self._wait_s):
-                await send(message)
+        def look() -> None:
+            nonlocal noticed, timer
+            if sending and sending == noticed:
+                stuck.reschedule(loop.time())
+                return
+            noticed = sending
+            timer = loop.call_later(self._wait_s, look)
 
-        await self._app(scope, receive, bounded)
+        sent = 0
+
+        async def watched(message: Message) -> None:
+            nonlocal sending, sent
+            sent += 1
+            sending = sent
+            await send(message)
+            sending = 0
+
+        timer = loop.call_later(self._wait_s, look)
+        try:
+            async with stuck:
+                await self._app(scope, receive, watched)
+        finally:
+            if timer is not None:
+                timer.cancel()
 
 
 async def unless_gone(request: Request[None, None, State], work: Coroutine[Any, Any, T]) -> T:

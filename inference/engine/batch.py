@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -36,8 +36,17 @@ class BatchLoop:
     """Owns the model; `submit` and `cancel` may be called from any thread."""
 
     def __init__(
-        self, checkpoint: Checkpoint, *, places: int, queue: int, chunk: int, memory_tokens: int | None = None
+        self,
+        checkpoint: Checkpoint,
+        *,
+        places: int,
+        queue: int,
+        chunk: int,
+        memory_tokens: int | None = None,
+        flush: Callable[[], None] = lambda: None,
     ) -> None:
+        """`flush` is called after each part of a turn: what was delivered until then should go on its way."""
+        self._flush = flush
         self._memory_tokens = memory_tokens or max(checkpoint.published.seq_length, places * _TOKENS_PER_PLACE)
         self._model = checkpoint.model
         self._dtype = checkpoint.dtype
@@ -123,10 +132,12 @@ class BatchLoop:
                     self._restarts += 1
                     self._turn_began = None
                     self._fail(self._running, EngineFailedError())
+                    self._flush()
                     with self._changed:
                         self._changed.wait(_RESTART_PAUSE_S)
             self._fail(self._running, ClosedError())
             self._fail(self._waiting, ClosedError())
+            self._flush()
 
     def _fail(self, jobs: list[Job] | deque[Job], error: InferenceError) -> None:
         with self._changed:
@@ -141,7 +152,9 @@ class BatchLoop:
         self._admit()
         self._turn_began = time.monotonic()
         self._read()
+        self._flush()
         self._decode()
+        self._flush()
 
     def _admit(self) -> None:
         """Drop cancelled requests, wait while there is nothing to do, and fill the free places."""

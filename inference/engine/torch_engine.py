@@ -1,7 +1,6 @@
 """The CPU engine: a ChatGLM3 checkpoint in this process, several requests decoded together."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
@@ -18,6 +17,7 @@ from inference.engine import dialogue
 from inference.engine.base import ClosedError, Load
 from inference.engine.batch import BatchLoop
 from inference.engine.jobs import Deliver, Job
+from inference.engine.mailbox import Events, Mailbox
 from inference.engine.sampling import Sampler, allowed_bias
 from inference.errors import ContextOverflowError, RequestRefusedError, UnknownModelError
 from inference.ports import ChatRequest, CompletionRequest, Delta, InferenceError, ModelInfo
@@ -62,12 +62,14 @@ class TorchEngine:
             special, stop_ids = self._tokenizer.specials, checkpoint.stop_ids
             self._bias = allowed_bias(self._vocabulary, special.pieces, stop_ids)
             self._tools_bias = allowed_bias(self._vocabulary, special.pieces, (*stop_ids, special.assistant))
+        self._mailbox = Mailbox()
         self._loop = BatchLoop(
             checkpoint,
             places=given.places,
             queue=given.queue,
             chunk=chunk,
             memory_tokens=given.cache_tokens or None,
+            flush=self._mailbox.flush,
         )
 
     @property
@@ -77,6 +79,7 @@ class TorchEngine:
 
     async def start(self) -> None:
         """Start the decode loop."""
+        self._mailbox.open()
         await asyncio.to_thread(self._loop.start)
 
     async def close(self) -> None:
@@ -109,15 +112,8 @@ class TorchEngine:
         return self._answers(partial(self._completion_job, request))
 
     async def _answers(self, build: Callable[[Deliver], Awaitable[Job]]) -> AsyncGenerator[Delta, None]:
-        events: asyncio.Queue[Delta | InferenceError] = asyncio.Queue()
-        running = asyncio.get_running_loop()
-
-        def deliver(event: Delta | InferenceError) -> None:
-            # A server that has just stopped has no loop any more; nobody waits there.
-            with contextlib.suppress(RuntimeError):
-                running.call_soon_threadsafe(events.put_nowait, event)
-
-        job = await build(deliver)
+        events: Events = asyncio.Queue()
+        job = await build(partial(self._mailbox.post, events))
         self._loop.submit(job)
         try:
             while True:
