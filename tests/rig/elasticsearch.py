@@ -23,6 +23,7 @@ from typing import Any
 from audit.elastic.roles import ROLES, roles_file
 from tests.rig.process import (
     cache_dir,
+    ending_with_us,
     free_port,
     give_to_ordinary_user,
     java21,
@@ -99,7 +100,8 @@ class ElasticsearchServer:
         with (self._home / "rig.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    "bin/elasticsearch", "-E", "discovery.type=single-node", "-E", "xpack.security.enabled=true",
+                    *ending_with_us(), "bin/elasticsearch",
+                    "-E", "discovery.type=single-node", "-E", "xpack.security.enabled=true",
                     "-E", "xpack.security.http.ssl.enabled=false", "-E", "xpack.security.enrollment.enabled=false",
                     "-E", "network.host=127.0.0.1", "-E", f"http.port={port}", "-E", "transport.port=0",
                     "-E", "action.auto_create_index=false", "-E", f"path.data={self._data}",

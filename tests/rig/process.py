@@ -52,6 +52,11 @@ def ordinary_user() -> dict[str, object]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
+def ending_with_us() -> list[str]:
+    """Begin a command so that it ends when this process is gone, killed without a chance to stop it."""
+    return ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+
+
 def give_to_ordinary_user(folder: Path) -> None:
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
