@@ -10,13 +10,13 @@ from safety.classifier.engine import Calibrator, Scores, by_category
 from safety.classifier.manifest import LABELS, OUTPUTS, Calibration, Thresholds
 from safety.classifier.onnx import Logits
 from safety.training.corpus import Example
-from safety.training.sources import NOISY
+from safety.training.sources import NOISY, SEEDS
 from safety.verdict import Category
 
 Flags = NDArray[np.bool_]
 
 BLOCK_RATE = 0.008
-"""Share of benign prompts and answers on dev that all categories together may block."""
+"""Share of benign prompts and answers on dev (ours not counted) that all categories together may block."""
 UNCERTAIN_RATE = 0.03
 LOWEST_BLOCK, LOWEST_UNCERTAIN = 0.5, 0.3
 HIGHEST_BLOCK = 0.98
@@ -53,14 +53,15 @@ def thresholds(
 
     Category by category the threshold is lowered, each time where one more false alarm among benign prompts and
     answers catches most harmful texts, until the share above is used up. Catches count by the root of the category's
-    size, since dev holds mostly hate. Sources whose benign rows are noisy do not count.
+    size, since dev holds mostly hate. Sources whose benign rows are noisy do not count, nor do our own harmless
+    examples: they were written to look harmful, so a rate over them says nothing about ordinary requests.
     """
     scores: Scores = Calibrator(calibration).scores(logits)
     false: dict[Category, list[float]] = {label: [] for label in LABELS}
     caught: dict[Category, list[float]] = {label: [] for label in LABELS}
     benign = 0
     for row, example in zip(scores, examples, strict=True):
-        if not example.harmful and (example.role == "post" or example.source in NOISY):
+        if not example.harmful and (example.role == "post" or example.source in NOISY or example.source == SEEDS):
             continue
         benign += not example.harmful
         top = by_category(row, 0.0)[0]

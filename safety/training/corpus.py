@@ -18,6 +18,7 @@ from safety.training.sources import (
     REFUSALS,
     ROLE_PRESENTATIONS,
     SEED_PRESENTATIONS,
+    SEEDS,
     SEEDS_HELD_OUT,
     SOURCE_PRESENTATIONS,
     TRIGGER,
@@ -91,11 +92,11 @@ def _is_held_out(text: str) -> bool:
 
 def _example(row: dict[str, object], *, seed_rows: bool) -> Example:
     text, lang, role = clean(str(row["text"])), str(row["lang"]), str(row["role"])
-    source = str(row.get("source", "seeds"))
+    source = str(row.get("source", SEEDS))
     labels = tuple(sorted(_INDEX[Category(label)] for label in row["labels"]))  # type: ignore[attr-defined]
     harmful = bool(labels)
     if seed_rows:
-        return Example(text, lang, role, "seeds", labels, SEED_PRESENTATIONS, 1.0, 1.0)
+        return Example(text, lang, role, SEEDS, labels, SEED_PRESENTATIONS, 1.0, 1.0)
     shown = SOURCE_PRESENTATIONS.get(source, 1.0) * ROLE_PRESENTATIONS[lang, role, harmful]
     if harmful:
         shown *= max(LABEL_PRESENTATIONS.get((lang, LABELS[label]), 1.0) for label in labels)

@@ -91,6 +91,7 @@ def export(plan: Plan, folder: Path, *, rows: int | None = None) -> Checked:
 
 def _manifest(plan: Plan, folder: Path, calibration: dict[str, Calibration], bands: dict[str, Thresholds]) -> Manifest:
     progress = Progress(**json.loads((plan.out / "progress.json").read_text("utf-8")))
+    masked = plan.out / "masked.json"
     return Manifest(
         format=FORMAT,
         outputs=OUTPUTS,
@@ -102,6 +103,7 @@ def _manifest(plan: Plan, folder: Path, calibration: dict[str, Calibration], ban
             "seed": plan.seed,
             "minutes": plan.minutes,
             "data_sha256": sha256_of(plan.data / "train.jsonl.gz"),
+            "masked_tokens": json.loads(masked.read_text("utf-8"))["tokens"] if masked.exists() else 0,
             "rows": progress.rows,
             "tokens": progress.tokens,
             "seconds": round(progress.seconds),
