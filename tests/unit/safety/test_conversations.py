@@ -30,7 +30,7 @@ def test_the_sets_are_as_large_as_they_say():
     assert all(len(row["turns"]) == 3 for row in SPLIT)
 
 
-@pytest.mark.xfail(reason="the model of 0.1.0 blocks 2: 'blow up a picture' and a job advertisement", strict=False)
+@pytest.mark.xfail(reason="the model blocks 2: a job advertisement and a checklist for the month's end", strict=False)
 async def test_of_two_hundred_office_questions_at_most_one_is_blocked(layer):
     blocked = [row["text"] for row in OFFICE if (await layer.examine(row["text"], INPUT)).blocked]
     assert len(blocked) <= MOST_BLOCKED, blocked
