@@ -20,6 +20,7 @@ from gateway import VERSION
 from gateway.activation import record_activation
 from gateway.auth.access import PUBLIC
 from gateway.auth.authentication import Authentication
+from gateway.console.sections import SECTIONS, console_routes
 from gateway.database import make_engine
 from gateway.delivery import GATEWAY_LIMITS, make_delivery
 from gateway.governance import make_governance
@@ -93,7 +94,7 @@ def create_app(settings: Settings) -> Litestar:
         settings=settings,
         revision_of=catalogue.revision_of,
     )
-    pages = make_pages(settings, safety.rule_title)
+    pages = make_pages(settings, safety.rule_title, sections=SECTIONS)
     history = HistoryStore(engine)
     readiness = Readiness(
         {
@@ -159,6 +160,7 @@ def create_app(settings: Settings) -> Litestar:
             *chat_turn_routes,
             *audit_routes,
             *audit_export_routes,
+            *console_routes,
             static_file,
             favicon,
         ],

@@ -59,7 +59,7 @@ RECORDS = {
 
 
 @dataclass
-class _Described(Operation):
+class Described(Operation):
     """An operation whose parameters are read by hand, and described here."""
 
     described: ClassVar[Mapping[str, str]] = {}
@@ -76,21 +76,21 @@ class _Described(Operation):
 
 
 @dataclass
-class FindOperation(_Described):
+class FindOperation(Described):
     """`GET /api/audit/turns`."""
 
     described: ClassVar[Mapping[str, str]] = FILTERS | PAGING | PURPOSE
 
 
 @dataclass
-class ShowOperation(_Described):
+class ShowOperation(Described):
     """`GET /api/audit/turns/{turn_id}`."""
 
     described: ClassVar[Mapping[str, str]] = CONTENT | PURPOSE
 
 
 @dataclass
-class CountOperation(_Described):
+class CountOperation(Described):
     """`GET /api/audit/facets`."""
 
     described: ClassVar[Mapping[str, str]] = {
@@ -99,14 +99,14 @@ class CountOperation(_Described):
 
 
 @dataclass
-class RecordsOperation(_Described):
+class RecordsOperation(Described):
     """`GET /api/audit/records`."""
 
     described: ClassVar[Mapping[str, str]] = RECORDS | PAGING | PURPOSE
 
 
 @dataclass
-class ExportOperation(_Described):
+class ExportOperation(Described):
     """`GET /api/audit/export`."""
 
     described: ClassVar[Mapping[str, str]] = FORMAT | CONTENT | FILTERS | PURPOSE
@@ -115,7 +115,7 @@ class ExportOperation(_Described):
 class Asked:
     """The parameters of one request: each known, each given once."""
 
-    def __init__(self, request: AuditRequest, operation: type[_Described]) -> None:
+    def __init__(self, request: AuditRequest, operation: type[Described]) -> None:
         """Raise `BadRequestError` for others."""
         pairs = list(request.query_params.multi_items())
         names = [name for name, _ in pairs]

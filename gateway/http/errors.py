@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.response import Redirect
 
 from gateway.problems import (
     AttestError,
@@ -18,7 +19,7 @@ from gateway.problems import (
     problem,
 )
 from gateway.telemetry import Telemetry
-from gateway.web.pages import Pages
+from gateway.web.pages import Pages, place_of
 
 PROBLEM_JSON = "application/problem+json"
 REFUSED_AS = "attest_refused_as"
@@ -52,8 +53,11 @@ def respond(request: AnyRequest, error: AttestError) -> Response[Any]:
     if request.url.path.startswith("/v1/"):
         return Response(openai_error(error), status_code=error.status, headers=headers, media_type=MediaType.JSON)
     pages: Pages | None = request.app.state.get("pages")
-    if pages is not None and request.method == "GET" and request.headers.get("accept", "").startswith("text/html"):
-        return pages.problem(request, error)
+    if pages is not None and request.headers.get("accept", "").startswith("text/html"):
+        if request.method == "GET" and error.status == UnauthenticatedError.status and _is_console(request):
+            return Redirect("/auth/login", status_code=303, query_params={"next": place_of(request)})
+        if request.method == "GET" or _is_console(request):
+            return pages.problem(request, error)
     return Response(problem(error), status_code=error.status, headers=headers, media_type=PROBLEM_JSON)
 
 
@@ -89,3 +93,7 @@ def _fields(error: ValidationException) -> str:
     extra = error.extra if isinstance(error.extra, list) else []
     names = [str(item.get("key", "")) for item in extra if isinstance(item, dict)]
     return "Wrong or missing: " + ", ".join(name for name in names if name) if any(names) else ""
+
+
+def _is_console(request: AnyRequest) -> bool:
+    return request.url.path == "/console" or request.url.path.startswith("/console/")

@@ -31,11 +31,18 @@ class Catalogue:
 
 
 def load_catalogues(folder: Path = FOLDER) -> dict[str, Catalogue]:
-    """Read all catalogues, by language tag."""
-    return {
-        path.stem: Catalogue(path.stem, msgspec.json.decode(path.read_bytes(), type=dict[str, str]))
-        for path in sorted(folder.glob("*.json"))
-    }
+    """Read all catalogues, by language tag: `<tag>.json`, and the same of each folder below for parts of their own.
+
+    Raises `ValueError` for a key that two files have.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(folder.rglob("*.json")):
+        messages = found.setdefault(path.stem, {})
+        more = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        if twice := messages.keys() & more.keys():
+            raise ValueError(f"{path}: {min(twice)} stands in another file")
+        messages.update(more)
+    return {language: Catalogue(language, messages) for language, messages in found.items()}
 
 
 def negotiate(accepted: str, languages: Mapping[str, Catalogue]) -> str:

@@ -1,10 +1,13 @@
 """Renders pages and parts of pages: templates, the person's language and theme, and the words of that language."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -13,18 +16,24 @@ from litestar.template.base import csrf_token
 from markupsafe import Markup
 
 from gateway.auth.principal import Principal, Role
+from gateway.console.section import Group, Section
 from gateway.history.records import StoredMessage
 from gateway.problems import AttestError
 from gateway.settings import Settings
 from gateway.web.assets import Assets, load_assets
 from gateway.web.catalogue import Catalogue, load_catalogues, negotiate
-from gateway.web.markdown import Markdown
+from gateway.web.markdown import Markdown, visible
 from gateway.web.message_view import MessageView, message_view
 
 TEMPLATES = Path(__file__).parent / "templates"
+ZONE_COOKIE = "attest_zone"
+UTC_ZONE = ZoneInfo("UTC")
+_ZONE = re.compile(r"[A-Za-z0-9_+\-]{1,32}(/[A-Za-z0-9_+\-]{1,32}){0,2}")
 LANGUAGE_COOKIE = "attest_language"
 THEME_COOKIE = "attest_theme"
 THEMES = ("auto", "light", "dark")
+PAGE_CODES = ("unauthenticated", "forbidden", "not-found", "bad-request", "conflict", "audit-unavailable", "overloaded")
+"""Codes of errors that a page has words of its own for."""
 
 RuleTitle = Callable[[str, str], str]
 """Rule id and language tag → the rule's title in plain words, or an empty string."""
@@ -47,8 +56,8 @@ class Pages:
     catalogues: dict[str, Catalogue]
     environment: Environment
     rule_title: RuleTitle
-    console: bool = False
-    """Whether there is a console to lead its people to."""
+    sections: tuple[Section, ...] = ()
+    """Sections of the console; each person sees those that are open to them."""
 
     def view(self, request: AnyRequest) -> "View":
         """Return the renderer for one request: its language, theme and person."""
@@ -62,7 +71,8 @@ class Pages:
             theme=theme if theme in THEMES else "auto",
             principal=request.scope.get("user"),
             csrf=csrf_token({"request": request}),
-            path=request.url.path,
+            path=place_of(request),
+            zone=zone_named(request.cookies.get(ZONE_COOKIE, "")),
         )
 
     def problem(self, request: AnyRequest, error: AttestError) -> Response[str]:
@@ -73,7 +83,7 @@ class Pages:
         return response
 
 
-def make_pages(settings: Settings, rule_title: RuleTitle = no_title, *, console: bool = False) -> Pages:
+def make_pages(settings: Settings, rule_title: RuleTitle = no_title, *, sections: tuple[Section, ...] = ()) -> Pages:
     """Load templates, catalogues and static files."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -82,7 +92,7 @@ def make_pages(settings: Settings, rule_title: RuleTitle = no_title, *, console:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return Pages(settings, load_assets(), load_catalogues(), environment, rule_title, console)
+    return Pages(settings, load_assets(), load_catalogues(), environment, rule_title, sections)
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,9 @@ class View:
     principal: Principal | None
     csrf: str
     path: str
+    """Where the person is, with its query."""
+    zone: ZoneInfo = UTC_ZONE
+    """The browser's time zone."""
 
     @property
     def language(self) -> str:
@@ -119,7 +132,23 @@ class View:
     @property
     def may_review(self) -> bool:
         """Whether the console has anything for the person."""
-        return self.pages.console and self.principal is not None and self.principal.may(Role.COMPLIANCE, Role.SECURITY)
+        return bool(self.sections)
+
+    @cached_property
+    def sections(self) -> tuple[Section, ...]:
+        """Sections of the console that are open to the person."""
+        principal = self.principal
+        return tuple(one for one in self.pages.sections if principal is not None and one.open_to(principal))
+
+    @property
+    def navigation(self) -> tuple[tuple[Group, tuple[Section, ...]], ...]:
+        """The same in groups; those that are not empty."""
+        grouped = ((group, tuple(one for one in self.sections if one.group is group)) for group in Group)
+        return tuple((group, sections) for group, sections in grouped if sections)
+
+    def moment(self, at: datetime, *, seconds: bool = True) -> str:
+        """Return a time as it is written in the person's zone, which the page names."""
+        return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
 
     def page(self, template: str, *, status: int = 200, **context: object) -> Response[str]:
         """Return a whole page."""
@@ -128,7 +157,7 @@ class View:
     def render(self, template: str, **context: object) -> str:
         """Return a template's text."""
         return self.pages.environment.get_template(template).render(
-            view=self, t=self.catalogue.text, static=self.pages.assets.url, **context
+            view=self, t=self.catalogue.text, static=self.pages.assets.url, visible=visible, **context
         )
 
     def message(self, message: StoredMessage, *, last: bool = False) -> MessageView:
@@ -148,4 +177,18 @@ class View:
 
 
 def _page_code(error: AttestError) -> str:
-    return error.code if error.code in ("unauthenticated", "forbidden", "not-found") else "other"
+    return error.code if error.code in PAGE_CODES else "other"
+
+
+def place_of(request: AnyRequest) -> str:
+    """Return where a person is, with the query: to come back to it."""
+    query = request.url.query
+    return f"{request.url.path}?{query}" if query and request.method == "GET" else request.url.path
+
+
+def zone_named(name: str) -> ZoneInfo:
+    """Return a time zone by its name in the IANA database (the browser says it in a cookie); UTC for any other."""
+    try:
+        return ZoneInfo(name) if _ZONE.fullmatch(name) else UTC_ZONE
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC_ZONE

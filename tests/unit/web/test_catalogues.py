@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import gateway.web
+from gateway.console.sections import SECTIONS
 from gateway.web.catalogue import load_catalogues, negotiate
 from safety.verdict import Category
 
@@ -55,13 +56,14 @@ def used_keys() -> set[str]:
     for path in SCRIPTS:
         keys |= {"js." + key for key in re.findall(r'\bsay\("(\w+)"', path.read_text())}
         keys |= {"js." + key for key in re.findall(r'countDown\("(\w+)"', path.read_text())}
-    return keys | {"code.copy"}
+    return keys | {"code.copy"} | {section.title for section in SECTIONS}
 
 
 def test_every_key_in_use_exists_and_no_message_is_left_over():
     used, known = used_keys(), set(CATALOGUES["en"].messages)
     assert used <= known
     composed = ("notice.", "category.", "problem.title.", "problem.text.", "welcome.example.", "preferences.theme.")
+    composed += ("console.group.", "console.kind.", "console.detail.")
     assert {key for key in known - used if not key.startswith(composed)} == set()
 
 

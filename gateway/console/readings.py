@@ -1,0 +1,64 @@
+"""Who read what: the records of every search, reading, export and refusal, by officer and by person."""
+
+from functools import partial
+from typing import Any
+
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+from litestar.response import Response
+
+from audit.record import Entry
+from audit.search.records import ABOUT, ACCESS_KINDS
+from gateway.auth.access import recorded_for
+from gateway.auth.principal import Role
+from gateway.console.asked import PageAsked
+from gateway.console.section import Group, Part, Section
+from gateway.console.shell import ConsoleRequest, address, console_page
+from gateway.http.audit_query import RecordsOperation
+from gateway.inquiry.desk import Desk
+from gateway.web.pages import Pages
+
+SECTION = Section(
+    path="/console/readings",
+    title="console.readings.title",
+    icon="eye",
+    roles=(Role.COMPLIANCE, Role.SECURITY),
+    group=Group.LOG,
+)
+DETAILS = ("purpose", "results", "counted", "content", "format", "turns", "records", "route", "status", "state")
+"""What of a record's detail the list shows; the rest is in the API."""
+
+
+@get(SECTION.path, **recorded_for(*SECTION.roles), include_in_schema=False)
+async def readings_page(
+    request: ConsoleRequest, pages: NamedDependency[Pages], desk: NamedDependency[SkipValidation[Desk]]
+) -> Response[str]:
+    """Show accesses, newest first; this look at them is one itself."""
+    view = pages.view(request)
+    asked = PageAsked(request, RecordsOperation, view.zone)
+    found = await desk.records(asked.officer(), asked.records(), asked.text("cursor"), asked.limit())
+    filters = asked.texts("officer", "subject", "kind", "since", "until")
+    return console_page(
+        request,
+        pages,
+        SECTION,
+        "console/readings.html",
+        filters=filters,
+        named_kinds=[(kind.value, view.catalogue.text(f"console.kind.{kind.value}")) for kind in ACCESS_KINDS],
+        records=found.records,
+        about=about,
+        only=partial(address, SECTION.path, filters),
+        next_page=address(SECTION.path, filters, cursor=found.next or ""),
+        more=found.next is not None,
+    )
+
+
+def about(record: Entry) -> dict[str, Any]:
+    """Return whose turns a record is about, and the details worth a line."""
+    detail = record.detail
+    subject = next((detail[name] for name in ABOUT if detail.get(name)), "")
+    return {"subject": subject, "detail": {name: detail[name] for name in DETAILS if name in detail}}
+
+
+PART = Part(SECTION, (readings_page,))

@@ -1,0 +1,26 @@
+"""The frame of every console page: the section it belongs to, and what a form or an address asked for."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from litestar import Request
+from litestar.response import Response
+
+from gateway.console.section import Section
+from gateway.web.pages import Pages
+
+ConsoleRequest = Request[Any, Any, Any]
+
+
+def console_page(
+    request: ConsoleRequest, pages: Pages, section: Section, template: str, *, status: int = 200, **context: object
+) -> Response[str]:
+    """Return a page of a section; `template` extends console/base.html."""
+    return pages.view(request).page(template, status=status, section=section, **context)
+
+
+def address(path: str, values: Mapping[str, object], **changes: object) -> str:
+    """Return a path with the values that are not empty as its query; `changes` replace some (empty: leave out)."""
+    pairs = {name: str(value) for name, value in {**values, **changes}.items() if value not in ("", None)}
+    return f"{path}?{urlencode(pairs)}" if pairs else path

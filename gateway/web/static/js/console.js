@@ -1,0 +1,23 @@
+// The console's few helpers; every page works without them.
+
+// The server writes times in the browser's own zone, once it knows it.
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "UTC";
+const cookie = `attest_zone=${zone}`;
+if (!document.cookie.split("; ").includes(cookie)) {
+  const secure = location.protocol === "https:" ? "; secure" : "";
+  document.cookie = `${cookie}; path=/; max-age=31536000; samesite=lax${secure}`;
+  const kept = document.cookie.split("; ").includes(cookie);
+  if (kept && document.body.dataset.zone !== zone) location.reload();
+}
+
+// Empty fields stay out of addresses.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "get") return;
+  for (const field of form.elements) if (field.name && !field.value) field.disabled = true;
+});
+addEventListener("pageshow", () => {
+  for (const field of document.querySelectorAll("form[method=get] :disabled")) field.disabled = false;
+});
+
+document.body.dataset.ready = "";
