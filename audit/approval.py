@@ -28,7 +28,7 @@ class Action(StrEnum):
     HOLD_RELEASE = "hold_release"
     """Arguments: `hold_id`."""
     CONTENT = "content"
-    """Reading texts of turns. Arguments: `case_number`. No route asks for it yet, so no setting offers it."""
+    """Reading texts of turns. Arguments: `case_number`."""
 
 
 class Decision(StrEnum):

@@ -25,6 +25,7 @@ from gateway.database import make_engine
 from gateway.delivery import GATEWAY_LIMITS, make_delivery
 from gateway.governance import make_governance
 from gateway.history.store import HistoryStore
+from gateway.http.approvals import approval_routes
 from gateway.http.audit import audit_routes
 from gateway.http.audit_export import audit_export_routes
 from gateway.http.body_limit import BodyLimit
@@ -36,6 +37,7 @@ from gateway.http.health import Readiness, health_routes
 from gateway.http.moderations import moderation_routes
 from gateway.http.openai import openai_routes
 from gateway.inquiry.compose import make_inquiry
+from gateway.inquiry.consent import Consent
 from gateway.judge import ModelJudge, make_judge
 from gateway.limits.admission import Admission
 from gateway.logging import RequestLog
@@ -74,7 +76,7 @@ def create_app(settings: Settings) -> Litestar:
     audit = SqlAuditLog(engine, master_key, on_durable=sequencer.appended)
     delivery = make_delivery(settings, engine, master_key, telemetry, GATEWAY_LIMITS)
     governance = make_governance(settings, engine, lambda error: telemetry.fault("keeping", error))
-    inquiry = make_inquiry(settings, engine, master_key, audit, signing_keys)
+    inquiry = make_inquiry(settings, engine, master_key, audit, signing_keys, governance.approvals)
     authentication = Authentication.from_settings(settings, engine, audit)
     admission = Admission.from_settings(settings, on_limiter_failure=telemetry.limiter_failed)
     endpoint = OpenAICompatModel(
@@ -144,6 +146,7 @@ def create_app(settings: Settings) -> Litestar:
         "audit": audit,
         "desk": inquiry.desk,
         "exports": inquiry.exports,
+        "consent": Consent(audit, governance),
         "settings": settings,
         "pages": pages,
         "assets": pages.assets,
@@ -160,6 +163,7 @@ def create_app(settings: Settings) -> Litestar:
             *chat_turn_routes,
             *audit_routes,
             *audit_export_routes,
+            *approval_routes,
             *console_routes,
             static_file,
             favicon,

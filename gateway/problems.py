@@ -69,6 +69,15 @@ class ForbiddenError(AttestError):
     openai_type = "permission_error"
 
 
+class SecondOfficerRequiredError(AttestError):
+    """Texts are only shown once a second officer has granted it for the case."""
+
+    code = "second-officer-required"
+    status = 403
+    title = "A second officer must grant it first"
+    openai_type = "permission_error"
+
+
 class NotFoundError(AttestError):
     """There is no such thing, or it is somebody else's."""
 

@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     audit_retention_days: Annotated[int, Field(ge=180, le=36_500)] = 180
     """How long records keep their content, in days; `attest audit retention run` empties what is older."""
     audit_four_eyes: str = ""
-    """What a second officer must approve, with commas: `erase`, `hold_release`; default: nothing."""
+    """What a second officer must approve, with commas: `content`, `erase`, `hold_release`; default: nothing."""
     audit_approval_hours: Annotated[int, Field(ge=1, le=720)] = 72
     """How long a request waits for a second officer, in hours."""
     erasure_ledger: Path | None = None
@@ -259,7 +259,7 @@ class Settings(BaseSettings):
         return str(self.inference_url or f"http://127.0.0.1:{self.port + 1}/v1").rstrip("/")
 
 
-FOUR_EYES = frozenset({"erase", "hold_release"})
+FOUR_EYES = frozenset({"content", "erase", "hold_release"})
 ROLES = ("staff", "compliance", "security", "admin")
 
 

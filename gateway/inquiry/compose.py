@@ -6,6 +6,7 @@ import msgspec
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit.approval import Action, Approvals
 from audit.elastic.client import ElasticSettingsError
 from audit.keys import MasterKey
 from audit.ports import AuditLog
@@ -21,6 +22,7 @@ from gateway.delivery import Job, elasticsearch_client
 from gateway.inquiry.desk import Desk
 from gateway.inquiry.exports import Exports
 from gateway.inquiry.officer import AccessRecords
+from gateway.inquiry.permission import ReadingPermission
 from gateway.inquiry.refusals import RefusalRecords
 from gateway.settings import Settings, SettingsError
 
@@ -35,13 +37,19 @@ class Inquiry(msgspec.Struct, frozen=True):
 
 
 def make_inquiry(
-    settings: Settings, engine: AsyncEngine, master: MasterKey, audit: AuditLog, keys: SigningKeys
+    settings: Settings,
+    engine: AsyncEngine,
+    master: MasterKey,
+    audit: AuditLog,
+    keys: SigningKeys,
+    approvals: Approvals,
 ) -> Inquiry:
     """Put it together; nothing is opened yet. Raises `SettingsError`."""
     search, close = _search(settings, engine, master)
+    permission = ReadingPermission(approvals, four_eyes=Action.CONTENT in settings.four_eyes)
     return Inquiry(
-        desk=Desk(audit, search, RecordSearch(engine), Cursors(master.derive("search-cursor"))),
-        exports=Exports(audit, TurnExport(engine, master, keys), settings.data_dir / "exports"),
+        desk=Desk(audit, search, RecordSearch(engine), Cursors(master.derive("search-cursor")), permission),
+        exports=Exports(audit, TurnExport(engine, master, keys), settings.data_dir / "exports", permission),
         refusals=RefusalRecords(AccessRecords(audit)),
         close=close,
     )

@@ -14,13 +14,8 @@ from audit.search.query import QueryError, TurnQuery
 from audit.search.records import RecordQuery, RecordSearch
 from audit.search.shown import ShownTurn, shown
 from gateway.inquiry.officer import AccessRecords, Detail, Officer, access_entry
-from gateway.problems import (
-    AuditAlteredError,
-    AuditUnavailableProblemError,
-    BadRequestError,
-    ForbiddenError,
-    PurposeRequiredError,
-)
+from gateway.inquiry.permission import ReadingPermission
+from gateway.problems import AuditAlteredError, AuditUnavailableProblemError, BadRequestError
 
 MOST_BARS = 4000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,8 +44,16 @@ class RecordsFound(msgspec.Struct, frozen=True):
 class Desk:
     """Answers officers. Raises the errors of `gateway.problems`."""
 
-    def __init__(self, log: AuditLog, search: TurnSearch, records: RecordSearch, cursors: Cursors) -> None:
+    def __init__(
+        self,
+        log: AuditLog,
+        search: TurnSearch,
+        records: RecordSearch,
+        cursors: Cursors,
+        permission: ReadingPermission,
+    ) -> None:
         self._log = log
+        self._permission = permission
         self._search = search
         self._record_search = records
         self._cursors = cursors
@@ -61,7 +64,7 @@ class Desk:
         with plainly():
             query.checked()
             if query.text:
-                check_may_read(officer)
+                await self._permission.check(officer)
             after = self._cursors.read(query.fingerprint(), cursor) if cursor else None
             page = await self._search.page(query, after, limit)
         await self._access.append(
@@ -78,7 +81,8 @@ class Desk:
     async def turn(self, officer: Officer, turn_id: str, *, content: bool) -> ShownTurn | None:
         """Return one turn, its texts only with a purpose; None when there is no such turn."""
         if content:
-            check_may_read(officer)
+            with plainly():
+                await self._permission.check(officer)
         detail: Detail = {"found": False, "content": content}
         with plainly():
             try:
@@ -112,14 +116,6 @@ class Desk:
         await self._access.append(access_entry(officer, Kind.ACCESS_SEARCH, detail))
         following = self._cursors.write(query.fingerprint(), page.reached) if page.reached else None
         return RecordsFound(page.records, following)
-
-
-def check_may_read(officer: Officer) -> None:
-    """Let texts be read for a purpose by those who may at all. Raises `ForbiddenError`, `PurposeRequiredError`."""
-    if not officer.may_read_texts:
-        raise ForbiddenError("Texts of turns are for the role compliance; metadata is open to you.")
-    if not officer.purpose:
-        raise PurposeRequiredError("Give the case number as header X-Attest-Purpose or as parameter purpose.")
 
 
 @contextlib.contextmanager

@@ -16,8 +16,9 @@ from audit.record import Kind
 from audit.search.export import Format, TurnExport
 from audit.search.query import TurnQuery
 from gateway.identifiers import uuid7
-from gateway.inquiry.desk import check_may_read, plainly
+from gateway.inquiry.desk import plainly
 from gateway.inquiry.officer import AccessRecords, Detail, Officer, access_entry
+from gateway.inquiry.permission import ReadingPermission
 from gateway.problems import AttestError, OverloadedError
 
 AT_ONCE = 2
@@ -52,8 +53,9 @@ class Export(msgspec.Struct, frozen=True):
 class Exports:
     """Makes exports. Raises the errors of `gateway.problems`."""
 
-    def __init__(self, log: AuditLog, export: TurnExport, folder: Path) -> None:
+    def __init__(self, log: AuditLog, export: TurnExport, folder: Path, permission: ReadingPermission) -> None:
         """`folder` is where bundles lie while they are made and sent: only we may read it."""
+        self._permission = permission
         self._export = export
         self._access = AccessRecords(log)
         self._folder = folder
@@ -63,8 +65,8 @@ class Exports:
         """Put the export on record and return it; a bundle is whole then, streams are made while they are sent."""
         with plainly():
             order.query.checked()
-        if order.content or order.query.text:
-            check_may_read(officer)
+            if order.content or order.query.text:
+                await self._permission.check(officer)
         if self._running >= AT_ONCE:
             raise OverloadedError("Other exports are running; try again when they are done.", retry_after=30)
         self._running += 1

@@ -1,17 +1,25 @@
-"""`attest audit approve list | grant | refuse`: the second pair of eyes."""
+"""`attest audit approve ask | list | grant | refuse`: the second pair of eyes."""
 
 import click
 
-from audit.approval import Approval, Decision
+from audit.approval import Action, Approval, Decision
 from audit.erasure import Erasure
 from audit.governing import moment
+from audit.hold import check_case
 from gateway.commands.audit.common import plain, print_json, utc
-from gateway.commands.audit.keeping import carry, described, governed
+from gateway.commands.audit.keeping import carry, described, governed, say_waiting
 
 
 @click.group()
 def approve() -> None:
     """Decide what another officer asked for (ATTEST_AUDIT_FOUR_EYES). Nobody decides about their own request."""
+
+
+@approve.command("ask")
+@click.argument("case_number", metavar="CASE")
+def ask(case_number: str) -> None:
+    """Ask that you may read texts of turns for CASE; somebody else must grant it."""
+    say_waiting(carry(_ask(case_number)))
 
 
 @approve.command("list")
@@ -42,6 +50,12 @@ def grant(approval_id: str) -> None:
 def refuse(approval_id: str) -> None:
     """Refuse a request."""
     click.echo(_line(carry(_refuse(approval_id))))
+
+
+async def _ask(case_number: str) -> Approval:
+    check_case(case_number)
+    async with governed() as with_:
+        return await with_.governance.approvals.request(Action.CONTENT, {"case_number": case_number}, with_.officer)
 
 
 async def _list(*, decided: bool) -> tuple[Approval, ...]:

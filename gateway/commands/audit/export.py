@@ -10,8 +10,9 @@ import click
 from audit.record import Kind
 from audit.search.export import Format, TurnExport
 from audit.search.query import Order, TurnQuery
-from gateway.commands.audit.common import FAILED, Opened, opened, run
-from gateway.commands.audit.filters import asked, check_purpose, query_of, turn_filters
+from gateway.commands.audit.common import FAILED, Opened, opened
+from gateway.commands.audit.filters import asked, check_granted, check_purpose, query_of, turn_filters
+from gateway.commands.audit.keeping import carry
 from gateway.identifiers import uuid7
 
 
@@ -32,7 +33,7 @@ def export(target: Path, wanted: str, purpose: str, *, content: bool, **given: A
     if target.exists():
         raise click.UsageError("FILE is there already")
     try:
-        click.echo(run(_export(target, Format(wanted), query, purpose, content=content)), err=True)
+        click.echo(carry(_export(target, Format(wanted), query, purpose, content=content)), err=True)
     except OSError as error:
         click.echo(f"FILE cannot be written: {error.strerror}", err=True)
         sys.exit(FAILED)
@@ -40,6 +41,8 @@ def export(target: Path, wanted: str, purpose: str, *, content: bool, **given: A
 
 async def _export(target: Path, wanted: Format, query: TurnQuery, purpose: str, *, content: bool) -> str:
     async with opened() as parts:
+        if content or query.text:
+            await check_granted(parts, purpose)
         about: dict[str, str | float | bool] = {
             "export_id": uuid7(), "format": wanted.value, "content": content,
         }  # fmt: skip

@@ -1,16 +1,19 @@
 """The filters of turns that `attest audit list` and `export` share, and the searched text beside the record."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 import msgspec
 
+from audit.approval import Action, Approvals
+from audit.governing import GoverningError, Governor
 from audit.record import Content, Entry, Kind
 from audit.search.query import QueryError, TurnQuery
-from gateway.commands.audit.common import Moment, access
+from gateway.commands.audit.common import Moment, Opened, access
 from gateway.inquiry.officer import PURPOSE_LIMIT
+from gateway.inquiry.permission import granted
 
 _OPTIONS: dict[str, str] = {
     "subject": "Only this person's turns (the provider's subject).",
@@ -55,6 +58,17 @@ def check_purpose(purpose: str, *, needed: bool) -> None:
         raise click.UsageError("texts are only searched and shown for a purpose: give --purpose CASE")
     if len(purpose) > PURPOSE_LIMIT:
         raise click.UsageError(f"--purpose: at most {PURPOSE_LIMIT} characters")
+
+
+async def check_granted(parts: Opened, purpose: str) -> None:
+    """Let texts be read only once a second officer granted it, where that is demanded. Raises `GoverningError`."""
+    if Action.CONTENT not in parts.settings.four_eyes:
+        return
+    approvals = Approvals(Governor(parts.engine), timedelta(hours=parts.settings.audit_approval_hours))
+    if not purpose or not await granted(approvals, access(Kind.ACCESS_READ).subject, purpose):
+        raise GoverningError(
+            "A second officer must grant that you read texts: attest audit approve ask CASE, then --purpose CASE."
+        )
 
 
 def asked(kind: Kind, query: TurnQuery, purpose: str, **detail: str | float | bool) -> Entry:

@@ -24,7 +24,8 @@ from gateway.commands.audit.common import (
     to_json,
     utc,
 )
-from gateway.commands.audit.filters import asked, check_purpose, query_of, turn_filters
+from gateway.commands.audit.filters import asked, check_granted, check_purpose, query_of, turn_filters
+from gateway.commands.audit.keeping import carry
 
 _LONGEST_ID = 200
 
@@ -38,7 +39,7 @@ def list_turns(limit: int, purpose: str, order: str, *, as_json: bool, **given: 
     """List turns, newest first, without content."""
     query = query_of(given, order=Order(order))
     check_purpose(purpose, needed=bool(query.text))
-    turns = run(_list(query, limit, purpose))
+    turns = carry(_list(query, limit, purpose))
     if as_json:
         print_json(turns)
     else:
@@ -55,12 +56,14 @@ def list_turns(limit: int, purpose: str, order: str, *, as_json: bool, **given: 
 
 @click.command("show")
 @click.argument("turn_id", metavar="TURN")
+@click.option("--purpose", default="", help="Case number; needed where a second officer must grant it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object (docs/audit-records.md).")
-def show_turn(turn_id: str, as_json: bool) -> None:
+def show_turn(turn_id: str, purpose: str, *, as_json: bool) -> None:
     """Show one turn whole: its context, its texts and every record."""
     if len(turn_id) > _LONGEST_ID:
         raise click.UsageError("TURN is the id of a turn, as `attest audit list` prints it")
-    trail = run(_show(turn_id))
+    check_purpose(purpose, needed=False)
+    trail = carry(_show(turn_id, purpose))
     if trail is None:
         click.echo(plain(f"There is no turn {turn_id}."), err=True)
         sys.exit(NOT_FOUND)
@@ -80,6 +83,8 @@ def list_records(kinds: tuple[str, ...], limit: int) -> None:
 
 async def _list(query: TurnQuery, limit: int, purpose: str) -> tuple[TurnSummary, ...]:
     async with opened() as parts:
+        if query.text:
+            await check_granted(parts, purpose)
         search, found, after = SqlTurnSearch(parts.engine, parts.master_key), list[TurnSummary](), None
         while len(found) < limit:
             page = await search.page(query, after, min(MOST_ON_A_PAGE, limit - len(found)))
@@ -91,11 +96,12 @@ async def _list(query: TurnQuery, limit: int, purpose: str) -> tuple[TurnSummary
         return tuple(found)
 
 
-async def _show(turn_id: str) -> TurnTrail | None:
-    async with opened_log() as log:
-        trail = await log.turn(turn_id)
-        record = access(Kind.ACCESS_READ, found=trail is not None)
-        await log.append(msgspec.structs.replace(record, turn_id=turn_id))
+async def _show(turn_id: str, purpose: str) -> TurnTrail | None:
+    async with opened() as parts:
+        await check_granted(parts, purpose)
+        trail = await parts.log.turn(turn_id)
+        record = access(Kind.ACCESS_READ, found=trail is not None, **({"purpose": purpose} if purpose else {}))
+        await parts.log.append(msgspec.structs.replace(record, turn_id=turn_id))
         return trail
 
 
