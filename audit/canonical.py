@@ -155,6 +155,8 @@ def column(text: str) -> str:
 
     Different texts stay different (long ones by their SHA-256). The leaf has the text itself.
     """
+    if len(text) <= _LONGEST_COLUMN and text.isascii() and text.isprintable():
+        return text  # nearly every value: three checks that cost nothing
     if len(text) > _LONGEST_COLUMN or text.startswith(_ESCAPED_COLUMN) or _UNFIT_FOR_COLUMN.search(text):
         digest = hashlib.sha256(text_bytes(text)).hexdigest()
         kept = _UNFIT_FOR_COLUMN.sub("\ufffd", text[:_KEPT_OF_LONG_COLUMN])

@@ -24,7 +24,7 @@ from audit.keys import KeyFileError, MasterKey
 from audit.outbox import LATEST_S, LEASE_S, Claim, Delay, Outbox, OutboxState
 from audit.ports import AuditIntegrityError, AuditUnavailableError
 from audit.ring import KeyRing
-from audit.sinks.ports import Answer, Document, Fate, Sink, SinkUnavailableError
+from audit.sinks.ports import Answer, Document, Fate, Parcel, Sink, SinkUnavailableError
 
 
 class DeliveryLimits(msgspec.Struct, frozen=True):
@@ -42,8 +42,8 @@ class DeliveryLimits(msgspec.Struct, frozen=True):
     """Longest wait for a store that is gone."""
     sample_s: float = 10.0
     """How often the outbox is counted, in seconds."""
-    lanes: int = 2
-    """Batches under way at once: one is made ready while the store takes the other."""
+    lanes: int = 3
+    """Batches under way at once: one is made ready while the store takes the others."""
     rest: float = 0.0
     """Pause after each part, as a share of the time that it took: leaves the machine to running turns."""
 
@@ -70,7 +70,8 @@ class DeliveryWatch(Protocol):
 class Packed(msgspec.Struct):
     """Records ready to be sent."""
 
-    rows: list[tuple[LogRow, tuple[Document, ...]]]
+    records: list[tuple[str, tuple[Parcel, ...]]]
+    """Their ids, and the documents of each."""
     unfit: dict[str, str]
     """Records that no document can be made of (altered, above all), with the code that says so."""
 
@@ -199,10 +200,11 @@ class Delivery:
         """Send some claimed records and settle each by what became of its documents."""
         async with self._reading() as connection:
             rows = await read_rows(connection, [claim.entry_id for claim in claims])
+        places = {row.entry_id: row.leaf_index for row in rows}
         packed = await asyncio.to_thread(_pack, rows, ring)
-        documents = [document for _, several in packed.rows for document in several]
-        answers = iter(await self._sink.deliver(documents))
-        fates = {row.entry_id: _worst([next(answers) for _ in several]) for row, several in packed.rows}
+        del rows  # only what is sent stays in memory while the store works
+        answers = iter(await self._sink.deliver([one for _, several in packed.records for one in several]))
+        fates = {entry_id: _worst([next(answers) for _ in several]) for entry_id, several in packed.records}
         fates |= {entry_id: Answer(Fate.REFUSED, why) for entry_id, why in packed.unfit.items()}
         later = {
             claim.entry_id: Delay(_later(claim.attempts, self._limits), fates[claim.entry_id].reason)
@@ -214,15 +216,15 @@ class Delivery:
         await self._outbox.settle(done, later, dead)
         self._count(fates)
         if dead:
-            at = {row.entry_id: row.leaf_index for row in rows}
-            await self._tell([dead_letter_document(datetime.now(UTC), one, at[one], why) for one, why in dead.items()])
+            now = datetime.now(UTC)
+            await self._tell([dead_letter_document(now, one, places[one], why) for one, why in dead.items()])
         if later and not done and not dead:
             raise SinkUnavailableError(next(iter(later.values())).reason)
 
     async def _tell(self, documents: Sequence[Document]) -> None:
         """Leave something for the dashboards, where that is possible; nothing depends on it."""
         with contextlib.suppress(SinkUnavailableError):
-            await self._sink.deliver(documents)
+            await self._sink.deliver([one.packed() for one in documents])
 
     def _count(self, fates: dict[str, Answer]) -> None:
         by_fate: dict[tuple[Fate, str], int] = {}
@@ -257,7 +259,7 @@ def _pack(rows: Sequence[LogRow], ring: KeyRing) -> Packed:
             continue
         for document in documents:
             document.source["event"]["ingested"] = now
-        packed.rows.append((row, documents))
+        packed.records.append((row.entry_id, tuple(document.packed() for document in documents)))
     return packed
 
 

@@ -102,10 +102,12 @@ class Bootstrap:
         if made.error != _EXISTS:
             return _made("index", name, made)
         found = await self._call("GET", f"/{name}/_mapping")
-        version = found.body.get(name, {}).get("mappings", {}).get("_meta", {}).get("attest_version", 0)
-        if not found.ok or version >= VERSION:
+        mappings = found.body.get(name, {}).get("mappings", {})
+        if not found.ok or mappings.get("_meta", {}).get("attest_version", 0) >= VERSION:
             return Step("index", name, State.THERE)
-        updated = await self._call("PUT", f"/{name}/_mapping", MAPPINGS[family.name])
+        wanted = MAPPINGS[family.name]
+        properties = _kept(wanted["properties"], mappings.get("properties", {}))
+        updated = await self._call("PUT", f"/{name}/_mapping", {**wanted, "properties": properties})
         return _made("index", name, updated, State.UPDATED)
 
     async def _role(self, name: str, role: dict[str, Any]) -> Step:
@@ -145,6 +147,18 @@ class _Answer(msgspec.Struct, frozen=True):
     def error(self) -> str:
         error = self.body.get("error", "")
         return str(error.get("type", "")) if isinstance(error, dict) else str(error)
+
+
+def _kept(wanted: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """Return fields as an index may get them: those that it has stay as they are, for no server changes a field."""
+    fields = {}
+    for name, field in wanted.items():
+        there = found.get(name, {})
+        if "properties" in field:
+            fields[name] = {**field, "properties": _kept(field["properties"], there.get("properties", {}))}
+        else:
+            fields[name] = there if there.get("type") == field["type"] else field
+    return fields
 
 
 def _absent(answer: _Answer) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from audit.elastic.families import AUDIT, CONTENT, DELIVERY, Family
 
-VERSION = 1
+VERSION = 2
 """Raised with every change below; stands in the mapping's `_meta`, so that bootstrap sees an older one."""
 
 _Fields = dict[str, Any]
@@ -20,6 +20,8 @@ _LONG: _Fields = {"type": "long"}
 _DOUBLE: _Fields = {"type": "double"}
 _TIME: _Fields = {"type": "date_nanos"}
 _TEXT: _Fields = {"type": "text", "analyzer": "standard"}
+_UNINDEXED: _Fields = {"type": "text", "index": False}
+"""A text that comes back with the document; `attest.search` of the same document has its words."""
 _FLAT: _Fields = {"type": "flattened"}
 _KEPT: _Fields = {"type": "keyword", "index": False, "doc_values": False}
 """Comes back with the document; cannot be searched."""
@@ -106,7 +108,7 @@ _CONTENT: _Fields = {
     "attest": _object(
         turn=_TURN,
         conversation=_keywords("id"),
-        text=_object(name=_KEYWORD, role=_KEYWORD, body=_TEXT, nonce=_KEPT, exact=_KEPT),
+        text=_object(name=_KEYWORD, role=_KEYWORD, body=_UNINDEXED, nonce=_KEPT, exact=_KEPT),
         search=_TEXT,
     ),
 }

@@ -58,26 +58,7 @@ def document_id(digest: bytes) -> str:
 
 def metadata_document(record: Record, opening: Entry | None = None) -> Document:
     """Return the document of metadata; `opening` is the record that opened the turn which this one closes."""
-    entry, digest = record.entry, leaf_hash(record.leaf)
-    source = _common(record, opening)
-    source["event"] |= {
-        "original": base64.b64encode(record.leaf).decode(),
-        **_filled(
-            reason=_column(entry.reason),
-            duration=min(entry.duration_ms * _NANOSECONDS, _LARGEST) if entry.duration_ms > 0 else 0,
-        ),
-    }
-    source["service"] = {"name": "attest"}
-    source |= _filled(
-        source=_source(entry.source_ip),
-        user_agent=_filled(original=_column(entry.user_agent)),
-        trace=_filled(id=_column(entry.trace_id)),
-        rule=_rules(entry),
-        related=_related(entry),
-        gen_ai=_gen_ai(entry),
-    )
-    source["attest"] |= _own_fields(entry)
-    return Document(AUDIT.index(entry.at), document_id(digest), source)
+    return _metadata(record, _common(record, opening))
 
 
 def content_document(
@@ -87,13 +68,16 @@ def content_document(
 
     `turn_texts`: for a closing record the earlier texts of its turn, so that one query finds the turn by any of them.
     """
-    if not texts and not turn_texts:
-        return None
-    source = _common(record, opening)
-    source["attest"] |= _filled(text=[_text(one) for one in texts])
-    searched = dict.fromkeys(_writable(text) for text in (*turn_texts, *(one.text for one in texts)) if text)
-    source["attest"]["search"] = list(searched)
-    return Document(CONTENT.index(record.entry.at), document_id(leaf_hash(record.leaf)), source)
+    return _content(record, texts, _common(record, opening), turn_texts) if texts or turn_texts else None
+
+
+def both_documents(
+    record: Record, texts: Sequence[OpenedText], opening: Entry | None = None, turn_texts: Sequence[str] = ()
+) -> tuple[Document, ...]:
+    """Return the document of metadata and, where there are texts, that of texts: what both have is made once."""
+    common = _common(record, opening)
+    metadata = _metadata(record, common)
+    return (metadata, _content(record, texts, common, turn_texts)) if texts or turn_texts else (metadata,)
 
 
 def leaf_in(source: dict[str, Any]) -> bytes:
@@ -110,6 +94,47 @@ def without_volatile(source: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(event, dict):
         return source
     return {**source, "event": {name: value for name, value in event.items() if f"event.{name}" not in VOLATILE}}
+
+
+def _metadata(record: Record, common: dict[str, Any]) -> Document:
+    entry = record.entry
+    event = {
+        **common["event"],
+        "original": base64.b64encode(record.leaf).decode(),
+        **_filled(
+            reason=_column(entry.reason),
+            duration=min(entry.duration_ms * _NANOSECONDS, _LARGEST) if entry.duration_ms > 0 else 0,
+        ),
+    }
+    ip = _ip(entry.source_ip)
+    source = {
+        **common,
+        "event": event,
+        "service": {"name": "attest"},
+        **_filled(
+            source=_filled(address=_column(entry.source_ip), ip=ip),
+            user_agent=_filled(original=_column(entry.user_agent)),
+            trace=_filled(id=_column(entry.trace_id)),
+            rule=_rules(entry),
+            related=_related(entry, ip),
+            gen_ai=_gen_ai(entry),
+        ),
+        "attest": {**common["attest"], **_own_fields(entry)},
+    }
+    return Document(AUDIT.index(entry.at), _id_of(common), source)
+
+
+def _content(
+    record: Record, texts: Sequence[OpenedText], common: dict[str, Any], turn_texts: Sequence[str]
+) -> Document:
+    searched = dict.fromkeys(_writable(text) for text in (*turn_texts, *(one.text for one in texts)) if text)
+    attest = {**common["attest"], **_filled(text=[_text(one) for one in texts]), "search": list(searched)}
+    source = {**common, "event": {**common["event"]}, "attest": attest}
+    return Document(CONTENT.index(record.entry.at), _id_of(common), source)
+
+
+def _id_of(common: dict[str, Any]) -> str:
+    return document_id(bytes.fromhex(common["event"]["hash"]))
 
 
 def _common(record: Record, opening: Entry | None) -> dict[str, Any]:
@@ -145,7 +170,7 @@ def _common(record: Record, opening: Entry | None) -> dict[str, Any]:
 
 def timestamp(at: datetime) -> str:
     """Return a time as documents hold it: RFC 3339 in UTC, microseconds."""
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def _own_fields(entry: Entry) -> dict[str, Any]:
@@ -236,40 +261,42 @@ def _gen_ai(entry: Entry) -> dict[str, Any]:
     )
 
 
-def _source(address: str) -> dict[str, Any]:
-    """Return where the client was; `source.ip` only when it is an address that the server's type `ip` takes."""
-    if not address:
-        return {}
-    return {"address": column(address), **_filled(ip=_ip(address))}
-
-
 def _ip(address: str) -> str:
+    """Return an address that the server's type `ip` takes; nothing where it is none."""
+    if not address:
+        return ""
     try:
         return str(ipaddress.ip_address(address)) if "%" not in address else ""
     except ValueError:
         return ""
 
 
-def _related(entry: Entry) -> dict[str, Any]:
+def _related(entry: Entry, ip: str) -> dict[str, Any]:
     held = entry.detail.get("held_subject", "")
-    return _filled(user=_columns((entry.subject, entry.name, str(held))), ip=_columns((_ip(entry.source_ip),)))
+    return _filled(user=_columns((entry.subject, entry.name, str(held))), ip=_columns((ip,)))
 
 
 def _text(opened: OpenedText) -> dict[str, Any]:
     """Return one text with what proves it; a text that JSON cannot hold also as its exact bytes."""
-    exact, written = text_bytes(opened.text), _writable(opened.text)
-    return {
+    written = _writable(opened.text)
+    fields = {
         "name": column(opened.name),
         "role": column(opened.role),
         "body": written,
         "nonce": base64.b64encode(opened.nonce).decode(),
-        **_filled(exact="" if exact == written.encode() else base64.b64encode(exact).decode()),
     }
+    if written is not opened.text:
+        fields["exact"] = base64.b64encode(text_bytes(opened.text)).decode()
+    return fields
 
 
 def _writable(text: str) -> str:
-    """Return a text that UTF-8 can hold: lone surrogates become the replacement character."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    """Return a text that UTF-8 can hold: itself, or a copy in which lone surrogates are the replacement character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _flat(values: dict[str, str | int | float | bool]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidTag
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from audit.elastic.projection import OpenedText, Record, content_document, metadata_document
+from audit.elastic.projection import OpenedText, Record, both_documents
 from audit.keys import decrypt
 from audit.ports import AuditIntegrityError
 from audit.record import CLOSING_KINDS, Entry
@@ -22,7 +22,7 @@ from audit.trail import checked_content, checked_entry
 _CLOSING = tuple(kind.value for kind in CLOSING_KINDS)
 
 
-class SealedText(msgspec.Struct, frozen=True):
+class SealedText(msgspec.Struct, frozen=True, gc=False):
     """One text of a record, encrypted, with the wrapped key of its subject."""
 
     entry_id: str
@@ -130,9 +130,7 @@ def documents_of(row: LogRow, ring: KeyRing) -> tuple[Document, ...]:
             opening = checked_entry(*row.opening)
     texts = tuple(_opened(entry, row.texts, ring))
     earlier = [text for part in row.turn for text in _texts_left(part, ring)]
-    content = content_document(record, texts, opening, earlier)
-    metadata = metadata_document(record, opening)
-    return (metadata,) if content is None else (metadata, content)
+    return both_documents(record, texts, opening, earlier)
 
 
 def _texts_left(row: LogRow, ring: KeyRing) -> tuple[str, ...]:

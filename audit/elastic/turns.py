@@ -28,7 +28,7 @@ def turn_of(entry: Entry, opening: Entry | None) -> dict[str, Any]:
     first = records[0]
     fields |= {
         "state": CLOSED if closes else OPENED,
-        "opened": first.at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z",
+        "opened": first.at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z",
         "subject": column(first.subject),
     }
     texts = {

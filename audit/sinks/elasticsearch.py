@@ -1,6 +1,5 @@
 """Delivery to Elasticsearch: bulk `create`, so that a document is made once and never overwritten."""
 
-import asyncio
 import re
 from collections.abc import Sequence
 from typing import Any, cast
@@ -10,7 +9,7 @@ from elastic_transport import ConnectionError as NotConnectedError
 from elastic_transport import ConnectionTimeout, SerializationError, TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, UnsupportedProductError
 
-from audit.sinks.ports import Answer, Document, Fate, SinkUnavailableError
+from audit.sinks.ports import Answer, Fate, Parcel, SinkUnavailableError
 
 _BAD, _TOO_LARGE, _SERVER = 400, 413, 500
 _MADE = {201: Fate.CREATED, 409: Fate.PRESENT}
@@ -36,12 +35,9 @@ class ElasticsearchSink:
         """`client` needs the privilege `create_doc` and no other."""
         self._client = client
 
-    async def deliver(self, documents: Sequence[Document]) -> tuple[Answer, ...]:
+    async def deliver(self, parcels: Sequence[Parcel]) -> tuple[Answer, ...]:
         """Send documents; a request that is refused as a whole is halved until the document at fault is alone."""
-        if not documents:
-            return ()
-        lines = await asyncio.to_thread(_lines, documents)
-        return await self._send(lines)
+        return await self._send([_lines(one) for one in parcels]) if parcels else ()
 
     async def close(self) -> None:
         """Close the client."""
@@ -66,13 +62,10 @@ class ElasticsearchSink:
         return tuple(_answer(item.get("create", {})) for item in items)
 
 
-def _lines(documents: Sequence[Document]) -> list[bytes]:
-    encode = msgspec.json.encode
-    lines = []
-    for document in documents:
-        action = {"_index": document.index, **({"_id": document.id} if document.id else {})}
-        lines.append(encode({"create": action}) + b"\n" + encode(document.source) + b"\n")
-    return lines
+def _lines(parcel: Parcel) -> bytes:
+    """Return the two lines of a document: what to do, and the document."""
+    action = {"_index": parcel.index, **({"_id": parcel.id} if parcel.id else {})}
+    return b"%b\n%b\n" % (msgspec.json.encode({"create": action}), parcel.body)
 
 
 def _answer(item: dict[str, Any]) -> Answer:

@@ -7,6 +7,15 @@ from typing import Any, Protocol
 import msgspec
 
 
+class Parcel(msgspec.Struct, frozen=True, gc=False):
+    """A document ready to be sent. Bytes: a batch of them is nothing for the garbage collector to look through."""
+
+    index: str
+    id: str
+    body: bytes
+    """JSON in UTF-8, one line."""
+
+
 class Document(msgspec.Struct, frozen=True):
     """What one index is to hold."""
 
@@ -14,6 +23,10 @@ class Document(msgspec.Struct, frozen=True):
     id: str
     """Empty: the place gives one. Otherwise a second document of this id is never made."""
     source: dict[str, Any]
+
+    def packed(self) -> Parcel:
+        """Return the document as it is sent."""
+        return Parcel(self.index, self.id, msgspec.json.encode(self.source))
 
 
 class Fate(StrEnum):
@@ -49,7 +62,7 @@ class SinkUnavailableError(Exception):
 class Sink(Protocol):
     """A place for documents. Sending one twice has the effect of sending it once."""
 
-    async def deliver(self, documents: Sequence[Document]) -> tuple[Answer, ...]:
+    async def deliver(self, parcels: Sequence[Parcel]) -> tuple[Answer, ...]:
         """Send documents and return what became of each, in order. Raises `SinkUnavailableError`."""
 
     async def close(self) -> None:

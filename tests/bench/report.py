@@ -20,7 +20,11 @@ def machine() -> str:
     model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    busy = "; **other work kept the machine busy: these figures say little**" if load > cores / 2 else ""
+    busy = ""
+    if load > cores / 2:
+        first = os.sched_getscheduler(0) in {os.SCHED_RR, os.SCHED_FIFO}
+        say = "so this was given real-time priority" if first else "**these figures say little**"
+        busy = f"; other work kept the machine busy: {say}"
     return (
         f"{cores} cores ({model.group(1).strip() if model else platform.machine()}), {memory:.0f} GiB, "
         f"{platform.system()}, Python {platform.python_version()}; load average at the start {load:.1f}{busy}"

@@ -1,11 +1,13 @@
 """Bootstrap on a real server: everything is made once, and a second run changes nothing."""
 
+import copy
 from datetime import UTC, datetime
 
 import pytest
 
 from audit.elastic.bootstrap import State, lifecycle_policy
-from audit.elastic.families import FAMILIES
+from audit.elastic.comparison import foreign_mappings
+from audit.elastic.families import CONTENT, FAMILIES
 from audit.elastic.mappings import MAPPINGS
 from audit.elastic.roles import VERIFIER
 from tests.integration.elastic.conftest import prepare
@@ -60,6 +62,19 @@ async def test_an_older_mapping_is_brought_up_to_date(server: ElasticsearchServe
         "event"
         in server.call("GET", "/attest-audit-2026.11/_mapping")["attest-audit-2026.11"]["mappings"]["properties"]
     )
+
+
+async def test_a_month_that_was_begun_with_an_older_mapping_goes_on(server: ElasticsearchServer):
+    """The first mapping indexed the body of texts, too; a server changes no field that is there."""
+    old = copy.deepcopy(MAPPINGS[CONTENT.name]) | {"_meta": {"attest_version": 1}}
+    del old["properties"]["attest"]["properties"]["search"]
+    old["properties"]["attest"]["properties"]["text"]["properties"]["body"] = {"type": "text", "analyzer": "standard"}
+    server.call("PUT", "/attest-content-2026.11", {"mappings": old})
+    steps = {step.name: step.state for step in await prepare(server, MONTHS[0])}
+    assert steps["attest-content-2026.11"] is State.UPDATED
+    mapping = server.call("GET", "/attest-content-2026.11/_mapping")
+    assert "search" in mapping["attest-content-2026.11"]["mappings"]["properties"]["attest"]["properties"]
+    assert list(foreign_mappings(CONTENT, mapping)) == []
 
 
 async def test_an_identity_that_may_not_is_told_so(server: ElasticsearchServer):

@@ -56,7 +56,7 @@ def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
 async def sent(server: Server, login: Identity) -> Fate:
     sink = ElasticsearchSink(connect(server, login, 10))
     try:
-        (answer,) = await sink.deliver([SAMPLE])
+        (answer,) = await sink.deliver([SAMPLE.packed()])
     finally:
         await sink.close()
     return answer.fate

@@ -70,7 +70,7 @@ async def server(_one_month: ElasticsearchServer) -> ElasticsearchServer:
     if _one_month.status("GET", "/attest-audit-2026.11") != 200:
         await prepare(_one_month, AT)
         client = connect(Server((_one_month.url,)), identity(_one_month, WRITER))
-        answers = await ElasticsearchSink(client).deliver(samples())
+        answers = await ElasticsearchSink(client).deliver([one.packed() for one in samples()])
         await client.close()
         assert {answer.fate.value for answer in answers} == {"created"}
         for family in FAMILIES:

@@ -15,6 +15,7 @@ from audit.elastic.mappings import fields_of
 from audit.elastic.projection import (
     OpenedText,
     Record,
+    both_documents,
     content_document,
     document_id,
     leaf_in,
@@ -147,6 +148,9 @@ def test_every_record_has_a_document_that_the_mapping_knows(entry: Entry, openin
     for each in (document, content):
         assert msgspec.json.decode(msgspec.json.encode(each.source)) == each.source
     assert metadata_document(one, opening) == document
+    together = both_documents(one, [OpenedText("message", "user", text, b"n" * 32)], opening, (text,))
+    assert together == (document, content)
+    assert both_documents(one, [], opening) == (document,)
 
 
 def flat(source: dict[str, dict[str, object]]) -> set[str]:
