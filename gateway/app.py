@@ -76,8 +76,10 @@ def create_app(settings: Settings) -> Litestar:
     audit = SqlAuditLog(engine, master_key, on_durable=sequencer.appended)
     delivery = make_delivery(settings, engine, master_key, telemetry, GATEWAY_LIMITS)
     governance = make_governance(settings, engine, lambda error: telemetry.fault("keeping", error))
-    inquiry = make_inquiry(settings, engine, master_key, audit, signing_keys, governance.approvals)
-    authentication = Authentication.from_settings(settings, engine, audit)
+    authentication = Authentication.from_settings(settings, engine, audit, master_key)
+    inquiry = make_inquiry(
+        settings, engine, master_key, audit, signing_keys, governance.approvals, authentication.watch
+    )
     admission = Admission.from_settings(settings, on_limiter_failure=telemetry.limiter_failed)
     endpoint = OpenAICompatModel(
         settings.inference,
@@ -92,6 +94,7 @@ def create_app(settings: Settings) -> Litestar:
         model=model,
         audit=audit,
         admission=admission,
+        watch=authentication.watch,
         telemetry=telemetry,
         settings=settings,
         revision_of=catalogue.revision_of,

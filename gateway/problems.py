@@ -60,6 +60,15 @@ class UnauthenticatedError(AttestError):
     openai_type = "authentication_error"
 
 
+class AccessEndedError(AttestError):
+    """The person's access has ended, or that of the session or token."""
+
+    code = "access-ended"
+    status = 401
+    title = "Your access has ended"
+    openai_type = "authentication_error"
+
+
 class ForbiddenError(AttestError):
     """The principal's roles do not allow it, or the request came from another site."""
 

@@ -147,6 +147,11 @@ class Settings(BaseSettings):
     oidc_ca_file: Path | None = None
     """CA certificates for the provider, when it uses a company CA."""
 
+    oidc_introspect: bool = True
+    """Ask the provider about bearer tokens, where it offers introspection and a client secret is set."""
+    access_check_s: Annotated[int, Field(ge=2, le=3600)] = 60
+    """Longest time for which a session, token or open stream goes on after the provider ended it, in seconds."""
+
     session_idle_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
     """A session unused for this long ends."""
     session_lifetime_hours: Annotated[int, Field(ge=1, le=168)] = 12

@@ -15,9 +15,10 @@ from audit.record import Kind
 from gateway.answer import Answer, Release
 from gateway.delta_reader import DeltaReader
 from gateway.dialogue import ExaminedDialogue, examine_dialogue
+from gateway.ending.watch import AccessWatch, Watched
 from gateway.identifiers import uuid7
 from gateway.limits.admission import Admission
-from gateway.problems import AttestError, AuditUnavailableProblemError
+from gateway.problems import AccessEndedError, AttestError, AuditUnavailableProblemError
 from gateway.settings import Settings
 from gateway.telemetry import Telemetry
 from gateway.turn_events import Outcome, TextReleased, TurnEnded, TurnEvent, TurnRequest, TurnStarted
@@ -47,6 +48,7 @@ class TurnService:
     model: ChatModel
     audit: AuditLog
     admission: Admission
+    watch: AccessWatch
     telemetry: Telemetry
     settings: Settings
     revision_of: Callable[[str], str]
@@ -119,12 +121,10 @@ class _Conductor:
         """Run the stages, top to bottom; the closing record is durable when this returns."""
         log = self._log
         try:
-            return await self._stages()
+            with self._service.watch.over(self._request.principal) as watched:
+                return await self._stages(watched)
         except AttestError as error:
-            if log.accepted_durably:
-                return self._abandoned("audit_unavailable")
-            await self._refused(error)
-            raise
+            return await self._stopped(error)
         except ContextOverflowError:
             return await self._aborted("context_too_long")
         except InferenceError:
@@ -139,7 +139,7 @@ class _Conductor:
                 return self._abandoned("internal")
             raise AttestError(turn_id=self._turn_id) from error
 
-    async def _stages(self) -> TurnEnded:
+    async def _stages(self, watched: Watched) -> TurnEnded:
         log, answer, request = self._log, self._answer, self._request
         async with self._service.admission.admit(request.principal):
             dialogue = await self._examine_input()
@@ -148,7 +148,7 @@ class _Conductor:
             if dialogue.deciding.blocked:
                 return await self._blocked("input", dialogue.deciding)
             await self._emit(TurnStarted(self._turn_id, message_redacted=bool(dialogue.decisions[-1].redactions)))
-            last = await self._infer_and_release(dialogue)
+            last = await self._infer_and_release(dialogue, watched)
             if answer.blocking is not None:
                 return await self._blocked("output", answer.blocking, last)
             return await self._completed(last)
@@ -157,12 +157,13 @@ class _Conductor:
         with self._service.telemetry.stage("input"):
             return await examine_dialogue(self._service.safety, self._request)
 
-    async def _infer_and_release(self, dialogue: ExaminedDialogue) -> Release | None:
+    async def _infer_and_release(self, dialogue: ExaminedDialogue, watched: Watched) -> Release | None:
         """Release the answer sentence by sentence; return the last stretch, which goes with the closing record."""
         answer, deadline = self._answer, time.monotonic() + self._service.settings.turn_timeout_s
         stream = self._service.model.stream(self._model_request(dialogue))
         async with DeltaReader(stream) as reader:
             while not answer.full and (deltas := await reader.batch(TICK_S)) is not None:
+                watched.check()
                 release = await (answer.take(deltas) if deltas else answer.tick())
                 if answer.blocking is not None:
                     return release
@@ -170,6 +171,7 @@ class _Conductor:
                     await self._release(release)
                 if time.monotonic() > deadline:
                     raise InferenceError("the turn took longer than its time limit")
+        watched.check()
         return await answer.finish()
 
     async def _release(self, release: Release) -> None:
@@ -202,6 +204,14 @@ class _Conductor:
         return self._ended(
             Outcome.BLOCKED, reason=reason, categories=categories, rules=rules, finish_reason="content_filter"
         )
+
+    async def _stopped(self, error: AttestError) -> TurnEnded:
+        if not self._log.accepted_durably:
+            await self._refused(error)
+            raise error
+        if isinstance(error, AccessEndedError):
+            return await self._aborted("access_ended")
+        return self._abandoned("audit_unavailable")
 
     async def _aborted(self, reason: str) -> TurnEnded:
         try:

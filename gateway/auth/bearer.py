@@ -1,59 +1,134 @@
-"""Bearer tokens on the API: JWT access tokens (RFC 9068 and Keycloak's), checked against the provider's keys."""
+"""Bearer tokens on the API: JWT access tokens (RFC 9068 and Keycloak's), checked against the provider's keys.
 
+Where the provider offers introspection, it is asked about each of them as well.
+"""
+
+import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from gateway.auth.principal import Principal
+import msgspec
+import structlog
+
+from gateway.auth.introspection import Introspection
+from gateway.auth.principal import Credential, Principal
 from gateway.auth.provider import Provider
 from gateway.auth.roles import RoleMap
 from gateway.auth.tokens import TokenError, Verified, check_standard_claims, verify
+from gateway.problems import ProviderUnavailableError
 
-CACHE_S = 60
-"""A verified token is trusted for this long without a second look at its signature, and never beyond its `exp`."""
 CACHE_ENTRIES = 4096
 _ACCESS_TYPES = (None, "jwt", "at+jwt", "application/at+jwt")
 _ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
 
 
+class Known(msgspec.Struct, frozen=True):
+    """A token that was checked."""
+
+    token: str
+    principal: Principal
+    checked_at: float
+    expires: float
+
+
 class BearerTokens:
-    """Turns an access token into its principal; verified ones are kept briefly by their SHA-256."""
+    """Turns an access token into its principal; checked ones are kept for an interval by their SHA-256.
+
+    From half an interval on a token is checked again in the background; after a whole one, or when it expires, nobody
+    is let in with it before that is done.
+    """
 
     def __init__(
-        self, provider: Provider, roles: RoleMap, audience: str, unix_time: Callable[[], float] = time.time
+        self,
+        provider: Provider,
+        roles: RoleMap,
+        audience: str,
+        introspection: Introspection,
+        interval_s: float,
+        unix_time: Callable[[], float] = time.time,
     ) -> None:
         self._provider = provider
         self._roles = roles
         self._audience = audience
+        self._introspection = introspection
+        self._interval_s = interval_s
         self._unix_time = unix_time
-        self._cache: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._checking: dict[str, asyncio.Task[Known]] = {}
 
     async def principal(self, token: str) -> Principal:
-        """Return the principal; raise `TokenError`, or `ProviderUnavailableError` when no key can be had."""
-        key = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
-        now = self._unix_time()
-        cached = self._cache.get(key)
-        if cached is not None and now < cached[0]:
-            self._cache.move_to_end(key)
-            return cached[1]
-        self._cache.pop(key, None)
-        principal, expires = await self._check(token, now)
-        self._cache[key] = (min(now + CACHE_S, expires), principal)
-        while len(self._cache) > CACHE_ENTRIES:
-            self._cache.popitem(last=False)
-        return principal
+        """Return the principal; raise `TokenError`, or `ProviderUnavailableError` when it cannot be checked."""
+        key = hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
+        now, known = self._unix_time(), self._known.get(key)
+        if known is not None and now < min(known.checked_at + self._interval_s, known.expires):
+            self._known.move_to_end(key)
+            if now >= known.checked_at + self._interval_s / 2:
+                self._check(key, token)
+            return known.principal
+        return (await asyncio.shield(self._check(key, token))).principal
 
-    async def _check(self, token: str, now: float) -> tuple[Principal, float]:
+    async def standing(self, ids: Collection[str]) -> dict[str, Principal]:
+        """Return those of these tokens (by SHA-256) with which an open stream may go on.
+
+        One that expired while the stream was open is not checked any more: it stands for the rest of its interval.
+        """
+        now, standing = self._unix_time(), {}
+        for key in ids:
+            known = self._known.get(key)
+            if known is None or now >= known.checked_at + self._interval_s:
+                continue
+            if known.checked_at + self._interval_s / 2 <= now < known.expires:
+                self._check(key, known.token)
+            standing[key] = known.principal
+        return standing
+
+    def _check(self, key: str, token: str) -> asyncio.Task[Known]:
+        """Begin to check, or join whoever does; a token that does not pass is forgotten."""
+        task = self._checking.get(key)
+        if task is None:
+            task = self._checking[key] = asyncio.create_task(self._checked(token, key))
+            task.add_done_callback(lambda done: self._settle(key, done))
+        return task
+
+    def _settle(self, key: str, task: asyncio.Task[Known]) -> None:
+        self._checking.pop(key, None)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            self._known[key] = task.result()
+            self._known.move_to_end(key)
+            while len(self._known) > CACHE_ENTRIES:
+                self._known.popitem(last=False)
+        elif isinstance(error, TokenError):
+            self._known.pop(key, None)
+        elif not isinstance(error, ProviderUnavailableError):
+            structlog.get_logger("attest.auth").error("token.check_failed", error=type(error).__name__)
+
+    async def _checked(self, token: str, key: str) -> Known:
+        now = self._unix_time()
         verified = await verify(token, self._provider)
+        claims = verified.claims
         issuer = (await self._provider.metadata()).issuer
-        check_standard_claims(verified.claims, issuer, int(now))
+        check_standard_claims(claims, issuer, int(now))
         _check_is_access_token(verified)
-        audience = verified.claims.get("aud")
+        audience = claims.get("aud")
         # Keycloak names the client in `azp`; only `aud` says for whom the token is meant.
         if self._audience not in ([audience] if isinstance(audience, str) else audience or []):
             raise TokenError("claim_aud")
-        return self._roles.principal(verified.claims, session=False), float(verified.claims["exp"])
+        if await self._introspection.possible() and not await self._introspection.active(token):
+            raise TokenError("inactive")
+        session, issued = claims.get("sid"), claims.get("iat")
+        credential = Credential(
+            "token",
+            key,
+            int(issued) if isinstance(issued, int | float) else 0,
+            session if isinstance(session, str) else "",
+        )
+        principal = msgspec.structs.replace(self._roles.principal(claims, session=False), credential=credential)
+        return Known(token, principal, now, float(claims["exp"]))
 
 
 def _check_is_access_token(verified: Verified) -> None:

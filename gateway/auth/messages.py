@@ -20,6 +20,8 @@ _EN = {
     "no_role.title": "Your account has no access yet",
     "no_role.text": "You are known to the sign-in service, but your account is in none of the groups that "
     "may use Attest. Ask your administrator for access, or sign in with another account.",
+    "ended.title": "Your access has ended",
+    "ended.text": "Your access to Attest was ended. Ask your administrator, or sign in with another account.",
     "unavailable.title": "Signing in is not possible right now",
     "unavailable.provider": "The sign-in service does not answer now. Please try again shortly.",
     "unavailable.audit": "The audit log cannot take the record of your sign-in, so you are not signed in. "
@@ -46,6 +48,8 @@ _ZH = {
     "no_role.title": "您的账号尚无访问权限",
     "no_role.text": "登录服务认识您，但您的账号不属于任何可以使用 Attest 的用户组。"
     "请向管理员申请权限，或使用其他账号登录。",
+    "ended.title": "您的访问权限已终止",
+    "ended.text": "您对 Attest 的访问权限已被终止。请联系管理员，或使用其他账号登录。",
     "unavailable.title": "目前无法登录",
     "unavailable.provider": "登录服务目前没有响应，请稍后再试。",
     "unavailable.audit": "审计日志目前无法记录您的登录，因此您未登录。请稍后再试。",

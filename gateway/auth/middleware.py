@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import structlog
 from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
@@ -11,15 +12,36 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.auth.access import ACCESS, check_access
 from gateway.auth.bearer import BearerTokens
+from gateway.auth.checks import SessionChecks
 from gateway.auth.principal import Principal
 from gateway.auth.session import Cookies, Sessions
 from gateway.auth.tokens import TokenError
 from gateway.auth.trail import Trail
-from gateway.problems import ForbiddenError, ProviderUnavailableError, UnauthenticatedError
+from gateway.ending.ended import EndedAccess
+from gateway.ending.endings import Endings
+from gateway.ending.watch import AccessWatch
+from gateway.problems import (
+    AccessEndedError,
+    AttestError,
+    ForbiddenError,
+    ProviderUnavailableError,
+    UnauthenticatedError,
+)
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+class Access(msgspec.Struct, frozen=True):
+    """What says who may be let in, and until when."""
+
+    sessions: Sessions
+    bearer: BearerTokens
+    ended: EndedAccess
+    endings: Endings
+    checks: SessionChecks
+    watch: AccessWatch
 
 
 class AuthenticationMiddleware(ASGIMiddleware):
@@ -31,10 +53,11 @@ class AuthenticationMiddleware(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
-    def __init__(self, bearer: BearerTokens, sessions: Sessions, cookies: Cookies, base_url: str, trail: Trail) -> None:
-        self._bearer = bearer
+    def __init__(self, access: Access, cookies: Cookies, base_url: str, trail: Trail) -> None:
+        self._bearer = access.bearer
         self._trail = trail
-        self._sessions = sessions
+        self._sessions = access.sessions
+        self._ended = access.ended
         self._cookies = cookies
         self._origin = base_url.lower()
 
@@ -62,19 +85,27 @@ class AuthenticationMiddleware(ASGIMiddleware):
 
     async def _from_token(self, token: str, connection: Connection) -> Principal:
         try:
-            return await self._bearer.principal(token)
+            return self._ended.standing(await self._bearer.principal(token))
+        except AccessEndedError:
+            await self._trail.token_refused(connection, "access_ended")
+            raise
         except TokenError as error:
             await self._trail.token_refused(connection, error.reason)
             raise UnauthenticatedError(f"The bearer token is not valid ({error.reason}); get a new one.") from None
 
     async def _from_cookie(self, cookie: str, scope: Scope) -> Principal | None:
         try:
-            return await self._sessions.find(cookie)
-        except (SQLAlchemyError, OSError) as error:
+            principal = await self._sessions.find(cookie)
+            return None if principal is None else self._ended.standing(principal)
+        except AccessEndedError:
+            return None
+        except (SQLAlchemyError, OSError, AttestError) as error:
             structlog.get_logger("attest.auth").error("session.unreadable", error=type(error).__name__)
             if scope["route_handler"].opt.get(ACCESS) == ("public",):
                 return None
-            raise ProviderUnavailableError("Your session cannot be checked now; try again shortly.") from None
+            raise ProviderUnavailableError(
+                "Your session cannot be checked now; try again shortly.", retry_after=5
+            ) from None
 
     def _check_same_site(self, connection: Connection) -> None:
         """Let an unsafe request of a session pass only from our own pages.

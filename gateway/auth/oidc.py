@@ -11,20 +11,21 @@ from urllib.parse import urlencode
 
 import msgspec
 import structlog
-from authlib.oauth2.auth import ClientAuth
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from authlib.oidc.core import CodeIDToken
 from joserfc.errors import ClaimError, ExpiredTokenError, JoseError
 
+from gateway.auth.pending import SignInUnderWay
 from gateway.auth.provider import Metadata, Provider
 from gateway.auth.roles import RoleMap
 from gateway.auth.sealing import new_secret
-from gateway.auth.session import SignInUnderWay
 from gateway.auth.tokens import SKEW_S, TokenError, Verified, check_standard_claims, verify
 from gateway.problems import ProviderUnavailableError
 from gateway.settings import Settings
 
+LIVES_S = 3600
+"""How long a session lives that came without a refresh token, where the provider does not say how long, in seconds."""
 _OK, _SERVER_ERROR = 200, 500
 
 
@@ -50,11 +51,27 @@ class Identity(msgspec.Struct, frozen=True):
     claims: dict[str, Any]
     id_token: str
     provider_session: str
+    refresh_token: str = ""
+    lives_s: int | None = None
+    """How long the provider stands by it where there is no refresh token, in seconds."""
+
+
+class Renewed(msgspec.Struct, frozen=True):
+    """The provider still stands by a session: what it says of the person now, and the token for the next question."""
+
+    claims: dict[str, Any]
+    refresh_token: str
 
 
 class _TokenAnswer(msgspec.Struct, frozen=True):
-    id_token: str
+    id_token: str = ""
     access_token: str = ""
+    refresh_token: str = ""
+    expires_in: int | None = None
+
+
+class _TokenRefusal(msgspec.Struct, frozen=True):
+    error: str = ""
 
 
 class OidcClient:
@@ -63,7 +80,7 @@ class OidcClient:
     def __init__(
         self, settings: Settings, provider: Provider, roles: RoleMap, unix_time: Callable[[], float] = time.time
     ) -> None:
-        self._provider = provider
+        self.provider = provider
         self._roles = roles
         self._unix_time = unix_time
         self._client_id = settings.oidc_client_id
@@ -77,7 +94,7 @@ class OidcClient:
 
         `other_account` makes the provider ask again, whoever is signed in there.
         """
-        metadata = await self._provider.metadata()
+        metadata = await self.provider.metadata()
         under_way = SignInUnderWay(nonce=new_secret(), verifier=new_secret(), return_to=return_to)
         state = new_secret()
         extra = {"prompt": "login"} if other_account else {}
@@ -100,12 +117,12 @@ class OidcClient:
 
         `issuer` is the callback's `iss` parameter (RFC 9207), which tells providers apart.
         """
-        metadata = await self._provider.metadata()
+        metadata = await self.provider.metadata()
         if issuer != metadata.issuer and (issuer or metadata.authorization_response_iss_parameter_supported):
             raise SignInError("issuer_mismatch")
         tokens = await self._exchange(metadata, code, under_way.verifier)
         try:
-            verified = await verify(tokens.id_token, self._provider)
+            verified = await verify(tokens.id_token, self.provider)
             self._check_id_token(verified, tokens.access_token, metadata.issuer, under_way.nonce)
         except TokenError as error:
             raise SignInError(f"id_token_{error.reason}") from None
@@ -113,12 +130,41 @@ class OidcClient:
         if not self._roles.has_groups(claims) and metadata.userinfo_endpoint and tokens.access_token:
             claims = claims | await self._userinfo(metadata.userinfo_endpoint, tokens.access_token, claims["sub"])
         session = claims.get("sid")
-        return Identity(claims, tokens.id_token, session if isinstance(session, str) else "")
+        return Identity(
+            claims,
+            tokens.id_token,
+            session if isinstance(session, str) else "",
+            tokens.refresh_token,
+            None if tokens.refresh_token else max(0, tokens.expires_in or LIVES_S),
+        )
+
+    async def renew(self, refresh_token: str, subject: str) -> Renewed:
+        """Ask with a refresh token whether the provider still stands by a person's session.
+
+        Raises `SignInError` when it does not (the person was disabled, the session ended), `ProviderUnavailableError`
+        when it gave no answer. OIDC Core, section 12.
+        """
+        metadata = await self.provider.metadata()
+        request = prepare_token_request("refresh_token", "", refresh_token=refresh_token)
+        tokens = await self._ask_for_tokens(metadata, request, "refresh_refused")
+        claims: dict[str, Any] = {}
+        if tokens.id_token:
+            try:
+                verified = await verify(tokens.id_token, self.provider)
+                self._check_id_token(verified, tokens.access_token, metadata.issuer, None)
+            except TokenError as error:
+                raise SignInError(f"id_token_{error.reason}") from None
+            claims = verified.claims
+            if claims["sub"] != subject:
+                raise SignInError("other_person")
+        if not self._roles.has_groups(claims) and metadata.userinfo_endpoint and tokens.access_token:
+            claims = claims | await self._userinfo(metadata.userinfo_endpoint, tokens.access_token, subject)
+        return Renewed(claims, tokens.refresh_token or refresh_token)
 
     async def end_session_url(self, id_token: str) -> str | None:
         """Return where the browser ends the provider's session (RP-Initiated Logout 1.0), or None if it cannot."""
         try:
-            endpoint = (await self._provider.metadata()).end_session_endpoint
+            endpoint = (await self.provider.metadata()).end_session_endpoint
         except ProviderUnavailableError:
             return None
         if not endpoint.startswith(("https://", "http://")):
@@ -129,33 +175,31 @@ class OidcClient:
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
 
     async def _exchange(self, metadata: Metadata, code: str, verifier: str) -> _TokenAnswer:
-        body = prepare_token_request(
+        request = prepare_token_request(
             "authorization_code", "", redirect_uri=self._redirect_uri, code=code, code_verifier=verifier
         )
-        headers = {"content-type": "application/x-www-form-urlencoded"}
-        client = ClientAuth(self._client_id, self._client_secret, self._auth_method(metadata))
-        url, headers, body = client.prepare(  # type: ignore[no-untyped-call]
-            "POST", metadata.token_endpoint, headers, body
+        tokens = await self._ask_for_tokens(metadata, request, "code_refused")
+        if not tokens.id_token:
+            raise SignInError("no_id_token")
+        return tokens
+
+    async def _ask_for_tokens(self, metadata: Metadata, request: str, refused: str) -> _TokenAnswer:
+        answer = await self.provider.ask_as_client(
+            metadata.token_endpoint, request, self._client_id, self._client_secret
         )
-        answer = await self._provider.http.request("POST", url, headers=headers, body=body)
-        if answer.status >= _SERVER_ERROR:
+        if answer.status == _OK:
+            try:
+                return msgspec.json.decode(answer.body, type=_TokenAnswer)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                raise SignInError("no_id_token") from None
+        structlog.get_logger("attest.auth").warning(f"provider.{refused}", status=answer.status)
+        # RFC 6749, section 5.2: only this says something about the person; the others are about ourselves.
+        if answer.status >= _SERVER_ERROR or (refused == "refresh_refused" and _error(answer.body) != "invalid_grant"):
             raise ProviderUnavailableError
-        if answer.status != _OK:
-            structlog.get_logger("attest.auth").warning("provider.code_refused", status=answer.status)
-            raise SignInError("code_refused")
-        try:
-            return msgspec.json.decode(answer.body, type=_TokenAnswer)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise SignInError("no_id_token") from None
+        raise SignInError(refused)
 
-    def _auth_method(self, metadata: Metadata) -> str:
-        """Prefer the form: how a secret with special characters goes into a Basic header differs between servers."""
-        if not self._client_secret:
-            return "none"
-        offered = metadata.token_endpoint_auth_methods_supported
-        return "client_secret_post" if "client_secret_post" in offered else "client_secret_basic"
-
-    def _check_id_token(self, verified: Verified, access_token: str, issuer: str, nonce: str) -> None:
+    def _check_id_token(self, verified: Verified, access_token: str, issuer: str, nonce: str | None) -> None:
+        """Check an id token; `nonce` is None for a renewed one, which need not repeat it (OIDC Core, section 12.2)."""
         now = int(self._unix_time())
         check_standard_claims(verified.claims, issuer, now)
         if verified.claims.get("typ") not in (None, "ID"):
@@ -167,7 +211,7 @@ class OidcClient:
                 "iss": {"essential": True, "value": issuer},
                 "aud": {"essential": True, "value": self._client_id},
             },
-            params={"client_id": self._client_id, "nonce": nonce, "access_token": access_token},
+            params={"client_id": self._client_id, "access_token": access_token} | ({"nonce": nonce} if nonce else {}),
         )
         try:
             claims.validate(now=now, leeway=SKEW_S)
@@ -177,14 +221,22 @@ class OidcClient:
             raise TokenError(f"claim_{error.claim.split(',', maxsplit=1)[0]}") from None
         except (JoseError, TypeError, ValueError):
             raise TokenError("claims") from None
-        if not hmac.compare_digest(str(verified.claims.get("nonce")).encode(), nonce.encode()):
+        if nonce is not None and not hmac.compare_digest(str(verified.claims.get("nonce")).encode(), nonce.encode()):
             raise TokenError("claim_nonce")
 
     async def _userinfo(self, endpoint: str, access_token: str, subject: str) -> dict[str, Any]:
         """Ask for the groups of a provider that keeps them out of the id token (OIDC Core, section 5.3)."""
-        answer = await self._provider.http.request("GET", endpoint, headers={"authorization": f"Bearer {access_token}"})
+        answer = await self.provider.http.request("GET", endpoint, headers={"authorization": f"Bearer {access_token}"})
         try:
             claims = msgspec.json.decode(answer.body, type=dict[str, Any]) if answer.status == _OK else {}
         except (msgspec.DecodeError, UnicodeDecodeError):
             claims = {}
         return claims if claims.get("sub") == subject else {}
+
+
+def _error(body: bytes) -> str:
+    """Return the error code of a refusal (RFC 6749, section 5.2)."""
+    try:
+        return msgspec.json.decode(body, type=_TokenRefusal).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""

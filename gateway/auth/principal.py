@@ -18,6 +18,19 @@ class Role(StrEnum):
     """May run the installation."""
 
 
+class Credential(msgspec.Struct, frozen=True):
+    """What a principal was recognised by, and how it is found again; nothing that could be used to sign in."""
+
+    kind: str = ""
+    """`session`, `token` or `key`."""
+    id: str = ""
+    """SHA-256 of the session's id or of the token, in hex; the id of a service account's key."""
+    issued_at: int = 0
+    """When it was given out, in whole seconds of Unix time."""
+    provider_session: str = ""
+    """The provider's session behind it (`sid`), where the provider says so."""
+
+
 class Principal(msgspec.Struct, frozen=True):
     """The person (or service) behind a request. Groups are as the provider named them; roles follow from them."""
 
@@ -29,6 +42,8 @@ class Principal(msgspec.Struct, frozen=True):
     roles: frozenset[Role]
     session: bool = False
     """Signed in by browser session; otherwise by bearer token."""
+    credential: Credential = Credential()
+    """What the principal was recognised by."""
 
     def may(self, *roles: Role) -> bool:
         """Whether the principal has any of these roles."""

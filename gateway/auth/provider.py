@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 import aiohttp
 import msgspec
 import structlog
+from authlib.oauth2.auth import ClientAuth
 from joserfc.errors import JoseError
 from joserfc.jwk import Key, KeySet
 
@@ -41,6 +42,7 @@ class Metadata(msgspec.Struct, frozen=True):
     jwks_uri: str
     userinfo_endpoint: str = ""
     end_session_endpoint: str = ""
+    introspection_endpoint: str = ""
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
     authorization_response_iss_parameter_supported: bool = False
 
@@ -140,6 +142,16 @@ class Provider:
                 if self._monotonic() - self._keys_at > KEYS_STALE_S:
                     raise
         return self._find(kid)
+
+    async def ask_as_client(self, url: str, form: str, client_id: str, client_secret: str) -> Answer:
+        """Send a form to an endpoint at which the client says who it is (RFC 6749, section 2.3)."""
+        # In the form where that is taken: how a special character goes into a Basic header differs between servers.
+        offered = (await self.metadata()).token_endpoint_auth_methods_supported
+        method = "client_secret_post" if "client_secret_post" in offered else "client_secret_basic"
+        client = ClientAuth(client_id, client_secret, method if client_secret else "none")
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        url, headers, form = client.prepare("POST", url, headers, form)  # type: ignore[no-untyped-call]
+        return await self.http.request("POST", url, headers=headers, body=form)
 
     def _find(self, kid: str | None) -> tuple[Key, ...]:
         return self._keys if kid is None else tuple(key for key in self._keys if key.kid == kid)

@@ -15,7 +15,7 @@ class RoleMap:
 
     def __init__(self, claim: str, roles: Mapping[str, str]) -> None:
         self._claim = claim
-        self._roles = {_bare(group): Role(role) for group, role in roles.items()}
+        self._roles = {bare(group): Role(role) for group, role in roles.items()}
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "RoleMap":
@@ -34,7 +34,7 @@ class RoleMap:
 
     def roles(self, groups: tuple[str, ...]) -> frozenset[Role]:
         """Return the roles; Keycloak's paths (`/staff`) count like the bare name."""
-        return frozenset(self._roles[_bare(group)] for group in groups if _bare(group) in self._roles)
+        return frozenset(self._roles[bare(group)] for group in groups if bare(group) in self._roles)
 
     def principal(self, claims: Mapping[str, Any], *, session: bool) -> Principal:
         """Return the person behind verified claims (`sub` already checked)."""
@@ -44,7 +44,8 @@ class RoleMap:
         )
 
 
-def _bare(group: str) -> str:
+def bare(group: str) -> str:
+    """Return a group's name without the slash of Keycloak's paths."""
     return group.removeprefix("/")
 
 

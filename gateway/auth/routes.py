@@ -13,12 +13,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.auth.access import PUBLIC, open_to
 from gateway.auth.oidc import OidcClient, SignInError
 from gateway.auth.pages import Pages
+from gateway.auth.pending import PENDING_S, SignIns
 from gateway.auth.principal import Principal, Role
 from gateway.auth.return_path import safe_return_path
 from gateway.auth.roles import RoleMap
 from gateway.auth.sealing import looks_like_secret, new_secret
-from gateway.auth.session import PENDING_S, Cookies, Ended, Sessions, SignIns
+from gateway.auth.session import Cookies, Ended, Sessions
 from gateway.auth.trail import Trail
+from gateway.ending.ended import EndedAccess
 from gateway.problems import AttestError, AuditUnavailableProblemError
 
 _PROVIDER_ERRORS = frozenset(
@@ -64,6 +66,7 @@ class SignInRoutes:
         cookies: Cookies,
         roles: RoleMap,
         trail: Trail,
+        ended: EndedAccess,
     ) -> None:
         self._base_url = base_url
         self._oidc = oidc
@@ -72,6 +75,7 @@ class SignInRoutes:
         self._cookies = cookies
         self._roles = roles
         self._trail = trail
+        self._ended = ended
         self._pages = Pages()
 
     async def login(self, request: AnyRequest) -> Response[Any]:
@@ -142,10 +146,21 @@ class SignInRoutes:
         principal = self._roles.principal(identity.claims, session=True)
         if not principal.roles:
             await self._trail.login_failed(request, "no_role", principal)
-            return self._no_role(request)
+            return self._no_access(request, "no_role")
+        await self._ended.refresh()
+        if self._ended.disabled(principal.subject):
+            await self._trail.login_failed(request, "access_ended", principal)
+            return self._no_access(request, "ended")
         await self._trail.login(request, principal)
         replaces = request.cookies.get(self._cookies.session)
-        secret = await self._sessions.open(principal, identity.provider_session, identity.id_token, replaces)
+        secret = await self._sessions.open(
+            principal,
+            identity.provider_session,
+            identity.id_token,
+            replaces,
+            identity.refresh_token,
+            identity.lives_s,
+        )
         response = _see_other(under_way.return_to)
         response.set_cookie(self._cookies.make(self._cookies.session, secret))
         return response
@@ -164,11 +179,11 @@ class SignInRoutes:
         status = 403 if reason == "provider_access_denied" else 400
         return self._pages.message(request.headers.get("accept-language", ""), "failed.title", text, status=status)
 
-    def _no_role(self, request: AnyRequest) -> Response[str]:
+    def _no_access(self, request: AnyRequest, why: str) -> Response[str]:
         return self._pages.message(
             request.headers.get("accept-language", ""),
-            "no_role.title",
-            "no_role.text",
+            f"{why}.title",
+            f"{why}.text",
             status=403,
             link=("/auth/login?other=1", "other_account"),
         )

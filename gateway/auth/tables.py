@@ -1,4 +1,7 @@
-"""The tables of sign-in, as `migrations/versions/0002_sessions.py` makes them. Times are whole seconds of Unix time."""
+"""The tables of sign-in, as `migrations/versions/0002_sessions.py` and `0007_access_ends.py` make them.
+
+Times are whole seconds of Unix time.
+"""
 
 import sqlalchemy as sa
 
@@ -13,11 +16,15 @@ session = sa.Table(
     sa.Column("groups", sa.Text, nullable=False),
     sa.Column("provider_session", sa.String(255), nullable=False, index=True),
     sa.Column("sealed_id_token", sa.LargeBinary, nullable=False),
+    sa.Column("sealed_refresh_token", sa.LargeBinary, nullable=True),
+    sa.Column("checked_at", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("checking_until", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("seen_at", sa.BigInteger, nullable=False, index=True),
     sa.Column("expires_at", sa.BigInteger, nullable=False),
 )
-"""One row per signed-in browser. The cookie's id is nowhere: only its SHA-256."""
+"""One row per signed-in browser. The cookie's id is nowhere: only its SHA-256. `checked_at`: when the provider last
+stood by it; `checking_until`: until then one gateway asks, and the others wait."""
 
 pending = sa.Table(
     "signin_pending",

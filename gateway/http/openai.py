@@ -31,6 +31,7 @@ from gateway.http.sse import data as sse_data
 from gateway.http.sse import with_heartbeat
 from gateway.models import ModelCatalogue
 from gateway.problems import (
+    AccessEndedError,
     AttestError,
     AuditUnavailableProblemError,
     ContextTooLongError,
@@ -197,6 +198,8 @@ def _aborted(event: TurnEnded) -> AttestError:
         return InferenceUnavailableError(retry_after=5, turn_id=event.turn_id)
     if event.reason == "context_too_long":
         return ContextTooLongError(turn_id=event.turn_id)
+    if event.reason == "access_ended":
+        return AccessEndedError(turn_id=event.turn_id)
     if event.reason == "audit_unavailable":
         return AuditUnavailableProblemError(
             "The audit log cannot take the record, so the answer was stopped.", retry_after=5, turn_id=event.turn_id

@@ -19,6 +19,7 @@ from audit.search.records import RecordSearch
 from audit.search.sql import SqlTurnSearch
 from audit.signing import SigningKeys
 from gateway.delivery import Job, elasticsearch_client
+from gateway.ending.watch import AccessWatch
 from gateway.inquiry.desk import Desk
 from gateway.inquiry.exports import Exports
 from gateway.inquiry.officer import AccessRecords
@@ -43,13 +44,14 @@ def make_inquiry(
     audit: AuditLog,
     keys: SigningKeys,
     approvals: Approvals,
+    watch: AccessWatch,
 ) -> Inquiry:
     """Put it together; nothing is opened yet. Raises `SettingsError`."""
     search, close = _search(settings, engine, master)
     permission = ReadingPermission(approvals, four_eyes=Action.CONTENT in settings.four_eyes)
     return Inquiry(
         desk=Desk(audit, search, RecordSearch(engine), Cursors(master.derive("search-cursor")), permission),
-        exports=Exports(audit, TurnExport(engine, master, keys), settings.data_dir / "exports", permission),
+        exports=Exports(audit, TurnExport(engine, master, keys), settings.data_dir / "exports", permission, watch),
         refusals=RefusalRecords(AccessRecords(audit)),
         close=close,
     )

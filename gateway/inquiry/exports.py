@@ -15,11 +15,12 @@ from audit.ports import AuditLog
 from audit.record import Kind
 from audit.search.export import Format, TurnExport
 from audit.search.query import TurnQuery
+from gateway.ending.watch import AccessWatch, Watched
 from gateway.identifiers import uuid7
 from gateway.inquiry.desk import plainly
 from gateway.inquiry.officer import AccessRecords, Detail, Officer, access_entry
 from gateway.inquiry.permission import ReadingPermission
-from gateway.problems import AttestError, OverloadedError
+from gateway.problems import AttestError, OverloadedError, UnauthenticatedError
 
 AT_ONCE = 2
 """Exports that run at the same time in one gateway."""
@@ -53,9 +54,12 @@ class Export(msgspec.Struct, frozen=True):
 class Exports:
     """Makes exports. Raises the errors of `gateway.problems`."""
 
-    def __init__(self, log: AuditLog, export: TurnExport, folder: Path, permission: ReadingPermission) -> None:
+    def __init__(
+        self, log: AuditLog, export: TurnExport, folder: Path, permission: ReadingPermission, watch: AccessWatch
+    ) -> None:
         """`folder` is where bundles lie while they are made and sent: only we may read it."""
         self._permission = permission
+        self._watch = watch
         self._export = export
         self._access = AccessRecords(log)
         self._folder = folder
@@ -81,7 +85,7 @@ class Exports:
                 access_entry(officer, Kind.ACCESS_EXPORT, about | {"state": "started"}, query=order.query.text)
             )
             if order.format is Format.BUNDLE:
-                chunks = self._sent(await self._bundle(running, officer, order, about), running)
+                chunks = self._sent(await self._bundle(running, officer, order, about), running, officer)
             else:
                 chunks = self._streamed(running, officer, order, about)
             undo.pop_all()
@@ -102,20 +106,27 @@ class Exports:
         await self._access.append(access_entry(officer, Kind.ACCESS_EXPORT, detail))
         return target
 
-    async def _sent(self, path: Path, running: contextlib.ExitStack) -> AsyncGenerator[bytes, None]:
-        with running, path.open("rb") as file:
+    async def _sent(self, path: Path, running: contextlib.ExitStack, officer: Officer) -> AsyncGenerator[bytes, None]:
+        with running, self._watched(officer) as watched, path.open("rb") as file:
             while data := await asyncio.to_thread(file.read, _CHUNK):
+                watched.check()
                 yield data
+
+    def _watched(self, officer: Officer) -> contextlib.AbstractContextManager[Watched]:
+        if officer.principal is None:
+            raise UnauthenticatedError
+        return self._watch.over(officer.principal)
 
     async def _streamed(
         self, running: contextlib.ExitStack, officer: Officer, order: ExportOrder, about: Detail
     ) -> AsyncGenerator[bytes, None]:
         turns, state = 0, "broken_off"
         parts = self._export.stream(order.query, order.format, content=order.content)
-        with running:
+        with running, self._watched(officer) as watched:
             try:
                 async with aclosing(parts):
                     async for part in parts:
+                        watched.check()
                         turns += part.turns
                         yield part.data
                 state = "complete"

@@ -83,6 +83,19 @@ class Keycloak:
         for user in self.admin("GET", f"/users?exact=true&username={name}"):
             self.admin("DELETE", f"/users/{user['id']}")
 
+    def change_user(self, name: str, **changes: Any) -> None:
+        """Change some of a person's fields, `enabled` for instance."""
+        path = f"/users/{self.user_id(name)}"
+        self.admin("PUT", path, {**self.admin("GET", path), **changes})
+
+    def leave_group(self, name: str, group: str) -> None:
+        group_id = next(each["id"] for each in self.admin("GET", "/groups") if each["name"] == group)
+        self.admin("DELETE", f"/users/{self.user_id(name)}/groups/{group_id}")
+
+    def sign_out(self, name: str) -> None:
+        """End a person's sessions, as an administrator does it."""
+        self.admin("POST", f"/users/{self.user_id(name)}/logout")
+
     def user_sessions(self, name: str) -> int:
         return len(self.admin("GET", f"/users/{self.user_id(name)}/sessions"))
 

@@ -123,9 +123,11 @@ class Product:
 
 
 @contextlib.contextmanager
-def running_product(folder: Path, script: object = None, **settings: str) -> Iterator[Product]:
+def running_product(
+    folder: Path, script: object = None, *, port: int | None = None, **settings: str
+) -> Iterator[Product]:
     """Start a product in `folder`: on the scripted engine when a script is given, else on the demo checkpoint."""
-    port, inference_port = free_port(), free_port()
+    port, inference_port = port or free_port(), free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ATTEST_", "OTEL_"))}
     environment |= {
         "ATTEST_DATA_DIR": str(folder / "data"),

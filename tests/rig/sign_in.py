@@ -18,9 +18,9 @@ from litestar import Litestar, get, post
 from sqlalchemy.ext.asyncio import AsyncEngine
 from yarl import URL
 
+from audit.keys import FileMasterKey
 from audit.ports import AuditUnavailableError
 from audit.record import Entry, Receipt
-from gateway.auth import tables
 from gateway.auth.access import open_to
 from gateway.auth.authentication import Authentication
 from gateway.auth.principal import Role
@@ -28,6 +28,7 @@ from gateway.database import make_engine
 from gateway.http.errors import on_attest_error
 from gateway.problems import AttestError
 from gateway.settings import Settings, load
+from migrations.run import upgrade
 from tests.rig.process import free_port
 
 
@@ -87,10 +88,10 @@ async def small_gateway(data_dir: Path, **settings: Any) -> AsyncIterator[SmallG
     """Run one on a free port, with its own SQLite database."""
     chosen = load(**{"port": free_port(), "data_dir": data_dir, **settings})
     engine = make_engine(chosen.database)
-    async with engine.begin() as connection:
-        await connection.run_sync(tables.metadata.create_all)
+    await asyncio.to_thread(upgrade, chosen.database)
     log = RecordingLog()
-    authentication = Authentication.from_settings(chosen, engine, log)  # type: ignore[arg-type]
+    master = FileMasterKey.load_or_create(chosen.master_key_path)
+    authentication = Authentication.from_settings(chosen, engine, log, master)  # type: ignore[arg-type]
     await authentication.start()
     try:
         async with _serving(application(authentication), chosen.port):

@@ -12,7 +12,7 @@ class Client(msgspec.Struct, frozen=True):
 
     client_id: str
     secret: str
-    grant: str
+    grants: tuple[str, ...]
     redirect_uris: tuple[str, ...] = ()
     post_logout_redirect_uris: tuple[str, ...] = ()
 
@@ -47,11 +47,11 @@ class Client(msgspec.Struct, frozen=True):
 
     def check_response_type(self, response_type: str) -> bool:
         """Only the code flow."""
-        return self.grant == "authorization_code" and response_type == "code"
+        return "authorization_code" in self.grants and response_type == "code"
 
     def check_grant_type(self, grant_type: str) -> bool:
-        """One grant per client."""
-        return grant_type == self.grant
+        """Only the grants that the client is for."""
+        return grant_type in self.grants
 
 
 class Code(msgspec.Struct, frozen=True):
@@ -89,3 +89,19 @@ class Code(msgspec.Struct, frozen=True):
 
     def get_amr(self) -> None:
         """No authentication method either."""
+
+
+class Refresh(msgspec.Struct, frozen=True):
+    """A refresh token, with the questions that Authlib asks it."""
+
+    subject: str
+    client_id: str
+    scope: str
+
+    def check_client(self, client: Client) -> bool:
+        """Only the client that it was given to."""
+        return client.client_id == self.client_id
+
+    def get_scope(self) -> str:
+        """Return the scope granted."""
+        return self.scope

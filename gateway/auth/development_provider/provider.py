@@ -57,11 +57,11 @@ class DevelopmentProvider:
         gateway = Client(
             client_id=settings.oidc_client_id,
             secret=settings.oidc_client_secret.get_secret_value(),
-            grant="authorization_code",
+            grants=("authorization_code", "refresh_token"),
             redirect_uris=(f"{settings.base_url}/auth/callback",),
             post_logout_redirect_uris=(f"{settings.base_url}/auth/signed-out",),
         )
-        dev_token = Client(client_id=DEV_TOKEN_CLIENT, secret=secret, grant="client_credentials")
+        dev_token = Client(client_id=DEV_TOKEN_CLIENT, secret=secret, grants=("client_credentials",))
         audience = settings.oidc_audience or settings.oidc_client_id
         self._server = DevelopmentServer(settings.issuer, audience, (gateway, dev_token), key)
 
@@ -97,7 +97,7 @@ class DevelopmentProvider:
                     "userinfo_endpoint": f"{issuer}/userinfo",
                     "end_session_endpoint": f"{issuer}/end-session",
                     "response_types_supported": ["code"],
-                    "grant_types_supported": ["authorization_code", "client_credentials"],
+                    "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
                     "subject_types_supported": ["public"],
                     "id_token_signing_alg_values_supported": ["RS256"],
                     "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],

@@ -1,7 +1,8 @@
 """The development provider's OAuth side, on Authlib's framework-free authorization server.
 
-Grants: authorization code with PKCE S256 (for the gateway), and client credentials with a `subject` (for `attest
-dev-token`). Codes live in this process for a minute and are used once.
+Grants: authorization code with PKCE S256 and refresh tokens (for the gateway), and client credentials with a `subject`
+(for `attest dev-token`). Codes live in this process for a minute and are used once; refresh tokens are signed and carry
+all they say, so that sessions outlive a restart.
 """
 
 # Authlib asks for its own model classes where any object with their methods will do, and half of it has no types.
@@ -14,20 +15,22 @@ from typing import Any, cast
 
 import msgspec
 from authlib.oauth2.rfc6749 import AuthorizationServer, InvalidRequestError, OAuth2Request
-from authlib.oauth2.rfc6749.grants import AuthorizationCodeGrant, ClientCredentialsGrant
+from authlib.oauth2.rfc6749.grants import AuthorizationCodeGrant, ClientCredentialsGrant, RefreshTokenGrant
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oidc.core.grants import OpenIDCode
 from authlib.oidc.rpinitiated import EndSessionEndpoint, EndSessionRequest
 from joserfc import jwt
+from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, RSAKey
 
-from gateway.auth.development_provider.clients import SCOPES, Client, Code
+from gateway.auth.development_provider.clients import SCOPES, Client, Code, Refresh
 from gateway.auth.development_provider.people import Person, person
 
 CODE_S = 60
 TOKEN_S = 3600
 DEV_TOKEN_S = 12 * 3600
+REFRESH_S = 24 * 3600
 DEV_TOKEN_CLIENT = "attest-dev-token"  # noqa: S105 - a client's name
 _CODE_LIMIT = 1000
 
@@ -72,6 +75,7 @@ class DevelopmentServer(AuthorizationServer):
         self.register_token_generator("default", self._token)
         self.register_grant(_CodeGrant, [_Pkce(required=True), _IdToken(self)])
         self.register_grant(_SubjectGrant)
+        self.register_grant(_RefreshGrant)
         self.register_endpoint(_EndSession)
 
     def query_client(self, client_id: str) -> Client | None:
@@ -154,7 +158,33 @@ class DevelopmentServer(AuthorizationServer):
         }
         header = {"alg": "RS256", "kid": self.key.kid, "typ": "at+jwt"}
         token = jwt.encode(header, claims, self.key, ["RS256"])
-        return {"token_type": "Bearer", "access_token": token, "expires_in": lifetime, "scope": scope or ""}
+        answer = {"token_type": "Bearer", "access_token": token, "expires_in": lifetime, "scope": scope or ""}
+        if "refresh_token" in client.grants:
+            answer["refresh_token"] = self._refresh_token(client, user, scope or "", now)
+        return answer
+
+    def _refresh_token(self, client: Client, user: Person, scope: str, now: int) -> str:
+        # An issuer of its own: nobody takes it for an access token.
+        claims = {
+            "iss": f"{self.issuer}/refresh",
+            "sub": user.subject,
+            "azp": client.client_id,
+            "scope": scope,
+            "iat": now,
+            "exp": now + REFRESH_S,
+            "jti": secrets.token_urlsafe(16),
+        }
+        return jwt.encode({"alg": "RS256", "kid": self.key.kid, "typ": "refresh+jwt"}, claims, self.key, ["RS256"])
+
+    def refresh(self, token: str) -> Refresh | None:
+        """Return what a refresh token of ours says, or None."""
+        try:
+            claims = jwt.decode(token, self.key, ["RS256"]).claims
+            issuer = {"essential": True, "value": f"{self.issuer}/refresh"}
+            jwt.JWTClaimsRegistry(iss=issuer, exp={"essential": True}).validate(claims)
+        except (JoseError, ValueError):
+            return None
+        return Refresh(subject=claims["sub"], client_id=claims["azp"], scope=claims["scope"])
 
 
 class _CodeGrant(AuthorizationCodeGrant):
@@ -231,6 +261,20 @@ class _SubjectGrant(ClientCredentialsGrant):
     def generate_token(self, **values: object) -> dict[str, Any]:
         token: dict[str, Any] = super().generate_token(**{**values, "user": self.request.user})
         return token
+
+
+class _RefreshGrant(RefreshTokenGrant):
+    TOKEN_ENDPOINT_AUTH_METHODS = ["none", "client_secret_basic", "client_secret_post"]  # noqa: RUF012 - Authlib's form
+
+    def authenticate_refresh_token(self, refresh_token: str) -> Refresh | None:
+        found: Refresh | None = self.server.refresh(refresh_token)
+        return found
+
+    def authenticate_user(self, refresh_token: Refresh) -> Person | None:
+        return person(refresh_token.subject)
+
+    def revoke_old_credential(self, refresh_token: Refresh) -> None:
+        """Nothing is kept: the old one ends by its time."""
 
 
 class _EndSession(EndSessionEndpoint):

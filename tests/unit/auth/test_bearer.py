@@ -1,3 +1,4 @@
+import asyncio
 import base64
 import hmac
 import json
@@ -9,10 +10,12 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
 from gateway.auth.bearer import CACHE_ENTRIES, BearerTokens
+from gateway.auth.introspection import Introspection
 from gateway.auth.principal import Role
 from gateway.auth.roles import RoleMap
 from gateway.auth.tokens import TOKEN_LIMIT, TokenError
 from gateway.problems import ProviderUnavailableError
+from gateway.settings import load
 from tests.unit.auth.tokens_rig import ISSUER, Documents, access_claims, provider, rsa, sign
 
 KEY = rsa()
@@ -21,7 +24,8 @@ ROLES = RoleMap("groups", {"staff": "staff", "compliance": "compliance"})
 
 
 def bearer(documents: Documents | None = None, unix_time: Any = time.time) -> BearerTokens:
-    return BearerTokens(provider(documents or Documents(KEY)), ROLES, "attest", unix_time)
+    asked = provider(documents or Documents(KEY))
+    return BearerTokens(asked, ROLES, "attest", Introspection(load(), asked), 60, unix_time)
 
 
 def unsigned(header: dict[str, Any], claims: dict[str, Any], signature: str = "") -> str:
@@ -197,9 +201,10 @@ async def test_the_cache_is_bounded() -> None:
     tokens = bearer()
     token = sign(KEY, access_claims())
     for number in range(CACHE_ENTRIES):
-        tokens._cache[number.to_bytes(32, "big")] = (0.0, None)  # type: ignore[assignment]
+        tokens._known[str(number)] = None  # type: ignore[assignment]
     await tokens.principal(token)
-    assert len(tokens._cache) == CACHE_ENTRIES
+    await asyncio.sleep(0)
+    assert len(tokens._known) == CACHE_ENTRIES
 
 
 async def test_no_key_can_be_had() -> None:

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from gateway.auth.oidc import Identity, OidcClient, SignInError
+from gateway.auth.pending import SignInUnderWay
 from gateway.auth.provider import Answer
 from gateway.auth.roles import RoleMap
-from gateway.auth.session import SignInUnderWay
 from gateway.problems import ProviderUnavailableError
 from gateway.settings import load
 from tests.unit.auth.tokens_rig import ISSUER, Documents, provider, rsa, sign

@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 
 import pytest
 
 from audit.ports import AuditUnavailableError
 from audit.record import Entry, Kind, Receipt
 from gateway.auth.principal import Principal, Role
+from gateway.ending.watch import Watched
 from gateway.limits.admission import Admission
-from gateway.problems import AuditUnavailableProblemError, RateLimitedError
+from gateway.problems import AccessEndedError, AuditUnavailableProblemError, RateLimitedError
 from gateway.settings import load
 from gateway.telemetry import Telemetry
 from gateway.turn import TurnService
@@ -90,10 +91,26 @@ class ListLog:
         return tuple(Receipt("id", "hash") for _ in entries)
 
 
-def service(trace: Trace, model: ScriptedModel, log: ListLog | None = None, **settings) -> TurnService:
+class Watch:
+    """Hands out one `Watched`, so that a test can end it."""
+
+    def __init__(self, ended_at_once: bool = False):
+        self.watched: Watched | None = None
+        self.ended_at_once = ended_at_once
+
+    @contextmanager
+    def over(self, principal):
+        if self.ended_at_once:
+            raise AccessEndedError
+        self.watched = Watched(principal)
+        yield self.watched
+
+
+def service(trace: Trace, model: ScriptedModel, log: ListLog | None = None, watch=None, **settings) -> TurnService:
     settings = load(**settings)
     return TurnService(
         safety=WordSafety(), model=model, audit=log or ListLog(trace), admission=Admission.from_settings(settings),
+        watch=watch or Watch(),  # type: ignore[arg-type]
         telemetry=Telemetry({}), settings=settings, revision_of=lambda _: "r1",
     )  # fmt: skip
 
@@ -249,3 +266,27 @@ async def test_over_the_limit_is_refused_and_recorded():
     assert refusal.value.retry_after
     assert trace.entries[-1].kind is Kind.TURN_REFUSED
     assert trace.entries[-1].reason == "rate_limited"
+
+
+async def test_access_that_ends_cuts_a_silent_stream_and_is_recorded():
+    trace, watch = Trace(), Watch()
+    turns = service(trace, ScriptedModel(trace, "One sentence. ", "And another", hangs=True), watch=watch)
+    events = []
+    async with asyncio.timeout(5):
+        async for event in turns.run(request("hello")):
+            events.append(event)
+            if isinstance(event, TextReleased):
+                watch.watched.ended = True
+    assert isinstance(events[-1], TurnEnded)
+    assert (events[-1].outcome, events[-1].reason) == (Outcome.ABORTED, "access_ended")
+    assert "another" not in "".join(event.text for event in events if isinstance(event, TextReleased))
+    assert trace.entries[-1].kind is Kind.TURN_ABORTED
+    assert trace.entries[-1].reason == "access_ended"
+
+
+async def test_whoever_has_no_access_any_more_starts_no_turn():
+    trace = Trace()
+    with pytest.raises(AccessEndedError):
+        await run(service(trace, ScriptedModel(trace, "text"), watch=Watch(ended_at_once=True)), "hello")
+    assert [entry.kind for entry in trace.entries] == [Kind.TURN_REFUSED]
+    assert trace.entries[0].reason == "access_ended"

@@ -1,0 +1,154 @@
+"""Access that is ended or restored: what changes and the record that says so are one transaction."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from audit.governing import Governor, moment, now_us
+from audit.record import Entry, Kind
+from gateway.auth import tables as sign_in
+from gateway.ending import tables
+from gateway.ending.ended import Scope
+
+PROVIDER = "provider"
+"""Who ended it, where the identity provider did."""
+_MOST_NAMED = 20
+
+Detail = dict[str, str | int | float | bool]
+
+
+class Endings:
+    """Ends and restores access. Every method raises `AuditUnavailableError` when nothing could be changed."""
+
+    def __init__(self, governor: Governor, unix_time: Callable[[], float] = time.time) -> None:
+        self._governor = governor
+        self._unix_time = unix_time
+
+    async def end_session(self, id_hash: str, *, reason: str, by: str = PROVIDER) -> bool:
+        """End one session; whether there was one."""
+        return await self._end_sessions(sign_in.session.c.id_hash == id_hash, reason, by, person=None) > 0
+
+    async def end_sessions_of(self, subject: str, *, reason: str, by: str) -> int:
+        """End a person's sessions and whatever tokens were given out until now; return how many sessions there were."""
+        return await self._end_sessions(sign_in.session.c.subject == subject, reason, by, person=subject)
+
+    async def end_provider_session(self, sid: str, *, reason: str, subject: str) -> int:
+        """End the sessions and tokens of one of the provider's sessions; return how many sessions there were."""
+        async with self._governor.transaction() as connection:
+            await self._note(connection, Scope.PROVIDER_SESSION, sid, lasting=False, reason=reason, by=PROVIDER)
+            ended = await self._delete(connection, sign_in.session.c.provider_session == sid)
+            for_whom = ended[0].subject if ended else subject
+            await self._record(
+                connection, Kind.SESSION_ENDED, for_whom or PROVIDER, reason, PROVIDER, {"sessions": len(ended)}
+            )
+        return len(ended)
+
+    async def disable(self, subject: str, *, reason: str, by: str) -> int:
+        """Let nothing of this person count until `restore`; return how many sessions were ended."""
+        async with self._governor.transaction() as connection:
+            return await self.disable_in(connection, subject, reason=reason, by=by)
+
+    async def disable_in(self, connection: AsyncConnection, subject: str, *, reason: str, by: str) -> int:
+        """Do what `disable` does in an open transaction."""
+        await self._note(connection, Scope.PERSON, subject, lasting=True, reason=reason, by=by)
+        ended = await self._delete(connection, sign_in.session.c.subject == subject)
+        await self._record(connection, Kind.PERSON_DISABLED, subject, reason, by, {"sessions": len(ended)})
+        return len(ended)
+
+    async def restore(self, subject: str, *, reason: str, by: str) -> bool:
+        """Let the person sign in again; whether access had ended. What was given out before stays ended."""
+        async with self._governor.transaction() as connection:
+            return await self.restore_in(connection, subject, reason=reason, by=by)
+
+    async def restore_in(self, connection: AsyncConnection, subject: str, *, reason: str, by: str) -> bool:
+        """Do what `restore` does in an open transaction."""
+        table = tables.ended
+        lasting = sa.and_(
+            table.c.scope == Scope.PERSON, table.c.value == subject, table.c.group_name == "", table.c.lasting
+        )
+        changed = {"lasting": False, "since": int(self._unix_time()), "changed_us": now_us(), "ended_by": by}
+        done = await connection.execute(sa.update(table).where(lasting).values(**changed))
+        if done.rowcount:
+            await self._record(connection, Kind.PERSON_RESTORED, subject, reason, by, {})
+        return bool(done.rowcount)
+
+    async def change_groups_in(
+        self, connection: AsyncConnection, subject: str, *, gone: set[str], back: set[str], reason: str, by: str
+    ) -> None:
+        """Let groups of a person no longer count, or count again, whatever the provider's tokens say."""
+        for group in sorted(gone | back):
+            await self._note(
+                connection, Scope.PERSON, subject, group=group, lasting=group in gone, reason=reason, by=by
+            )
+        detail: Detail = {"gone": _named(sorted(gone)), "back": _named(sorted(back))}
+        await self._record(connection, Kind.PERSON_MOVED, subject, reason, by, detail)
+
+    async def moved(self, id_hash: str, values: dict[str, Any], groups: tuple[str, ...], *, gone: list[str]) -> None:
+        """Write what the provider now says of a session's groups."""
+        table = sign_in.session
+        async with self._governor.transaction() as connection:
+            changing = sa.update(table).where(table.c.id_hash == id_hash).values(**values).returning(table.c.subject)
+            subject = (await connection.execute(changing)).scalar_one_or_none()
+            if subject is not None:
+                detail: Detail = {"gone": _named(gone)}
+                entry = _entry(Kind.PERSON_MOVED, subject, "provider_groups", PROVIDER, detail)
+                await self._governor.record(connection, msgspec.structs.replace(entry, groups=groups))
+
+    async def _end_sessions(self, which: sa.ColumnElement[bool], reason: str, by: str, person: str | None) -> int:
+        async with self._governor.transaction() as connection:
+            if person is not None:
+                await self._note(connection, Scope.PERSON, person, lasting=None, reason=reason, by=by)
+            ended = await self._delete(connection, which)
+            if ended or person is not None:
+                subject = person or str(ended[0].subject)
+                await self._record(connection, Kind.SESSION_ENDED, subject, reason, by, {"sessions": len(ended)})
+        return len(ended)
+
+    async def _delete(self, connection: AsyncConnection, which: sa.ColumnElement[bool]) -> list[Any]:
+        table = sign_in.session
+        deleting = sa.delete(table).where(which).returning(table.c.subject, table.c.id_hash)
+        return list((await connection.execute(deleting)).all())
+
+    async def _note(
+        self,
+        connection: AsyncConnection,
+        scope: Scope,
+        value: str,
+        *,
+        lasting: bool | None,
+        reason: str,
+        by: str,
+        group: str = "",
+    ) -> None:
+        """Put an ending on the list; `lasting=None` leaves it as it is where there is one."""
+        dialect = postgresql if self._governor.postgresql else sqlite
+        table = tables.ended
+        now = int(self._unix_time())
+        values: dict[str, Any] = {"since": now, "reason": reason[:64], "ended_by": by[:255], "changed_us": now_us()}
+        adding = dialect.insert(table).values(
+            scope=scope.value, value=value, group_name=group, lasting=bool(lasting), **values
+        )
+        changed = values if lasting is None else values | {"lasting": lasting}
+        keys = [table.c.scope, table.c.value, table.c.group_name]
+        await connection.execute(adding.on_conflict_do_update(index_elements=keys, set_=changed))
+
+    async def _record(
+        self, connection: AsyncConnection, kind: Kind, subject: str, reason: str, by: str, detail: Detail
+    ) -> None:
+        await self._governor.record(connection, _entry(kind, subject, reason, by, detail))
+
+
+def _entry(kind: Kind, subject: str, reason: str, by: str, detail: Detail) -> Entry:
+    who: Detail = {"by": by}
+    return Entry(kind=kind, at=moment(now_us()), subject=subject, reason=reason, detail=who | detail)
+
+
+def _named(groups: list[str]) -> str:
+    """Return groups in one text, the first of many."""
+    more = len(groups) - _MOST_NAMED
+    return ", ".join(groups[:_MOST_NAMED]) + (f" (+{more})" if more > 0 else "")

@@ -1,0 +1,183 @@
+"""Access that ends, on each database: what is let in before and after, and the record that says so."""
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from audit.governing import Governor
+from audit.tables import AUDIT_ENTRY
+from gateway.auth.principal import Credential, Principal, Role
+from gateway.auth.roles import RoleMap
+from gateway.auth.session import Sessions, SessionTimes
+from gateway.ending.ended import EndedAccess
+from gateway.ending.endings import Endings
+from gateway.ending.watch import AccessWatch
+from gateway.problems import AccessEndedError, ProviderUnavailableError
+
+NOW = 1_800_000_000
+ROLES = RoleMap("groups", {"staff": "staff", "audit": "compliance"})
+
+
+def person(subject: str = "alice", issued_at: int = NOW - 100, sid: str = "") -> Principal:
+    groups = ("/staff", "/audit")
+    return Principal(
+        subject, subject.title(), groups, ROLES.roles(groups), session=True,
+        credential=Credential("session", "x", issued_at, sid),
+    )  # fmt: skip
+
+
+class Time:
+    now = float(NOW)
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Rig:
+    """Two gateways on one database: one changes, the other must notice."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self.time, self.monotonic = Time(), Time()
+        self.endings = Endings(Governor(engine), self.time)
+        self.sessions = Sessions(engine, ROLES, SessionTimes(3600, 36_000), self.time)
+        self.ended = EndedAccess(engine, ROLES, 60, monotonic=self.monotonic)
+
+    async def let_in(self, principal: Principal) -> bool:
+        await self.ended.refresh()
+        try:
+            self.ended.standing(principal)
+        except AccessEndedError:
+            return False
+        return True
+
+    async def records(self) -> list[tuple[str, str]]:
+        query = sa.select(AUDIT_ENTRY.c.kind, AUDIT_ENTRY.c.subject).order_by(AUDIT_ENTRY.c.entry_id)
+        async with self.engine.connect() as connection:
+            return [tuple(row) for row in (await connection.execute(query)).all()]
+
+
+@pytest.fixture
+def rig(engine: AsyncEngine) -> Rig:
+    return Rig(engine)
+
+
+async def test_a_disabled_person_loses_everything_until_restored(rig: Rig) -> None:
+    secret = await rig.sessions.open(person(), "sid", "t", None)
+    assert await rig.let_in(person())
+    assert await rig.endings.disable("alice", reason="scim_inactive", by="scim") == 1
+    assert await rig.sessions.find(secret) is None
+    assert not await rig.let_in(person())
+    assert not await rig.let_in(person(issued_at=NOW + 5000)), "whatever is given out while disabled counts nothing"
+    assert rig.ended.disabled("alice")
+    assert await rig.let_in(person("bob"))
+    rig.time.now += 10
+    assert await rig.endings.restore("alice", reason="scim_active", by="scim")
+    assert not await rig.endings.restore("alice", reason="scim_active", by="scim")
+    assert not await rig.let_in(person()), "what was given out before stays ended"
+    assert await rig.let_in(person(issued_at=NOW + 11))
+    assert await rig.records() == [("person.disabled", "alice"), ("person.restored", "alice")]
+
+
+async def test_ending_sessions_leaves_the_person_free_to_sign_in_again(rig: Rig) -> None:
+    first = await rig.sessions.open(person(), "", "t", None)
+    second = await rig.sessions.open(person(), "", "t", None)
+    other = await rig.sessions.open(person("bob"), "", "t", None)
+    assert await rig.endings.end_sessions_of("alice", reason="administrator", by="ada") == 2
+    assert [await rig.sessions.find(each) for each in (first, second)] == [None, None]
+    assert await rig.sessions.find(other) is not None
+    assert not await rig.let_in(person())
+    assert await rig.let_in(person(issued_at=NOW + 1))
+
+
+async def test_ending_sessions_of_a_disabled_person_does_not_restore(rig: Rig) -> None:
+    await rig.endings.disable("alice", reason="administrator", by="ada")
+    await rig.endings.end_sessions_of("alice", reason="backchannel_logout", by="provider")
+    assert not await rig.let_in(person(issued_at=NOW + 5000))
+
+
+async def test_a_session_of_the_provider_takes_its_tokens_with_it(rig: Rig) -> None:
+    secret = await rig.sessions.open(person(), "sid-1", "t", None)
+    kept = await rig.sessions.open(person(), "sid-2", "t", None)
+    assert await rig.endings.end_provider_session("sid-1", reason="backchannel_logout", subject="") == 1
+    assert await rig.sessions.find(secret) is None
+    assert await rig.sessions.find(kept) is not None
+    assert not await rig.let_in(person(sid="sid-1"))
+    assert await rig.let_in(person(sid="sid-2"))
+    assert await rig.records() == [("session.ended", "alice")]
+
+
+async def test_a_group_that_is_gone_takes_its_role_and_gives_it_back(rig: Rig) -> None:
+    governor = Governor(rig.engine)
+    async with governor.transaction() as connection:
+        await rig.endings.change_groups_in(
+            connection, "alice", gone={"audit"}, back=set(), reason="scim_groups", by="scim"
+        )
+    await rig.ended.refresh()
+    assert rig.ended.standing(person()).roles == {Role.STAFF}
+    assert rig.ended.standing(person()).groups == ("/staff",)
+    async with governor.transaction() as connection:
+        await rig.endings.change_groups_in(
+            connection, "alice", gone=set(), back={"audit"}, reason="scim_groups", by="scim"
+        )
+    await rig.ended.refresh()
+    assert rig.ended.standing(person()).roles == {Role.STAFF, Role.COMPLIANCE}
+
+
+async def test_a_list_that_cannot_be_read_lets_nobody_in(rig: Rig) -> None:
+    with pytest.raises(ProviderUnavailableError):
+        rig.ended.standing(person())
+    await rig.ended.refresh()
+    rig.monotonic.now += 59
+    assert rig.ended.standing(person()).subject == "alice"
+    rig.monotonic.now += 2
+    with pytest.raises(ProviderUnavailableError):
+        rig.ended.standing(person())
+
+
+class Found:
+    """Credentials as one test wants them found."""
+
+    def __init__(self) -> None:
+        self.principals: dict[str, Principal] = {}
+        self.error: Exception | None = None
+
+    async def standing(self, ids: Any) -> dict[str, Principal]:
+        if self.error:
+            raise self.error
+        return {each: self.principals[each] for each in ids if each in self.principals}
+
+
+async def test_streams_end_with_their_session_their_role_or_their_person(rig: Rig) -> None:
+    found, alice = Found(), person()
+    watch = AccessWatch(rig.ended, {"session": found})
+    await rig.ended.refresh()
+    found.principals["x"] = alice
+    with watch.over(alice) as watched:
+        await watch.look()
+        watched.check()
+        found.error = sa.exc.OperationalError("x", {}, Exception())
+        await watch.look()
+        watched.check()
+        found.error = None
+        found.principals["x"] = Principal("alice", "Alice", ("/staff",), frozenset({Role.STAFF}), session=True)
+        await watch.look()
+        with pytest.raises(AccessEndedError):
+            watched.check()
+    for ends in ("gone", "unknown", "disabled"):
+        found.principals, found.error = {"x": alice}, None
+        with watch.over(alice) as watched:
+            if ends == "gone":
+                found.principals = {}
+            elif ends == "unknown":
+                found.error = ProviderUnavailableError()
+            else:
+                await rig.endings.disable("alice", reason="administrator", by="ada")
+                await rig.ended.refresh()
+            await watch.look()
+            with pytest.raises(AccessEndedError):
+                watched.check()
+    with pytest.raises(AccessEndedError), watch.over(alice):
+        pass
