@@ -35,7 +35,7 @@ from gateway.http.docs import PlainDocs
 from gateway.http.errors import on_any_exception, on_attest_error, on_http_exception, on_invalid_utf8
 from gateway.http.health import Readiness, health_routes
 from gateway.http.moderations import moderation_routes
-from gateway.http.openai import openai_routes
+from gateway.http.openai import ChatParts, openai_routes
 from gateway.inquiry.compose import make_inquiry
 from gateway.inquiry.consent import Consent
 from gateway.judge import ModelJudge, make_judge
@@ -143,6 +143,7 @@ def create_app(settings: Settings) -> Litestar:
             yield
 
     parts = {
+        "chat": ChatParts(turns, catalogue, settings),
         "turns": turns,
         "catalogue": catalogue,
         "history": history,

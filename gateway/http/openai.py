@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -48,6 +49,15 @@ DEFAULT_MAX_TOKENS = 1024
 _encode = msgspec.json.Encoder().encode
 
 
+@dataclass(frozen=True, slots=True)
+class ChatParts:
+    """What a turn of the API needs, as one dependency: for several, Litestar makes a task group at each request."""
+
+    turns: TurnService
+    catalogue: ModelCatalogue
+    settings: Settings
+
+
 @get("/v1/models", **open_to(Role.STAFF), tags=["chat"])
 async def list_models(catalogue: NamedDependency[SkipValidation[ModelCatalogue]]) -> ModelList:
     """List the models on offer."""
@@ -64,16 +74,14 @@ async def list_models(catalogue: NamedDependency[SkipValidation[ModelCatalogue]]
 async def chat_completions(
     request: Request[Any, Any, Any],
     data: JSONBody[ChatCompletionRequest],
-    turns: NamedDependency[SkipValidation[TurnService]],
-    catalogue: NamedDependency[SkipValidation[ModelCatalogue]],
-    settings: NamedDependency[Settings],
+    chat: NamedDependency[SkipValidation[ChatParts]],
 ) -> ASGIResponse:
     """Answer a dialogue under full control, streamed or not.
 
     A blocked turn answers 200 with `finish_reason: "content_filter"`; `attest` names turn, reason, categories, rules.
     """
-    turn = _turn_request(request, data, await catalogue.resolve(data.model), settings)
-    events = turns.run(turn)
+    turn = _turn_request(request, data, await chat.catalogue.resolve(data.model), chat.settings)
+    events = chat.turns.run(turn)
     if not data.stream:
         return ASGIResponse(body=_encode(await _whole(events, turn.model)), media_type="application/json")
     # Nothing is sent before there is something to show, so that a model that is down can still be answered with 503.

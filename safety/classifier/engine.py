@@ -1,18 +1,19 @@
 """The classifier without concurrency: texts in, calibrated scores out. What evaluation, export and the guard share."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from safety.classifier.manifest import LABELS, MODEL_FILE, OUTPUTS, TOKENIZER_FILE, Calibration, Manifest
 from safety.classifier.onnx import Logits, OnnxModel, grouped
 from safety.classifier.tokenise import Ids, Tokeniser
 from safety.verdict import Category
 
-Scores = NDArray[np.float64]
+Scores = list[list[float]]
+"""Calibrated scores, `manifest.OUTPUTS` in each row."""
 
 NOTHING = -20.0
 """Logit of a text without tokens."""
@@ -23,13 +24,18 @@ class Calibrator:
 
     def __init__(self, calibration: dict[str, Calibration]) -> None:
         """Take one calibration for each of `OUTPUTS`."""
-        self._slope = np.array([calibration[name].slope for name in OUTPUTS])
-        self._offset = np.array([calibration[name].offset for name in OUTPUTS])
+        self._lines = [(calibration[name].slope, calibration[name].offset) for name in OUTPUTS]
 
     def scores(self, logits: Logits) -> Scores:
-        """Probabilities of the same shape."""
-        scores: Scores = 1 / (1 + np.exp(-(self._slope * logits + self._offset)))
-        return scores
+        """Probabilities, row by row: plain floats, since arrays as small as a turn's cost more than they save."""
+        return [
+            # The logistic function, in the form that never overflows.
+            [
+                (1 + math.tanh((slope * value + offset) / 2)) / 2
+                for value, (slope, offset) in zip(row, self._lines, strict=True)
+            ]
+            for row in logits.tolist()
+        ]
 
 
 class CategoryScore(msgspec.Struct, frozen=True):
@@ -39,17 +45,17 @@ class CategoryScore(msgspec.Struct, frozen=True):
     score: float
 
 
-def by_category(scores: Scores, floor: float) -> list[CategoryScore]:
+def by_category(scores: Sequence[float], floor: float) -> list[CategoryScore]:
     """Categories at or over `floor`, of one row of nine scores, surest first.
 
     The surest category takes the harm score when that is higher: the harm score knows better whether a text is
     harmful at all, the category only says what it is about.
     """
-    labels = scores[: len(LABELS)].copy()
-    top = int(labels.argmax())
+    labels = list(scores[: len(LABELS)])
+    top = labels.index(max(labels))
     labels[top] = max(labels[top], scores[len(LABELS)])
-    order = np.argsort(-labels)
-    return [CategoryScore(LABELS[at], float(labels[at])) for at in order if labels[at] >= floor]
+    found = [CategoryScore(LABELS[at], score) for at, score in enumerate(labels) if score >= floor]
+    return sorted(found, key=lambda item: -item.score)
 
 
 class Engine:
@@ -76,5 +82,5 @@ class Engine:
         return highest
 
     def scores(self, texts: Sequence[str]) -> Scores:
-        """Calibrated scores of texts: (texts, outputs)."""
+        """Calibrated scores of texts, one row each."""
         return self.calibrator.scores(self.logits(texts))

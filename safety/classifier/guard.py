@@ -16,7 +16,7 @@ import numpy as np
 
 from safety.classifier.batch import Batcher
 from safety.classifier.engine import Engine, Scores, by_category
-from safety.classifier.manifest import LABELS, SHIPPED, Manifest, load
+from safety.classifier.manifest import LABELS, OUTPUTS, SHIPPED, Manifest, load
 from safety.classifier.tokenise import Ids, Tokens, Unit
 from safety.normalise import NormalisedText
 from safety.ports import Direction, TurnContext
@@ -133,19 +133,21 @@ class HarmClassifier:
                     )
         return list(best.values())
 
-    async def _window_findings(self, joint: Scores, own: Scores, context: TurnContext, length: int) -> list[Finding]:
+    async def _window_findings(
+        self, joint: list[float], own: Scores, context: TurnContext, length: int
+    ) -> list[Finding]:
         """Find what the rolling window shows and neither the message nor the earlier texts show alone."""
         found = by_category(joint, self._reported)
         if not found or (earlier := self._earlier(context)) is None:
             return []
         logits = await self._batcher.judge([self._engine.tokeniser.framed(earlier)])
         without = self._engine.calibrator.scores(logits)[0]
-        alone = own.max(axis=0, initial=0.0)
+        alone = [max(column) for column in zip(*own, strict=True)] if own else [0.0] * len(OUTPUTS)
         findings = []
         for item in found:
             at = LABELS.index(item.category)
-            before = max(float(without[at]), float(without[-1]))
-            here = max(float(alone[at]), float(alone[-1]))
+            before = max(without[at], without[-1])
+            here = max(alone[at], alone[-1])
             if item.score - before >= CONTRIBUTION and item.score > here:
                 findings.append(Finding(self.name, WINDOW_RULE, item.category, 0, length, round(item.score, 4)))
         return findings

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize  # type: ignore[import-untyped]
 
-from safety.classifier.engine import Calibrator, Scores, by_category
+from safety.classifier.engine import Calibrator, by_category
 from safety.classifier.manifest import LABELS, OUTPUTS, Calibration, Thresholds
 from safety.classifier.onnx import Logits
 from safety.training.corpus import Example
@@ -56,7 +56,7 @@ def thresholds(
     size, since dev holds mostly hate. Sources whose benign rows are noisy do not count, nor do our own harmless
     examples: they were written to look harmful, so a rate over them says nothing about ordinary requests.
     """
-    scores: Scores = Calibrator(calibration).scores(logits)
+    scores = Calibrator(calibration).scores(logits)
     false: dict[Category, list[float]] = {label: [] for label in LABELS}
     caught: dict[Category, list[float]] = {label: [] for label in LABELS}
     benign = 0

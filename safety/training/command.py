@@ -50,6 +50,13 @@ from safety.training.segment import words_of
     show_default=True,
     help="Tokens of masked-language training before the labelled rows; 0 leaves it out.",
 )
+@click.option(
+    "--from",
+    "start",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=None,
+    help="A shipped classifier to go on from, instead of MiniLM and a masked-language phase.",
+)
 def train(
     data: Path,
     out: Path,
@@ -59,14 +66,16 @@ def train(
     seeds: Path,
     unihan: Path,
     masked_tokens: int,
+    start: Path | None,
 ) -> None:
     """Train the harm classifier; continue a run that was stopped."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    plan = Plan(data=data, out=out, seeds=seeds, seed=seed, minutes=minutes)
+    plan = Plan(data=data, out=out, seeds=seeds, seed=seed, minutes=minutes, start=start)
     network, tokenizer = prepare(plan, unihan)
-    masked.pretrain(network, tokenizer, vocabulary.base_tokenizer(minilm_folder()), words_of, plan, masked_tokens)
+    if start is None:
+        masked.pretrain(network, tokenizer, vocabulary.base_tokenizer(minilm_folder()), words_of, plan, masked_tokens)
     run_training(network, tokenizer, plan)
     checked = export(plan, out / "harm-classifier")
     click.echo(

@@ -25,6 +25,8 @@ SMOOTHING = 0.02
 HARM_SHARE = 1.0
 """Weight of the harm score's loss against the sum of the eight labels' losses."""
 SAVE_EVERY_S = 240.0
+CONTINUED = 0.4
+"""Factor on the rates of a run that goes on from a shipped classifier."""
 FINISH_AT = 0.45
 """Share of a timed run after which rounds have the finishing mix."""
 
@@ -50,6 +52,20 @@ class Plan:
     seed: int
     minutes: float | None
     """Length of the run in minutes of training; without it, `ROUNDS` rounds."""
+    start: Path | None = None
+    """A shipped classifier to go on from; its run has lower rates and the finishing mix throughout."""
+
+    @property
+    def top_rate(self) -> float:
+        """Factor on the highest learning rates."""
+        return CONTINUED if self.start is not None else 1.0
+
+    @property
+    def finish_at(self) -> float:
+        """Share of the run after which rounds have the finishing mix."""
+        if self.start is not None:
+            return 0.0
+        return 1.0 if self.minutes is None else FINISH_AT
 
 
 def share_done(plan: Plan, progress: Progress, batches: int) -> float:
@@ -102,9 +118,9 @@ def train(network: Network, tokenizer: Tokenizer, plan: Plan) -> Progress:
     network.train()
     share = share_done(plan, progress, 1)
     while share < 1:
-        finishing = plan.minutes is not None and share >= FINISH_AT
+        finishing = share >= plan.finish_at
         batches = sampler.batches(_with_seeds(rows, plan.seeds), progress.round_number, finishing=finishing)
-        share = _round(network, rates, plan, progress, batches, 1.0 if finishing or plan.minutes is None else FINISH_AT)
+        share = _round(network, rates, plan, progress, batches, 1.0 if finishing else plan.finish_at)
         progress.round_number, progress.batch = progress.round_number + 1, 0
         _save(network, rates, progress, plan.out)
     return progress
@@ -130,7 +146,7 @@ def _round(
         if share >= until:
             break
         for group in rates.param_groups:
-            group["lr"] = group["top"] * rate_at(share)
+            group["lr"] = group["top"] * plan.top_rate * rate_at(share)
         if share < WARM_UP / 2:
             rates.param_groups[1]["lr"] = 0.0
         loss = loss_of(network, batch)

@@ -13,6 +13,7 @@ from safety.training.corpus import load, load_seeds
 from safety.training.loop import Plan
 from safety.training.network import Network, Shape, load_minilm
 from safety.training.segment import words_of
+from safety.training.shipped import start_from
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,13 @@ def prepare(plan: Plan, unihan: Path) -> tuple[Network, Tokenizer]:
         network = Network(Shape(tokenizer.get_vocab_size()))
         network.load_state_dict(torch.load(first, weights_only=True))
         return network, tokenizer
+    network, tokenizer = start_from(plan.start) if plan.start is not None else _from_minilm(plan, unihan)
+    tokenizer.save(str(tokenizer_file))
+    torch.save(network.state_dict(), first)
+    return network, tokenizer
+
+
+def _from_minilm(plan: Plan, unihan: Path) -> tuple[Network, Tokenizer]:
     base = vocabulary.base_tokenizer(minilm_folder())
     rows = [*load(plan.data / "train.jsonl.gz"), *load_seeds(plan.seeds)]
     tokenizer = vocabulary.build(base, (row.text[:2000] for row in rows), words_of)
@@ -52,6 +60,4 @@ def prepare(plan: Plan, unihan: Path) -> tuple[Network, Tokenizer]:
     load_minilm(network, weights)
     with torch.no_grad():
         network.words.weight.copy_(torch.from_numpy(table))
-    tokenizer.save(str(tokenizer_file))
-    torch.save(network.state_dict(), first)
     return network, tokenizer

@@ -117,6 +117,6 @@ FINISHING = {"prompt": 0.55, "post": 0.45, "response": 0.3, "seeds": 0.7}
 """Factor by role, and for our own examples, in the rounds of a run's last part: short rounds, mostly of requests."""
 SEEDS = "seeds"
 """Source of our own examples."""
-SEED_PRESENTATIONS = 12.0
+SEED_PRESENTATIONS = 7.0
 SEEDS_HELD_OUT = 10
 """One of our own examples in so many, chosen by the hash of its text, is never trained on: it joins dev."""

@@ -150,3 +150,14 @@ async def test_workers_run_side_by_side_and_all_end():
     await batcher.close()
     with pytest.raises(BatcherClosedError):
         await batcher.judge([sequence(5)])
+
+
+async def test_calls_from_two_event_loops_get_their_own_answers(batcher, model):
+    model.hold.clear()
+    elsewhere = asyncio.create_task(
+        asyncio.to_thread(lambda: asyncio.run(batcher.judge([sequence(7)]))),
+    )
+    here = asyncio.create_task(batcher.judge([sequence(8)]))
+    await asyncio.sleep(0.05)
+    model.hold.set()
+    assert ((await here)[0, 0], (await elsewhere)[0, 0]) == (8, 7)

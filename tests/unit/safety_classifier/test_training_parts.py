@@ -14,6 +14,7 @@ from safety.training.corpus import Example, clean, load
 from safety.training.loop import Plan, rate_at, train
 from safety.training.network import Network, Shape
 from safety.training.sampling import LENGTH, Sampler
+from safety.training.shipped import start_from
 from safety.training.sources import LEFT_OUT
 from safety.training.vocabulary import assemble, without_words
 
@@ -45,6 +46,32 @@ def test_the_onnx_graph_gives_the_networks_numbers(tmp_path):
     for path, tolerance in ((full, 1e-4), (small, 0.5)):
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         assert np.abs(session.run(None, feed)[0] - expected).max() < tolerance
+
+
+def test_a_shipped_model_is_a_start_that_gives_the_same_numbers(tmp_path, tokenizer):
+    torch.manual_seed(4)
+    network = Network(TINY).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, 0.1, 0.2)
+    graph.write(network, tmp_path)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    again, words = start_from(tmp_path, TINY)
+    assert words.to_str() == tokenizer.to_str()
+    for name, value in network.state_dict().items():
+        # Half a step of the widest range: weights are within ±1.2 of 0.1, 254 steps.
+        assert (again.state_dict()[name] - value).abs().max() < 0.01, name
+    ids = torch.randint(0, TINY.vocabulary, (3, 17))
+    with torch.no_grad():
+        assert (again.eval()(ids, torch.ones_like(ids)) - network(ids, torch.ones_like(ids))).abs().max() < 0.3
+
+
+def test_a_run_that_goes_on_is_gentle_and_finishing_from_the_start(tmp_path):
+    fresh = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, minutes=5)
+    going_on = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, minutes=5, start=tmp_path)
+    assert (fresh.top_rate, going_on.top_rate) == (1.0, 0.4)
+    assert 0 < fresh.finish_at < 1
+    assert going_on.finish_at == 0
+    assert Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, minutes=None).finish_at == 1
 
 
 def test_padding_changes_nothing():
