@@ -16,13 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from audit.canonical import UnrecordableError
 from audit.identifiers import RisingIds
 from audit.ports import AuditRejectedError, AuditUnavailableError
-from audit.record import Entry, Receipt
+from audit.record import CLOSING_KINDS, Entry, Kind, Receipt
 from audit.rows import COLUMNS, NamedEntry, RowMaker
 from audit.tables import METADATA
 
 _LOCK = 0x61747465_73740002
 """Number of the advisory lock: 'attest' in ASCII, then 2."""
 _LOCK_WAIT_MS = 30_000
+_OF_TURNS = CLOSING_KINDS | {Kind.TURN_ACCEPTED, Kind.TURN_RELEASED}
 
 
 class GoverningError(Exception):
@@ -74,8 +75,8 @@ class Governor:
             raise AuditUnavailableError(f"The audit log cannot be read now ({type(error).__name__}).") from error
 
     async def record(self, connection: AsyncConnection, *entries: Entry) -> tuple[Receipt, ...]:
-        """Append records that have no texts and belong to no turn, in this transaction."""
-        if any(entry.contents or entry.dialogue or entry.turn_id for entry in entries):
+        """Append records that have no texts and neither open nor end a turn, in this transaction."""
+        if any(entry.contents or entry.dialogue or entry.kind in _OF_TURNS for entry in entries):
             raise AuditRejectedError("Only the log's writer takes texts and the records of turns.")
         try:
             rows, receipts = self._maker.make([NamedEntry(entry, ()) for entry in entries], {}, set())

@@ -42,6 +42,11 @@ class Kind(StrEnum):
     CHECKPOINT_ANCHORED = "checkpoint.anchored"
     APPROVAL_REQUESTED = "approval.requested"
     APPROVAL_DECIDED = "approval.decided"
+    APPEAL_OPENED = "appeal.opened"
+    REVIEW_ASSIGNED = "review.assigned"
+    REVIEW_COMMENTED = "review.commented"
+    REVIEW_LABELLED = "review.labelled"
+    REVIEW_DECIDED = "review.decided"
 
 
 CLOSING_KINDS = frozenset(

@@ -37,7 +37,6 @@ from gateway.http.health import Readiness, health_routes
 from gateway.http.moderations import moderation_routes
 from gateway.http.openai import ChatParts, openai_routes
 from gateway.inquiry.compose import make_inquiry
-from gateway.inquiry.consent import Consent
 from gateway.judge import ModelJudge, make_judge
 from gateway.limits.admission import Admission
 from gateway.logging import RequestLog
@@ -77,9 +76,7 @@ def create_app(settings: Settings) -> Litestar:
     delivery = make_delivery(settings, engine, master_key, telemetry, GATEWAY_LIMITS)
     governance = make_governance(settings, engine, lambda error: telemetry.fault("keeping", error))
     authentication = Authentication.from_settings(settings, engine, audit, master_key)
-    inquiry = make_inquiry(
-        settings, engine, master_key, audit, signing_keys, governance.approvals, authentication.watch
-    )
+    inquiry = make_inquiry(settings, engine, master_key, audit, signing_keys, governance, authentication.watch)
     admission = Admission.from_settings(settings, on_limiter_failure=telemetry.limiter_failed)
     endpoint = OpenAICompatModel(
         settings.inference,
@@ -128,7 +125,7 @@ def create_app(settings: Settings) -> Litestar:
             await record_activation(audit, safety)
             await sequencer.start()
             await stack.enter_async_context(governance.at_work())
-            stack.push_async_callback(inquiry.close)
+            await stack.enter_async_context(inquiry.at_work(lambda error: telemetry.fault("review", error)))
             if delivery is not None:
                 stack.push_async_callback(delivery.close)
                 stack.push_async_callback(_ended, asyncio.create_task(delivery.run()))
@@ -150,7 +147,8 @@ def create_app(settings: Settings) -> Litestar:
         "audit": audit,
         "desk": inquiry.desk,
         "exports": inquiry.exports,
-        "consent": Consent(audit, governance),
+        "consent": inquiry.consent,
+        "reviews": inquiry.reviews,
         "settings": settings,
         "pages": pages,
         "assets": pages.assets,

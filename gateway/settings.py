@@ -107,6 +107,8 @@ class Settings(BaseSettings):
     """What a second officer must approve, with commas: `content`, `erase`, `hold_release`; default: nothing."""
     audit_approval_hours: Annotated[int, Field(ge=1, le=720)] = 72
     """How long a request waits for a second officer, in hours."""
+    review_second_percent: Annotated[int, Field(ge=0, le=100)] = 10
+    """Share of the turns in the review queue that two reviewers label in any case, in percent."""
     erasure_ledger: Path | None = None
     """File that remembers erasures when a database is restored; default: `erasures.ledger` in the data folder."""
     anchor_interval_minutes: Annotated[float, Field(ge=0.01, le=10_080)] = 60.0

@@ -42,6 +42,10 @@ class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
     rating: int = 0
     """1 up, -1 down, 0 not rated."""
     comment: str = ""
+    appeal: str = ""
+    """Empty: none. `open`, then `harmful` or `harmless` as the reviewers found."""
+    appeal_note: str = ""
+    """What the reviewers say to the person."""
     created_at: datetime
     updated_at: datetime
 

@@ -75,6 +75,9 @@ message = Table(
     Column("rating", Integer, nullable=False),
     Column("comment", Text, nullable=False),
     Column("replaced", Boolean, nullable=False, server_default=false()),
+    # Of the turn: empty, open, then harmful or harmless as the reviewers found; and what they say to the person.
+    Column("appeal", String(16), nullable=False, server_default=""),
+    Column("appeal_note", Text, nullable=False, server_default=""),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     UniqueConstraint("conversation_id", "position", name="uq_message_conversation_id_position"),

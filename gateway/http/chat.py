@@ -20,6 +20,7 @@ from gateway.settings import Settings
 from gateway.web.pages import LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Pages, View
 
 MODULES = (
+    "js/appeals.js",
     "js/composer.js",
     "js/conversations.js",
     "js/dom.js",

@@ -13,10 +13,11 @@ from gateway.auth.access import open_to
 from gateway.auth.principal import Principal, Role
 from gateway.history.records import RUNNING, StoredMessage
 from gateway.history.store import HistoryStore
-from gateway.http.chat_types import CONVERSATION_ID, Feedback, NewTurn
+from gateway.http.chat_types import CONVERSATION_ID, Appeal, Feedback, NewTurn
 from gateway.http.sse import with_heartbeat
 from gateway.models import ModelCatalogue
 from gateway.problems import AuditUnavailableProblemError, ConflictError, NotFoundError
+from gateway.review.desk import ReviewDesk
 from gateway.settings import Settings
 from gateway.turn import TurnService
 from gateway.turn_events import Surface, TurnRequest
@@ -104,6 +105,22 @@ async def give_feedback(
     await history.rate(answer.id, feedback.rating, feedback.comment)
 
 
+@post("/chat/messages/{message_id:str}/appeal", **open_to(Role.STAFF), tags=["chat page"], status_code=204)
+async def contest(
+    request: ChatRequest,
+    data: JSONBody[Appeal],
+    message_id: Id,
+    history: NamedDependency[HistoryStore],
+    reviews: NamedDependency[SkipValidation[ReviewDesk]],
+) -> None:
+    """Contest a block: it is on record and in the reviewers' queue when this returns. Again with a comment: adds it."""
+    principal: Principal = request.user
+    answer = await history.message(principal.subject, message_id)
+    if answer is None or answer.role != Speaker.ASSISTANT:
+        raise NotFoundError("There is no such answer.")
+    await reviews.appeal(principal.subject, answer, data.comment)
+
+
 def _feedback_entry(principal: Principal, answer: StoredMessage, feedback: Feedback, request: ChatRequest) -> Entry:
     return Entry(
         kind=Kind.FEEDBACK_GIVEN,
@@ -122,4 +139,4 @@ def _feedback_entry(principal: Principal, answer: StoredMessage, feedback: Feedb
     )
 
 
-chat_turn_routes = [new_turn, give_feedback]
+chat_turn_routes = [new_turn, give_feedback, contest]

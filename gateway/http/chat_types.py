@@ -56,6 +56,12 @@ class Feedback(Struct, frozen=True, forbid_unknown_fields=True):
         return self
 
 
+class Appeal(Struct, frozen=True, forbid_unknown_fields=True):
+    """A person contests a block; what they say to it may come at once or later."""
+
+    comment: Annotated[str, Meta(max_length=COMMENT_LIMIT)] = ""
+
+
 class Preferences(Struct, frozen=True, forbid_unknown_fields=True):
     """Language and appearance, from a form."""
 

@@ -1,12 +1,14 @@
 """Everything that officers ask, put together as the settings choose it."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit.approval import Action, Approvals
+from audit.approval import Action
 from audit.elastic.client import ElasticSettingsError
 from audit.keys import MasterKey
 from audit.ports import AuditLog
@@ -20,11 +22,16 @@ from audit.search.sql import SqlTurnSearch
 from audit.signing import SigningKeys
 from gateway.delivery import Job, elasticsearch_client
 from gateway.ending.watch import AccessWatch
+from gateway.governance import Governance
+from gateway.inquiry.consent import Consent
 from gateway.inquiry.desk import Desk
 from gateway.inquiry.exports import Exports
 from gateway.inquiry.officer import AccessRecords
 from gateway.inquiry.permission import ReadingPermission
 from gateway.inquiry.refusals import RefusalRecords
+from gateway.review.collecting import Collector
+from gateway.review.desk import ReviewDesk
+from gateway.review.store import Reviews
 from gateway.settings import Settings, SettingsError
 
 
@@ -33,8 +40,22 @@ class Inquiry(msgspec.Struct, frozen=True):
 
     desk: Desk
     exports: Exports
+    consent: Consent
+    reviews: ReviewDesk
+    collector: Collector
     refusals: RefusalRecords
     close: Callable[[], Awaitable[None]]
+
+    @contextlib.asynccontextmanager
+    async def at_work(self, on_fault: Callable[[Exception], None]) -> AsyncIterator[None]:
+        """Fill the review queue until the end; closes everything."""
+        collecting = asyncio.create_task(self.collector.run(on_fault))
+        try:
+            yield
+        finally:
+            collecting.cancel()
+            await asyncio.wait([collecting])
+            await self.close()
 
 
 def make_inquiry(
@@ -43,14 +64,19 @@ def make_inquiry(
     master: MasterKey,
     audit: AuditLog,
     keys: SigningKeys,
-    approvals: Approvals,
+    governance: Governance,
     watch: AccessWatch,
 ) -> Inquiry:
     """Put it together; nothing is opened yet. Raises `SettingsError`."""
     search, close = _search(settings, engine, master)
-    permission = ReadingPermission(approvals, four_eyes=Action.CONTENT in settings.four_eyes)
+    permission = ReadingPermission(governance.approvals, four_eyes=Action.CONTENT in settings.four_eyes)
+    desk = Desk(audit, search, RecordSearch(engine), Cursors(master.derive("search-cursor")), permission)
+    reviews = Reviews(governance.governor, settings.review_second_percent)
     return Inquiry(
-        desk=Desk(audit, search, RecordSearch(engine), Cursors(master.derive("search-cursor")), permission),
+        desk=desk,
+        consent=Consent(audit, governance),
+        reviews=ReviewDesk(audit, reviews, desk),
+        collector=Collector(governance.governor, reviews),
         exports=Exports(audit, TurnExport(engine, master, keys), settings.data_dir / "exports", permission, watch),
         refusals=RefusalRecords(AccessRecords(audit)),
         close=close,

@@ -41,6 +41,9 @@ class NoticeView(msgspec.Struct, frozen=True):
     rules: tuple[RuleView, ...] = ()
     may_edit: bool = False
     """The person's message is what was blocked: offer to edit it."""
+    appeal: str = ""
+    """Of a block: `none` (it may be contested), `open`, `harmful` or `harmless`; empty where there is none."""
+    appeal_note: str = ""
 
 
 class MessageView(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +118,8 @@ def _notice(message: StoredMessage, catalogue: Catalogue, rule_title: Callable[[
         categories=tuple(_category(name, catalogue) for name in message.categories),
         rules=tuple(RuleView(rule, rule_title(rule, catalogue.language)) for rule in message.rules),
         may_edit=reason == "input_blocked",
+        appeal=(message.appeal or "none") if blocked else "",
+        appeal_note=visible(message.appeal_note),
     )
 
 

@@ -136,6 +136,7 @@ def make_app(folder: Path, turns: ScriptedTurns, audit: MemoryAudit, **settings:
         "catalogue": OneModel(),
         "history": HistoryStore(engine),
         "audit": audit,
+        "reviews": None,  # tests/integration/test_review.py has the real one
         "settings": chosen,
         "pages": pages,
         "assets": pages.assets,

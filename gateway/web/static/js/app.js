@@ -1,6 +1,7 @@
 // The chat page: what happens on which click.
 
 import { $, copyText, fromServer } from "./dom.js";
+import * as appeals from "./appeals.js";
 import * as composer from "./composer.js";
 import * as conversations from "./conversations.js";
 import * as feedback from "./feedback.js";
@@ -23,6 +24,7 @@ const actions = {
   edit: (button) => composer.setText(userMessageOf(button)),
   regenerate: turns.regenerate,
   rate: feedback.rate,
+  contest: appeals.contest,
   "feedback-close": (button) => feedback.close(button.closest("form")),
 };
 
@@ -60,6 +62,10 @@ document.addEventListener("submit", (event) => {
   if (event.target.matches(".feedback")) {
     event.preventDefault();
     feedback.comment(event.target);
+  }
+  if (event.target.matches(".appeal-comment")) {
+    event.preventDefault();
+    appeals.comment(event.target);
   }
 });
 
