@@ -11,6 +11,7 @@ COMMANDS = {
     "migrate": "gateway.commands.migrate:migrate",
     "dev-token": "gateway.commands.dev_token:dev_token",
     "doctor": "gateway.commands.doctor:doctor",
+    "api-keys": "gateway.commands.api_keys:api_keys",
     "inference": "inference.cli:inference",
     "safety": "gateway.commands.safety:safety",
     "audit": "gateway.commands.audit:audit",

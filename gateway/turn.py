@@ -18,7 +18,7 @@ from gateway.dialogue import ExaminedDialogue, examine_dialogue
 from gateway.ending.watch import AccessWatch, Watched
 from gateway.identifiers import uuid7
 from gateway.limits.admission import Admission
-from gateway.problems import AccessEndedError, AttestError, AuditUnavailableProblemError
+from gateway.problems import AccessEndedError, AttestError, AuditUnavailableProblemError, ForbiddenError
 from gateway.settings import Settings
 from gateway.telemetry import Telemetry
 from gateway.turn_events import Outcome, TextReleased, TurnEnded, TurnEvent, TurnRequest, TurnStarted
@@ -141,6 +141,8 @@ class _Conductor:
 
     async def _stages(self, watched: Watched) -> TurnEnded:
         log, answer, request = self._log, self._answer, self._request
+        if not request.principal.may_ask(request.model):
+            raise ForbiddenError("Your key may not ask this model.")
         async with self._service.admission.admit(request.principal):
             dialogue = await self._examine_input()
             answer.restorer = dialogue.pseudonyms.restorer()

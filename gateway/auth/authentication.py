@@ -30,6 +30,7 @@ from gateway.auth.trail import Trail
 from gateway.ending.ended import EndedAccess
 from gateway.ending.endings import Endings
 from gateway.ending.watch import AccessWatch
+from gateway.keys.recognised import RecognisedKeys
 from gateway.problems import ProviderUnavailableError
 from gateway.settings import Settings
 
@@ -113,8 +114,7 @@ class Authentication:
         if self._development_provider is not None:
             await self._development_provider.start()
         await self._provider.http.start()
-        with contextlib.suppress(SQLAlchemyError, OSError):  # nobody is let in before it could be read
-            await self._access.ended.refresh()
+        await self.watch.refresh()
         self._watching = asyncio.create_task(self.watch.run())
 
     async def ready(self) -> bool:
@@ -130,6 +130,8 @@ class Authentication:
             self._watching.cancel()
             await asyncio.wait([self._watching])
         await self._access.checks.close()
+        with contextlib.suppress(SQLAlchemyError, OSError):
+            await self._access.keys.write_uses()
         await self._provider.http.close()
 
 
@@ -152,5 +154,6 @@ def _access(
     introspection = Introspection(settings, oidc.provider)
     bearer = BearerTokens(oidc.provider, roles, audience, introspection, interval_s, unix_time)
     ended = EndedAccess(engine, roles, interval_s)
-    watch = AccessWatch(ended, {"session": sessions, "token": bearer})
-    return Access(sessions, bearer, ended, endings, checks, watch)
+    keys = RecognisedKeys(engine, interval_s, unix_time=unix_time)
+    watch = AccessWatch(ended, {"session": sessions, "token": bearer, "key": keys}, (keys,))
+    return Access(sessions, bearer, keys, ended, endings, checks, watch)

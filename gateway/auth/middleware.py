@@ -20,6 +20,8 @@ from gateway.auth.trail import Trail
 from gateway.ending.ended import EndedAccess
 from gateway.ending.endings import Endings
 from gateway.ending.watch import AccessWatch
+from gateway.keys.key import PREFIX
+from gateway.keys.recognised import RecognisedKeys
 from gateway.problems import (
     AccessEndedError,
     AttestError,
@@ -38,6 +40,7 @@ class Access(msgspec.Struct, frozen=True):
 
     sessions: Sessions
     bearer: BearerTokens
+    keys: RecognisedKeys
     ended: EndedAccess
     endings: Endings
     checks: SessionChecks
@@ -55,6 +58,7 @@ class AuthenticationMiddleware(ASGIMiddleware):
 
     def __init__(self, access: Access, cookies: Cookies, base_url: str, trail: Trail) -> None:
         self._bearer = access.bearer
+        self._keys = access.keys
         self._trail = trail
         self._sessions = access.sessions
         self._ended = access.ended
@@ -85,7 +89,8 @@ class AuthenticationMiddleware(ASGIMiddleware):
 
     async def _from_token(self, token: str, connection: Connection) -> Principal:
         try:
-            return self._ended.standing(await self._bearer.principal(token))
+            recognised = self._keys if token.startswith(PREFIX) else self._bearer
+            return self._ended.standing(await recognised.principal(token))
         except AccessEndedError:
             await self._trail.token_refused(connection, "access_ended")
             raise

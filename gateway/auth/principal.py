@@ -44,7 +44,13 @@ class Principal(msgspec.Struct, frozen=True):
     """Signed in by browser session; otherwise by bearer token."""
     credential: Credential = Credential()
     """What the principal was recognised by."""
+    models: tuple[str, ...] = ()
+    """Models that a service account may ask; empty: every one."""
 
     def may(self, *roles: Role) -> bool:
         """Whether the principal has any of these roles."""
         return not self.roles.isdisjoint(roles)
+
+    def may_ask(self, model: str) -> bool:
+        """Whether the principal may ask this model."""
+        return not self.models or model in self.models

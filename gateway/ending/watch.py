@@ -23,6 +23,13 @@ class Standing(Protocol):
         """Return the principals of those that still stand. Raises `ProviderUnavailableError`: none of them is known."""
 
 
+class Refreshed(Protocol):
+    """A list that is kept in memory."""
+
+    async def refresh(self) -> None:
+        """Read what changed. Raises `SQLAlchemyError`, `OSError`."""
+
+
 class Watched:
     """One stream, and whether its reader may still be answered."""
 
@@ -41,9 +48,12 @@ class Watched:
 class AccessWatch:
     """Watches the streams of this gateway. `run` it beside them."""
 
-    def __init__(self, ended: EndedAccess, standing: Mapping[str, Standing]) -> None:
-        """`standing` finds the credentials of each kind again."""
+    def __init__(
+        self, ended: EndedAccess, standing: Mapping[str, Standing], beside: Collection[Refreshed] = ()
+    ) -> None:
+        """`standing` finds the credentials of each kind again; the lists `beside` are read in the same second."""
         self._ended = ended
+        self._lists = (ended, *beside)
         self._standing = standing
         self._watched: set[Watched] = set()
 
@@ -59,14 +69,19 @@ class AccessWatch:
             self._watched.discard(watched)
 
     async def run(self) -> None:
-        """Read the list and look after the streams, once a second, until cancelled."""
+        """Read the lists and look after the streams, once a second, until cancelled."""
         while True:
+            await self.refresh()
+            await self.look()
             await asyncio.sleep(POLL_S)
+
+    async def refresh(self) -> None:
+        """Read the lists; one that cannot be read lets nobody in once it is too old."""
+        for each in self._lists:
             try:
-                await self._ended.refresh()
+                await each.refresh()
             except (SQLAlchemyError, OSError) as error:
                 structlog.get_logger("attest.auth").error("access.unreadable", error=type(error).__name__)
-            await self.look()
 
     async def look(self) -> None:
         """End every stream whose reader may no longer be answered."""

@@ -14,7 +14,7 @@ from litestar.params import JSONBody, SkipValidation
 from litestar.response.base import ASGIResponse
 
 from gateway.auth.access import open_to
-from gateway.auth.principal import Role
+from gateway.auth.principal import Principal, Role
 from gateway.http.openai_types import (
     AnswerMessage,
     AttestInfo,
@@ -59,9 +59,14 @@ class ChatParts:
 
 
 @get("/v1/models", **open_to(Role.STAFF), tags=["chat"])
-async def list_models(catalogue: NamedDependency[SkipValidation[ModelCatalogue]]) -> ModelList:
-    """List the models on offer."""
-    return ModelList(data=[ModelCard(id=model.name) for model in await catalogue.all()])
+async def list_models(
+    request: Request[Any, Any, Any], catalogue: NamedDependency[SkipValidation[ModelCatalogue]]
+) -> ModelList:
+    """List the models on offer that the caller may ask."""
+    principal: Principal = request.user
+    return ModelList(
+        data=[ModelCard(id=model.name) for model in await catalogue.all() if principal.may_ask(model.name)]
+    )
 
 
 @post(

@@ -56,7 +56,7 @@ class Product:
     def start_gateway(self, *, wait: bool = True) -> None:
         self.gateway = self._start(["serve"], "gateway.log")
         if wait:
-            wait_for(lambda: answers(f"{self.url}/health/ready"), self.gateway, 60, "the gateway")
+            wait_for(lambda: answers(f"{self.url}/health/ready"), self.gateway, 240, "the gateway")
 
     def kill_gateway(self) -> None:
         assert self.gateway is not None
@@ -79,7 +79,7 @@ class Product:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         assert done.returncode == 0, done.stderr
