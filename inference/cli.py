@@ -19,6 +19,7 @@ import uvicorn
 from inference import logs
 from inference.engine.base import Engine, ModelFolderError
 from inference.engine.scripted import ScriptedEngine, read_script
+from inference.quant.command import quantise
 from inference.server import create_app
 
 LOG = logging.getLogger("attest.inference")
@@ -113,6 +114,9 @@ def check(folder: Path, *, as_json: bool) -> None:
         click.echo(f"{folder}: {'ready to serve' if report.ok else 'not ready'}")
     if not report.ok:
         raise click.exceptions.Exit(1)
+
+
+inference.add_command(quantise)
 
 
 def _folder(folder: Path) -> Path:

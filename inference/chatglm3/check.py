@@ -1,6 +1,5 @@
 """Is this folder a ChatGLM3 checkpoint? Every finding by name, without loading the weights."""
 
-import math
 from pathlib import Path
 
 import msgspec
@@ -9,8 +8,11 @@ from inference.chatglm3 import folder as folders
 from inference.chatglm3.config import ConfigError, Published, read_published
 from inference.chatglm3.layout import DROPPED, published_shapes
 from inference.chatglm3.tokenizer import Tokenizer, TokenizerError
+from inference.quant import manifest as manifests
+from inference.quant.plan import FLOATS, Quantisation, stored, weight_bytes
 
 _BYTES = {"float32": 4, "bfloat16": 2}
+_QUANTISED = (Quantisation(8), Quantisation(4))
 
 
 class CheckedFile(msgspec.Struct, frozen=True):
@@ -30,8 +32,10 @@ class Report(msgspec.Struct, frozen=True):
     parameters: int = 0
     context: int = 0
     vocabulary: int = 0
+    precision: str = ""
+    """`float` for a folder as it was published, `int8` or `int4` for a quantised one."""
     weight_bytes: dict[str, int] = {}
-    """Memory that the weights need, by precision."""
+    """Memory that the weights need, by precision: what this folder can be served in, or quantised to."""
     memory_bytes_per_token: dict[str, int] = {}
     """Memory for keys and values of one token of one request, by precision."""
     revision: str = ""
@@ -39,7 +43,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def check(folder: Path) -> Report:
-    """Check configuration, tokenizer, each tensor's name and shape, and hashes if there is a list of them.
+    """Check configuration, tokenizer, each tensor's name, shape and type, and hashes if there is a list of them.
 
     Values are not looked at.
     """
@@ -59,17 +63,17 @@ def check(folder: Path) -> Report:
     try:
         weights = folders.find_weights(folder)
         if published:
-            problems += _compare(published, _shapes(weights, problems))
+            problems += _compare(published, _described(weights, problems))
     except folders.FolderError as error:
         problems.append(str(error))
     return _report(folder, problems, published, weights)
 
 
-def _shapes(weights: folders.Weights, problems: list[str]) -> dict[str, tuple[int, ...]]:
-    found: dict[str, tuple[int, ...]] = {}
+def _described(weights: folders.Weights, problems: list[str]) -> dict[str, folders.Described]:
+    found: dict[str, folders.Described] = {}
     for path in weights.files:
         try:
-            shapes = folders.shapes(path)
+            shapes = folders.described(path)
         except folders.FolderError as error:
             problems.append(str(error))
             continue
@@ -78,16 +82,21 @@ def _shapes(weights: folders.Weights, problems: list[str]) -> dict[str, tuple[in
     return found
 
 
-def _compare(published: Published, found: dict[str, tuple[int, ...]]) -> list[str]:
-    expected = published_shapes(published.shapes)
+def _compare(published: Published, found: dict[str, folders.Described]) -> list[str]:
+    expected = stored(published_shapes(published.shapes), published.quantization_config)
     missing = [f"tensor {name} is missing" for name in expected if name not in found]
     extra = [f"tensor {name[:200]} is unknown" for name in found if name not in expected and name != DROPPED]
     wrong = [
-        f"tensor {name} has shape {found[name]}, expected {shape}"
-        for name, shape in expected.items()
-        if name in found and found[name] != shape
+        f"tensor {name} has shape {found[name].shape}, expected {each.shape}"
+        for name, each in expected.items()
+        if name in found and found[name].shape != each.shape
     ]
-    return missing + extra + wrong
+    typed = [
+        f"tensor {name} has type {found[name].dtype}, expected {each.dtype or 'floating point of 16 bits or more'}"
+        for name, each in expected.items()
+        if name in found and found[name].dtype not in ({each.dtype} if each.dtype else FLOATS)
+    ]
+    return missing + extra + wrong + typed
 
 
 def _report(folder: Path, problems: list[str], published: Published | None, weights: folders.Weights | None) -> Report:
@@ -95,21 +104,37 @@ def _report(folder: Path, problems: list[str], published: Published | None, weig
         return Report(folder=str(folder), ok=False, problems=tuple(problems))
     files = tuple(_file(path) for path in sorted(folder.iterdir()) if path.is_file())
     hashes = {file.name: file.sha256 for file in files}
-    problems += _against_sums(folder, hashes)
-    parameters = sum(math.prod(shape) for shape in published_shapes(published.shapes).values())
+    problems += _against_sums(folder, hashes) + _against_manifest(folder, hashes)
     per_token = 2 * published.num_layers * published.multi_query_group_num * published.kv_channels
     return Report(
         folder=str(folder),
         ok=not problems,
         problems=tuple(problems),
-        parameters=parameters,
+        parameters=published.parameters,
         context=published.seq_length,
         vocabulary=published.padded_vocab_size,
-        weight_bytes={name: size * parameters for name, size in _BYTES.items()},
+        precision=published.quantization_config.precision if published.quantization_config else "float",
+        weight_bytes=_weight_bytes(published),
         memory_bytes_per_token={name: size * per_token for name, size in _BYTES.items()},
         revision=folders.revision(folder, weights, hashes) if weights else "",
         files=files,
     )
+
+
+def _weight_bytes(published: Published) -> dict[str, int]:
+    shapes, own = published_shapes(published.shapes), published.quantization_config
+    if own is not None:
+        return {own.precision: weight_bytes(shapes, own)}
+    floats = {name: size * published.parameters for name, size in _BYTES.items()}
+    return floats | {each.precision: weight_bytes(shapes, each) for each in _QUANTISED}
+
+
+def _against_manifest(folder: Path, hashes: dict[str, str]) -> list[str]:
+    try:
+        manifest = manifests.read(folder)
+    except folders.FolderError as error:
+        return [str(error)]
+    return manifests.differences(manifest, hashes) if manifest is not None else []
 
 
 def _against_sums(folder: Path, hashes: dict[str, str]) -> list[str]:

@@ -3,6 +3,7 @@
 GlmConfig's own defaults are GLM-4's (epsilon, head size, end ids), so nothing is left to them.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,8 @@ from typing import Annotated, Any
 import msgspec
 from transformers import GlmConfig
 
-from inference.chatglm3.layout import Shapes
+from inference.chatglm3.layout import Shapes, published_shapes
+from inference.quant.plan import Quantisation
 
 ROTARY_BASE = 10_000.0
 ROTARY_FRACTION = 0.5
@@ -52,6 +54,13 @@ class Published(msgspec.Struct, frozen=True):
     torch_dtype: str = "float16"
     pad_token_id: int | None = 0
     eos_token_id: int | list[int] | None = 2
+    quantization_config: Quantisation | None = None
+    """In a folder that `attest inference quantise` wrote; any other kind of quantisation is refused."""
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model has been trained to."""
+        return sum(math.prod(shape) for shape in published_shapes(self.shapes).values())
 
     @property
     def shapes(self) -> Shapes:

@@ -55,6 +55,24 @@ class Weights:
     """Tensor → file name; empty when there is a single file."""
 
 
+@dataclass(frozen=True)
+class Described:
+    """What a file says of a tensor; no type where it is none that a model has."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype | None
+
+
+_TYPES = {
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+}
+
+
 def find_weights(folder: Path) -> Weights:
     """Return the weight files: sharded safetensors, one safetensors file, sharded `.bin` or one `.bin`."""
     if not folder.is_dir():
@@ -80,14 +98,18 @@ def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
         raise FolderError(f"{path} is damaged ({type(error).__name__})") from None
 
 
-def shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return each tensor's shape without reading it. Raises `FolderError` when the file is damaged or hostile."""
+def described(path: Path) -> dict[str, Described]:
+    """Return each tensor's shape and type without reading it. Raises `FolderError` for a damaged or hostile file."""
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt", device="cpu") as file:
-                return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+                slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+                return {
+                    name: Described(tuple(each.get_shape()), _TYPES.get(each.get_dtype()))
+                    for name, each in slices.items()
+                }
         state = _unpickled(torch.load(path, map_location="cpu", mmap=True, weights_only=True))
-        return {name: tuple(tensor.shape) for name, tensor in state.items()}
+        return {name: Described(tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
     except _DAMAGED as error:
         raise FolderError(f"{path} is damaged ({type(error).__name__})") from None
 
@@ -108,10 +130,15 @@ def revision(folder: Path, weights: Weights, known: Mapping[str, str] | None = N
 
     `known` has the SHA-256 of files that have been hashed already, by name.
     """
-    files = [folder / "config.json", folder / "tokenizer.model", *weights.files]
     hashes = known or {}
-    lines = [f"{path.name} {hashes.get(path.name) or sha256(path)}\n" for path in sorted(files) if path.is_file()]
+    lines = [f"{path.name} {hashes.get(path.name) or sha256(path)}\n" for path in identity(folder, weights)]
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def identity(folder: Path, weights: Weights) -> list[Path]:
+    """Return the files that decide what the model computes: configuration, tokenizer if there is one, weights."""
+    files = [folder / "config.json", folder / "tokenizer.model", *weights.files]
+    return [path for path in sorted(files) if path.is_file()]
 
 
 def sha256(path: Path) -> str:

@@ -36,6 +36,9 @@ FUSED = "self_attention.query_key_value"
 
 PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 
+BESIDE = ("_scale", "_zero")
+"""Ends of the names of what stands beside a quantised matrix, one row for each of its rows (see `inference.quant`)."""
+
 _PUBLISHED_LAYER = re.compile(r"transformer\.encoder\.layers\.(\d+)\.(.+)")
 _OWN_LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)")
 
@@ -97,9 +100,17 @@ def merge_fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def from_published(name: str, tensor: Tensor, shapes: Shapes) -> Iterator[tuple[str, Tensor]]:
-    """Yield what one published tensor becomes in GlmForCausalLM: nothing, one tensor or three views of it."""
+    """Yield what one published tensor becomes in GlmForCausalLM: nothing, one tensor or three views of it.
+
+    The scales of a quantised matrix go with its rows, and keep what their names end in.
+    """
     if name == DROPPED:
         return
+    for ending in BESIDE:
+        if name.endswith(ending):
+            for own, part in from_published(name.removesuffix(ending), tensor, shapes):
+                yield own + ending, part
+            return
     if name in OUTER:
         yield OUTER[name], tensor
         return

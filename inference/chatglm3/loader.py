@@ -1,12 +1,15 @@
-"""A checkpoint folder in ChatGLM3's published layout → GlmForCausalLM.
+"""A checkpoint folder in ChatGLM3's published layout, or one quantised from it → GlmForCausalLM.
 
 Files are memory mapped and read shard by shard, so that there are never two copies of the weights; a tensor that has
 the wanted type already stays mapped. Nothing remote is asked, no code of the folder runs, and every tensor's name,
 shape and values are checked.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,10 +21,12 @@ from inference.chatglm3.config import ConfigError, Published, read_published, to
 from inference.chatglm3.layout import DROPPED, LayoutError, from_published, published_shapes
 from inference.chatglm3.tokenizer import Tokenizer, TokenizerError
 from inference.engine.base import ModelFolderError
+from inference.quant import manifest as manifests
+from inference.quant.install import install, prepare
+from inference.quant.plan import FLOATS, Stored, is_part, stored
 
 _SMALL_BYTES = 2**30
 _EOS = 2
-_DTYPES = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,57 @@ def load(folder: Path, dtype: str = "auto", *, tokenizer_needed: bool = True) ->
     try:
         published = read_published(folder)
         weights = folders.find_weights(folder)
+        hashes = _hashes(folder)
         tokenizer = _tokenizer(folder, published, needed=tokenizer_needed)
         stop_ids = tokenizer.specials.stop_ids if tokenizer else (_EOS,)
         chosen = _dtype(dtype, published)
         model = _model(published, weights, stop_ids, chosen)
-        revision = folders.revision(folder, weights)
+        revision = folders.revision(folder, weights, hashes)
     except (ConfigError, TokenizerError, LayoutError, folders.FolderError) as error:
         raise ModelFolderError(str(error)) from None
     return Checkpoint(model, published, tokenizer, stop_ids, revision, chosen)
+
+
+class Found(NamedTuple):
+    """One tensor of a folder, under its published name."""
+
+    path: Path
+    name: str
+    tensor: Tensor
+
+
+def checked(published: Published, weights: folders.Weights) -> Iterator[Found]:
+    """Yield every tensor, file by file, mapped into memory, once it is known to be as it must.
+
+    Raises `LayoutError` or `FolderError` that names the first that is not; that one is missing is known at the end.
+    """
+    expected = stored(published_shapes(published.shapes), published.quantization_config)
+    seen: dict[str, str] = {}
+    for path in weights.files:
+        for name, tensor in folders.tensors(path):
+            if name == DROPPED:
+                continue
+            _check(name, tensor, expected, path)
+            if name in seen:
+                raise LayoutError(f"tensor {name} is in {seen[name]} and in {path.name}")
+            seen[name] = path.name
+            yield Found(path, name, tensor)
+    if missing := [name for name in expected if name not in seen]:
+        raise LayoutError(f"tensor {missing[0]} is missing ({len(missing)} in all)")
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Hash the files that a manifest names, which must be as it says; without a manifest nothing is hashed here."""
+    manifest = manifests.read(folder)
+    if manifest is None:
+        return {}
+    there = {name: folder / name for name in manifest.files if (folder / name).is_file()}
+    # Sizes first: a file that claims to be huge is not read to its end.
+    same = {name: path for name, path in there.items() if path.stat().st_size == manifest.files[name].bytes}
+    hashes = dict.fromkeys(there, "") | {name: folders.sha256(path) for name, path in same.items()}
+    if problems := manifests.differences(manifest, hashes):
+        raise folders.FolderError(f"{folder}: {problems[0]}")
+    return hashes
 
 
 def _tokenizer(folder: Path, published: Published, *, needed: bool) -> Tokenizer | None:
@@ -69,8 +117,7 @@ def _tokenizer(folder: Path, published: Published, *, needed: bool) -> Tokenizer
 
 def _dtype(wanted: str, published: Published) -> torch.dtype:
     if wanted == "auto":
-        size = sum(torch.Size(shape).numel() for shape in published_shapes(published.shapes).values())
-        return torch.float32 if 2 * size < _SMALL_BYTES else torch.bfloat16
+        return torch.float32 if 2 * published.parameters < _SMALL_BYTES else torch.bfloat16
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]
 
 
@@ -80,21 +127,14 @@ def _model(
     config = to_glm(published, stop_ids)
     with torch.device("meta"):
         model = GlmForCausalLM(config)
-    expected = published_shapes(published.shapes)
-    seen: dict[str, str] = {}
-    for path in weights.files:
+        install(model, published.shapes, published.quantization_config)
+    for _, of_file in groupby(checked(published, weights), key=lambda found: found.path):
         state: dict[str, Tensor] = {}
-        for name, tensor in folders.tensors(path):
-            if name == DROPPED:
-                continue
-            _check(name, tensor, expected, path)
-            if name in seen:
-                raise LayoutError(f"tensor {name} is in {seen[name]} and in {path.name}")
-            seen[name] = path.name
-            state |= {own: part.to(dtype) for own, part in from_published(name, tensor, published.shapes)}
+        for _, name, tensor in of_file:
+            kept = tensor if is_part(name, tensor.dtype) else tensor.to(dtype)
+            state |= dict(from_published(name, kept, published.shapes))
         model.load_state_dict(state, strict=False, assign=True)
-    if missing := [name for name in expected if name not in seen]:
-        raise LayoutError(f"tensor {missing[0]} is missing ({len(missing)} in all)")
+    prepare(model, dtype)
     # The rotary table is no parameter: on the meta device it has no values yet.
     model.model.rotary_emb = GlmRotaryEmbedding(config)
     model.requires_grad_(requires_grad=False)
@@ -102,12 +142,14 @@ def _model(
     return model
 
 
-def _check(name: str, tensor: Tensor, expected: dict[str, tuple[int, ...]], path: Path) -> None:
+def _check(name: str, tensor: Tensor, expected: dict[str, Stored], path: Path) -> None:
     if name not in expected:
         raise LayoutError(f"{path} has an unknown tensor {name[:200]}")
-    if tuple(tensor.shape) != expected[name]:
-        raise LayoutError(f"{path}: tensor {name} has shape {tuple(tensor.shape)}, expected {expected[name]}")
-    if tensor.dtype not in _DTYPES:
-        raise LayoutError(f"{path}: tensor {name} has type {tensor.dtype}, expected floating point of 16 bits or more")
-    if not bool(torch.isfinite(tensor).all()):
+    shape, dtype = expected[name].shape, expected[name].dtype
+    if tuple(tensor.shape) != shape:
+        raise LayoutError(f"{path}: tensor {name} has shape {tuple(tensor.shape)}, expected {shape}")
+    if tensor.dtype != dtype and (dtype is not None or tensor.dtype not in FLOATS):
+        wanted = dtype or "floating point of 16 bits or more"
+        raise LayoutError(f"{path}: tensor {name} has type {tensor.dtype}, expected {wanted}")
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
         raise LayoutError(f"{path}: tensor {name} has values that are not finite")

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, GlmConfig, GlmForCausalLM
 
+from inference.quant.linear import QuantLinear
+
 ATTENTION = "attest_slots"
 
 
@@ -126,20 +128,21 @@ def row_quantum(model: GlmForCausalLM, slots: int) -> int:
     Matrix libraries choose kernels by the number of rows, and these differ in the last bits. This tries every shape of
     the model's matrices on this machine; if nothing smaller does, every batch has `slots` rows.
     """
-    layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
-    samples = list({(layer.weight.shape, layer.bias is None): layer for layer in layers}.values())
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear | QuantLinear)]
+    samples = list({(type(each), each.in_features, each.out_features): each for each in layers}.values())
+    dtype = model.model.norm.weight.dtype
     for quantum in (1, 2, 4, 8, 16):
         if quantum >= slots:
             break
-        if all(_stable(layer, quantum, slots) for layer in samples):
+        if all(_stable(layer, quantum, slots, dtype) for layer in samples):
             return quantum
     return slots
 
 
-def _stable(layer: torch.nn.Linear, quantum: int, slots: int) -> bool:
+def _stable(layer: torch.nn.Linear | QuantLinear, quantum: int, slots: int, dtype: torch.dtype) -> bool:
     most = slots + -slots % quantum
     generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(most, layer.in_features, generator=generator).to(layer.weight.dtype)
+    rows = torch.randn(most, layer.in_features, generator=generator).to(dtype)
     whole = layer(rows)
     return all(torch.equal(layer(rows[:count]), whole[:count]) for count in range(quantum, most + 1, quantum))
 

@@ -197,7 +197,7 @@ def open_engine(folder: Path, *, dtype: str, name: str, limits: Limits) -> Torch
     checkpoint = loader.load(folder, dtype, tokenizer_needed=False)
     if checkpoint.tokenizer is None:
         LOG.warning("the folder has no tokenizer.model: only token ids are served")
-    if sum(parameter.numel() for parameter in checkpoint.model.parameters()) < _SMALL_PARAMETERS:
+    if checkpoint.published.parameters < _SMALL_PARAMETERS:
         # Matrices this small cost more in handing them to threads than in computing them.
         torch.set_num_threads(1)
     return TorchEngine(checkpoint, name or folder.resolve().name, limits)

@@ -11,6 +11,7 @@ from inference.chatglm3.loader import Checkpoint, load
 from inference.engine.scripted import Call, Reply, Script, ScriptedEngine
 from inference.engine.torch_engine import Limits, TorchEngine
 from inference.openai_compat import OpenAICompatModel
+from inference.quant.offline import quantise
 from inference.server import create_app
 from tests.rig.process import free_port
 from tests.unit.inference import tiny
@@ -30,6 +31,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     return load(folder, "float32")
 
 
+@pytest.fixture(scope="session")
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoint]:
+    """The same model in eight and in four bits."""
+    folder = tmp_path_factory.mktemp("models")
+    tiny.build(folder / "tiny", context=CONTEXT)
+    for bits in (8, 4):
+        quantise(folder / "tiny", folder / f"int{bits}", bits)
+    return {f"int{bits}": load(folder / f"int{bits}", "float32") for bits in (8, 4)}
+
+
 @contextlib.asynccontextmanager
 async def serving(engine):
     port = free_port()
@@ -45,13 +56,13 @@ async def serving(engine):
         await task
 
 
-@pytest.fixture(params=["scripted", "torch", "client over scripted", "client over torch"])
-async def chat_model(request, checkpoint):
+@pytest.fixture(params=["scripted", "torch", "int8", "int4", "client over scripted", "client over torch"])
+async def chat_model(request, checkpoint, quantised):
     """Yield a model, and the engine behind it for a look at its load."""
     if request.param.endswith("scripted"):
         engine = ScriptedEngine(SCRIPT)
     else:
-        engine = TorchEngine(checkpoint, "tiny", Limits(places=2, queue=2))
+        engine = TorchEngine(quantised.get(request.param, checkpoint), "tiny", Limits(places=2, queue=2))
     if request.param.startswith("client"):
         async with serving(engine) as url:
             client = OpenAICompatModel(url)

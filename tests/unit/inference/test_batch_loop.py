@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from inference.chatglm3.loader import load
 from inference.engine import batch, dialogue, slots
 from inference.engine.sampling import Sampler
 from inference.engine.schedule import Pace, Prompts
@@ -71,6 +72,23 @@ async def test_batch_mates_never_change_an_answer(tiny_checkpoint):
     assert together == alone
     assert backwards[::-1] == alone
     assert len({text for text, *_ in alone}) == 8
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+async def test_quantised_weights_answer_the_same_alone_and_among_others_with_outliers(quantised_folders, bits, dtype):
+    """Others have activations 10,000 times as large: neither scales nor kernels are shared."""
+    checkpoint = load(quantised_folders[bits], dtype)
+    embedding = checkpoint.model.model.embed_tokens.weight
+    special = checkpoint.tokenizer.encode("q")[-1]
+    embedding[special] = embedding[special] * 1e4
+    wanted = [*various(5), *(request("q" * place + " hello", max_tokens=25) for place in (1, 4, 9))]
+    async with running(checkpoint, chunk=16) as engine:
+        alone = [await ask(engine, one) for one in wanted]
+        assert engine._loop._quantum == 1, "no row of zeros is needed beside a single one"
+        together = await asyncio.gather(*(ask(engine, one) for one in wanted))
+    assert together == alone
+    assert len({text for text, *_ in alone}) > 5
 
 
 async def test_outliers_in_the_batch_change_nothing(tiny_checkpoint):

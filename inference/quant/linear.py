@@ -1,0 +1,185 @@
+"""Linear layers over quantised weights, on torch's own kernels.
+
+Up to `FEW` rows (decoding) each row's result is the same whoever else is in the batch: INT8 sums integers, which has no
+rounding to depend on the order; INT4's kernel treats each row alone. More rows (a prompt) are multiplied by weights
+that are made wide again, a block of them at a time, small enough to stay in the processor's cache.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, pad
+
+from inference.quant.arithmetic import unpack
+from inference.quant.plan import GROUP
+
+FEW = 64
+"""Most rows that are taken as decoding; no engine decodes more requests together."""
+
+_BLOCK = 1024
+_PANEL = 64
+"""Rows of weights that INT4's kernel keeps together."""
+_KERNEL_ROWS = 16
+"""It takes rows by so many."""
+_HALF = 256
+_MOST = 127 * _HALF
+_SIGN = 0x80
+_TINY = 1e-20
+
+
+class Halves:
+    """Activations (rows x columns) as 16-bit integers, cut into two halves of eight bits.
+
+    Layers that read the same activations share one, so that they are cut once.
+    """
+
+    def __init__(self) -> None:
+        self._of: Tensor | None = None
+        self._found: tuple[Tensor, Tensor] | None = None
+
+    def of(self, activations: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the halves (columns x 2·rows, int8: first all low ones, then all high ones) and each row's scale.
+
+        A row is about (256 x high + low) x scale; what is lost is at most 1/65,000 of the row's largest value.
+        """
+        if self._found is None or self._of is not activations:
+            self._of, self._found = activations, _halves(activations)
+        return self._found
+
+
+def _halves(activations: Tensor) -> tuple[Tensor, Tensor]:
+    rows = activations.reshape(-1, activations.shape[-1]).float().contiguous()
+    scale = rows.abs().amax(dim=1).clamp_min_(_TINY).mul_(1 / _MOST)
+    # 128 more, so that the low byte, taken without a sign, is 128 more than the low half: flip its highest bit.
+    whole = (rows / scale[:, None]).round_().add_(_SIGN).to(torch.int16).bitwise_xor_(_SIGN)
+    # Little-endian, as every processor is that torch runs on: the low byte comes first.
+    halves = whole.view(torch.int8).view(*whole.shape, 2)
+    return halves.permute(1, 2, 0).reshape(whole.shape[1], -1), scale
+
+
+class QuantLinear(nn.Module):
+    """A linear layer whose weights are quantised: rows of `in_features` → rows of `out_features`."""
+
+    bias: Tensor | None
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.register_parameter("bias", nn.Parameter(torch.empty(out_features)) if bias else None)
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """Return the product, in the type of the activations."""
+        rows = activations.numel() // self.in_features
+        found = self._few(activations) if rows <= FEW else self._many(activations.reshape(rows, -1))
+        if self.bias is not None:
+            found = found + self.bias
+        return found.view(*activations.shape[:-1], self.out_features)
+
+    def _few(self, activations: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _many(self, rows: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Int8Linear(QuantLinear):
+    """Weights in eight bits, one scale a row."""
+
+    weight: Tensor
+    weight_scale: Tensor
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool, halves: Halves | None = None) -> None:
+        super().__init__(in_features, out_features, bias=bias)
+        self._halves = halves or Halves()
+        self.register_buffer("weight", torch.empty(out_features, in_features, dtype=torch.int8))
+        self.register_buffer("weight_scale", torch.empty(out_features))
+
+    def _few(self, activations: Tensor) -> Tensor:
+        """Integer products of both halves. With the weights first, each is read from memory once, in its own order."""
+        halves, scale = self._halves.of(activations)
+        sums = torch._int_mm(self.weight, halves).view(self.out_features, 2, -1)  # noqa: SLF001 - has no other name
+        found = torch.add(sums[:, 0].float(), sums[:, 1], alpha=_HALF)
+        found.mul_(self.weight_scale[:, None]).mul_(scale)
+        return found.t().to(activations.dtype).contiguous()
+
+    def _many(self, rows: Tensor) -> Tensor:
+        found = rows.new_empty(rows.shape[0], self.out_features)
+        wide = rows.new_empty(min(_BLOCK, self.out_features), self.in_features)
+        for start in range(0, self.out_features, _BLOCK):
+            codes = self.weight[start : start + _BLOCK]
+            block = wide[: codes.shape[0]].copy_(codes)
+            end = start + codes.shape[0]
+            found[:, start:end] = linear(rows, block) * self.weight_scale[start:end]
+        return found
+
+
+class Int4Linear(QuantLinear):
+    """Weights in four bits, a scale and a middle for each group of a row.
+
+    They are loaded as a file has them, and `prepare` puts them into the order of the kernel.
+    """
+
+    weight: Tensor
+    weight_scale: Tensor
+    weight_zero: Tensor
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool) -> None:
+        super().__init__(in_features, out_features, bias=bias)
+        groups = (out_features, in_features // GROUP)
+        self.register_buffer("weight", torch.empty(out_features, in_features // 2, dtype=torch.uint8))
+        self.register_buffer("weight_scale", torch.empty(groups, dtype=torch.bfloat16))
+        self.register_buffer("weight_zero", torch.empty(groups, dtype=torch.bfloat16))
+        self._order = False
+
+    def prepare(self, dtype: torch.dtype) -> None:
+        """Put the weights into the kernel's order, for activations of `dtype`. Once, after loading."""
+        spare = -self.out_features % _KERNEL_ROWS
+        scales = torch.stack((self.weight_scale, self.weight_zero), dim=2).transpose(0, 1).to(dtype)
+        # Columns / group x rows x (scale, middle).
+        self.weight_scale = pad(scales, (0, 0, 0, spare)).contiguous()
+        codes = pad(unpack(self.weight).int(), (0, 0, 0, spare))
+        self.weight = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1)  # noqa: SLF001
+        del self.weight_zero
+        self._order = self.out_features % _PANEL == 0 and order_is_known()
+
+    def _few(self, activations: Tensor) -> Tensor:
+        rows = activations.reshape(-1, self.in_features)
+        found: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.weight, GROUP, self.weight_scale)  # noqa: SLF001
+        return found[:, : self.out_features]
+
+    def _many(self, rows: Tensor) -> Tensor:
+        if not self._order:
+            return self._few(rows)
+        found = rows.new_empty(rows.shape[0], self.out_features)
+        panels = self.weight.view(-1, self.in_features, _PANEL // 2)
+        step = _BLOCK // _PANEL
+        for first in range(0, panels.shape[0], step):
+            codes = _widened(panels[first : first + step], rows.dtype)
+            start, end = first * _PANEL, first * _PANEL + codes.shape[1]
+            groups = codes.view(-1, GROUP, codes.shape[1])
+            groups.mul_(self.weight_scale[:, None, start:end, 0]).add_(self.weight_scale[:, None, start:end, 1])
+            found[:, start:end] = rows @ codes
+        return found
+
+
+def _widened(panels: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return codes less eight (columns x rows of weights) of panels in the kernel's order (panels x columns x 32).
+
+    A byte has row n of its panel in its low half and row n + 32 in its high half.
+    """
+    count, columns, half = panels.shape
+    found = torch.empty(columns, count, 2, half, dtype=dtype)
+    along = panels.transpose(0, 1)
+    found[:, :, 0] = (along & 15).view(torch.int8).sub_(8)
+    found[:, :, 1] = (along >> 4).view(torch.int8).sub_(8)
+    return found.view(columns, -1)
+
+
+def order_is_known() -> bool:
+    """Say whether this processor's kernel has the order that `_widened` reads; it differs by vector width."""
+    codes = torch.arange(2 * _PANEL * GROUP, dtype=torch.int32).mul_(7).remainder_(15).view(2 * _PANEL, GROUP)
+    packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1)  # noqa: SLF001
+    if packed.shape != (2 * _PANEL, GROUP // 2):
+        return False
+    found = _widened(packed.view(2, GROUP, _PANEL // 2), torch.float32)
+    return torch.equal(found.t(), codes.float() - 8)
