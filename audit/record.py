@@ -50,6 +50,11 @@ class Kind(StrEnum):
     REVIEW_COMMENTED = "review.commented"
     REVIEW_LABELLED = "review.labelled"
     REVIEW_DECIDED = "review.decided"
+    CASE_OPENED = "case.opened"
+    CASE_COLLECTED = "case.collected"
+    CASE_NOTED = "case.noted"
+    CASE_CLOSED = "case.closed"
+    LOG_VERIFIED = "log.verified"
 
 
 CLOSING_KINDS = frozenset(

@@ -20,6 +20,7 @@ from gateway import VERSION
 from gateway.activation import record_activation
 from gateway.auth.access import PUBLIC
 from gateway.auth.authentication import Authentication
+from gateway.console.compose import console_parts
 from gateway.console.sections import SECTIONS, console_routes
 from gateway.database import make_engine
 from gateway.delivery import GATEWAY_LIMITS, make_delivery
@@ -149,6 +150,9 @@ def create_app(settings: Settings) -> Litestar:
         "exports": inquiry.exports,
         "consent": inquiry.consent,
         "reviews": inquiry.reviews,
+        "proofs": inquiry.proofs,
+        "replays": inquiry.replays,
+        **console_parts(settings, engine, master_key, audit, governance),
         "settings": settings,
         "pages": pages,
         "assets": pages.assets,

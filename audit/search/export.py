@@ -39,6 +39,13 @@ class Format(StrEnum):
     BUNDLE = "bundle"
 
 
+class Chosen(msgspec.Struct, frozen=True):
+    """Turns that somebody picked, instead of a query."""
+
+    turn_ids: tuple[str, ...]
+    """As columns hold them."""
+
+
 class Part(msgspec.Struct, frozen=True):
     """A piece of a streamed export."""
 
@@ -57,8 +64,8 @@ class TurnExport:
         self._master = master
         self._keys = keys
 
-    async def stream(self, query: TurnQuery, wanted: Format, *, content: bool) -> AsyncGenerator[Part, None]:
-        """Yield an export as NDJSON (one `ShownTurn` a line) or CSV, in the order of the query.
+    async def stream(self, query: TurnQuery | Chosen, wanted: Format, *, content: bool) -> AsyncGenerator[Part, None]:
+        """Yield an export as NDJSON (one `ShownTurn` a line) or CSV, in the order of the query, or as chosen.
 
         A turn with a record that was altered is one line that says so.
         """
@@ -72,7 +79,7 @@ class TurnExport:
                 rows = [cells(turn) for turn in turns] or [summary_cells(summary) for summary in page]
                 yield Part(_csv(rows), len(page))
 
-    async def bundle(self, query: TurnQuery, target: Path, *, content: bool) -> int:
+    async def bundle(self, query: TurnQuery | Chosen, target: Path, *, content: bool) -> int:
         """Write a bundle of the records of the turns found, or of the whole log where nothing filters.
 
         Returns how many records it has. Raises `OSError`, too, also when `target` is there already.
@@ -81,11 +88,17 @@ class TurnExport:
             signers = await asyncio.to_thread(self._keys.load)
         except SigningKeyError as error:
             raise AuditUnavailableError(str(error)) from error
-        chosen = self._places(query) if query.filters() or query.text else None
+        narrowed = isinstance(query, Chosen) or query.filters() or query.text
+        chosen = self._places(query) if narrowed else None
         bundles = BundleExport(self._engine, signers, self._master)
         return (await bundles.write(target, BundleOrder(texts=content), chosen)).records
 
-    async def _pages(self, query: TurnQuery) -> AsyncIterator[tuple[TurnSummary, ...]]:
+    async def _pages(self, query: TurnQuery | Chosen) -> AsyncIterator[tuple[TurnSummary, ...]]:
+        if isinstance(query, Chosen):
+            for first in range(0, len(query.turn_ids), AT_ONCE):
+                if listed := await self._search.listed(query.turn_ids[first : first + AT_ONCE]):
+                    yield listed
+            return
         after = None
         while True:
             page = await self._search.page(query, after, AT_ONCE)
@@ -111,7 +124,7 @@ class TurnExport:
         except AuditIntegrityError:
             return {}
 
-    async def _places(self, query: TurnQuery) -> AsyncIterator[int]:
+    async def _places(self, query: TurnQuery | Chosen) -> AsyncIterator[int]:
         """Yield the places in the log of every record of the turns found, rising."""
         places = array("q")
         entry = AUDIT_ENTRY.c

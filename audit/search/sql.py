@@ -46,6 +46,10 @@ class SqlTurnSearch:
             positions = await find_positions(connection, query, after, limit)
         return TurnPage(await self._summaries(positions.found), positions.reached, SOURCE)
 
+    async def listed(self, turn_ids: Sequence[str]) -> tuple[TurnSummary, ...]:
+        """Return the lines of turns by their ids (as columns hold them), in that order; those that there are."""
+        return await self._summaries([Position(0, turn_id) for turn_id in turn_ids]) if turn_ids else ()
+
     async def counts(self, query: TurnQuery, bar_seconds: int) -> Counts:
         """Count turns; see `audit.search.ports.TurnSearch`."""
         async with self._connected() as connection:

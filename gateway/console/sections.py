@@ -1,10 +1,14 @@
 """Every section of the console, in the order of the navigation. A new one is a module with a `PART`, named here."""
 
+from gateway.console.cases import PART as CASES
+from gateway.console.exports import EXPORT_ROUTES
 from gateway.console.readings import PART as READINGS
+from gateway.console.search import PART as SEARCH
 from gateway.console.start import console_start
+from gateway.console.turn import TURN_ROUTES
 
-PARTS = (READINGS,)
+PARTS = (SEARCH, CASES, READINGS)
 
 SECTIONS = tuple(part.section for part in PARTS)
 
-console_routes = [console_start, *(route for part in PARTS for route in part.routes)]
+console_routes = [console_start, *TURN_ROUTES, *EXPORT_ROUTES, *(route for part in PARTS for route in part.routes)]

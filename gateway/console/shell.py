@@ -1,12 +1,15 @@
 """The frame of every console page: the section it belongs to, and what a form or an address asked for."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from litestar import Request
 from litestar.response import Response
 
+from audit.governing import moment
+from gateway.console.marked import revealed
 from gateway.console.section import Section
 from gateway.web.pages import Pages
 
@@ -17,7 +20,8 @@ def console_page(
     request: ConsoleRequest, pages: Pages, section: Section, template: str, *, status: int = 200, **context: object
 ) -> Response[str]:
     """Return a page of a section; `template` extends console/base.html."""
-    return pages.view(request).page(template, status=status, section=section, **context)
+    tools = {"at": moment, "revealed": revealed, "now": datetime.now(UTC)}
+    return pages.view(request).page(template, status=status, section=section, **tools, **context)
 
 
 def address(path: str, values: Mapping[str, object], **changes: object) -> str:

@@ -60,7 +60,7 @@ async def export_turns(request: AuditRequest, exports: TheExports) -> EventStrea
     """Export the turns found, oldest first; texts with `content=true`, a purpose and the role compliance."""
     asked = Asked(request, ExportOperation)
     order = ExportOrder(asked.turns(Order.OLDEST), asked.choice("format", _FORMATS, "ndjson"), asked.content())
-    return _response(await exports.begin(asked.officer(), order))
+    return export_response(await exports.begin(asked.officer(), order))
 
 
 @post("/api/audit/export", **recorded_for(Role.COMPLIANCE, Role.SECURITY), tags=["audit"], status_code=200)
@@ -71,10 +71,11 @@ async def export_turns_of(
     if request.query_params:
         raise BadRequestError("Give everything in the body.")
     officer = officer_of(request, purpose_of(request, data.purpose))
-    return _response(await exports.begin(officer, data.order_of()))
+    return export_response(await exports.begin(officer, data.order_of()))
 
 
-def _response(export: Export) -> EventStreamResponse:
+def export_response(export: Export) -> EventStreamResponse:
+    """Return an export as a download."""
     ending = "zip" if export.format is Format.BUNDLE else export.format.value
     response = EventStreamResponse(export.chunks, export.close)
     response.headers["content-disposition"] = f'attachment; filename="attest-{export.id}.{ending}"'

@@ -12,6 +12,7 @@ from audit.approval import Action
 from audit.elastic.client import ElasticSettingsError
 from audit.keys import MasterKey
 from audit.ports import AuditLog
+from audit.readers import Readers
 from audit.search.cursor import Cursors
 from audit.search.elasticsearch import ElasticTurnSearch
 from audit.search.export import TurnExport
@@ -28,7 +29,9 @@ from gateway.inquiry.desk import Desk
 from gateway.inquiry.exports import Exports
 from gateway.inquiry.officer import AccessRecords
 from gateway.inquiry.permission import ReadingPermission
+from gateway.inquiry.proofs import Proofs
 from gateway.inquiry.refusals import RefusalRecords
+from gateway.inquiry.replays import Replays
 from gateway.review.collecting import Collector
 from gateway.review.desk import ReviewDesk
 from gateway.review.store import Reviews
@@ -43,6 +46,8 @@ class Inquiry(msgspec.Struct, frozen=True):
     consent: Consent
     reviews: ReviewDesk
     collector: Collector
+    proofs: Proofs
+    replays: Replays
     refusals: RefusalRecords
     close: Callable[[], Awaitable[None]]
 
@@ -70,7 +75,14 @@ def make_inquiry(
     """Put it together; nothing is opened yet. Raises `SettingsError`."""
     search, close = _search(settings, engine, master)
     permission = ReadingPermission(governance.approvals, four_eyes=Action.CONTENT in settings.four_eyes)
-    desk = Desk(audit, search, RecordSearch(engine), Cursors(master.derive("search-cursor")), permission)
+    desk = Desk(
+        audit,
+        search,
+        RecordSearch(engine),
+        Cursors(master.derive("search-cursor")),
+        permission,
+        SqlTurnSearch(engine, master),
+    )
     reviews = Reviews(governance.governor, settings.review_second_percent)
     return Inquiry(
         desk=desk,
@@ -78,6 +90,8 @@ def make_inquiry(
         reviews=ReviewDesk(audit, reviews, desk),
         collector=Collector(governance.governor, reviews),
         exports=Exports(audit, TurnExport(engine, master, keys), settings.data_dir / "exports", permission, watch),
+        proofs=Proofs(engine, keys),
+        replays=Replays(audit, Readers(engine, master)),
         refusals=RefusalRecords(AccessRecords(audit)),
         close=close,
     )

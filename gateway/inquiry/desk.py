@@ -1,7 +1,7 @@
 """What officers ask of the log. Everything shown is on record first: who, what, for which case, how much of it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -13,6 +13,7 @@ from audit.search.ports import Counts, TurnSearch
 from audit.search.query import QueryError, TurnQuery
 from audit.search.records import RecordQuery, RecordSearch
 from audit.search.shown import ShownTurn, shown
+from audit.search.sql import SqlTurnSearch
 from gateway.inquiry.officer import AccessRecords, Detail, Officer, access_entry
 from gateway.inquiry.permission import ReadingPermission
 from gateway.problems import AuditAlteredError, AuditUnavailableProblemError, BadRequestError
@@ -51,12 +52,15 @@ class Desk:
         records: RecordSearch,
         cursors: Cursors,
         permission: ReadingPermission,
+        lines: SqlTurnSearch,
     ) -> None:
+        """`lines` lists turns by their ids, from the log itself."""
         self._log = log
         self._permission = permission
         self._search = search
         self._record_search = records
         self._cursors = cursors
+        self._lines = lines
         self._access = AccessRecords(log)
 
     async def find(self, officer: Officer, query: TurnQuery, cursor: str, limit: int) -> TurnsFound:
@@ -77,6 +81,14 @@ class Desk:
             looked_to=_EPOCH + timedelta(microseconds=reached.at_us) if reached else None,
             source=page.source,
         )
+
+    async def listed(self, officer: Officer, turn_ids: Sequence[str], case_id: str) -> tuple[TurnSummary, ...]:
+        """Return the lines of turns that were collected in a case, without texts."""
+        with plainly():
+            turns = await self._lines.listed(turn_ids)
+        detail: Detail = {"case_id": case_id, "results": len(turns)}
+        await self._access.append(access_entry(officer, Kind.ACCESS_SEARCH, detail))
+        return turns
 
     async def turn(self, officer: Officer, turn_id: str, *, content: bool) -> ShownTurn | None:
         """Return one turn, its texts only with a purpose; None when there is no such turn."""

@@ -13,7 +13,7 @@ from anyio import CancelScope
 
 from audit.ports import AuditLog
 from audit.record import Kind
-from audit.search.export import Format, TurnExport
+from audit.search.export import Chosen, Format, TurnExport
 from audit.search.query import TurnQuery
 from gateway.ending.watch import AccessWatch, Watched
 from gateway.identifiers import uuid7
@@ -39,6 +39,10 @@ class ExportOrder(msgspec.Struct, frozen=True):
     format: Format = Format.NDJSON
     content: bool = False
     """With texts."""
+    chosen: Chosen | None = None
+    """These turns, instead of those that the query finds."""
+    case_id: str = ""
+    """The case that they were collected in."""
 
 
 class Export(msgspec.Struct, frozen=True):
@@ -81,6 +85,8 @@ class Exports:
             export_id = uuid7()
             about: Detail = {"export_id": export_id, "format": order.format.value, "content": order.content}
             about |= order.query.filters()
+            if order.chosen is not None:
+                about |= {"chosen": len(order.chosen.turn_ids), "case_id": order.case_id}
             await self._access.append(
                 access_entry(officer, Kind.ACCESS_EXPORT, about | {"state": "started"}, query=order.query.text)
             )
@@ -101,7 +107,7 @@ class Exports:
         running.callback(shutil.rmtree, folder, ignore_errors=True)
         target = folder / "bundle.zip"
         with plainly():
-            records = await self._export.bundle(order.query, target, content=order.content)
+            records = await self._export.bundle(order.chosen or order.query, target, content=order.content)
         detail = about | {"state": "complete", "records": records}
         await self._access.append(access_entry(officer, Kind.ACCESS_EXPORT, detail))
         return target
@@ -121,7 +127,7 @@ class Exports:
         self, running: contextlib.ExitStack, officer: Officer, order: ExportOrder, about: Detail
     ) -> AsyncGenerator[bytes, None]:
         turns, state = 0, "broken_off"
-        parts = self._export.stream(order.query, order.format, content=order.content)
+        parts = self._export.stream(order.chosen or order.query, order.format, content=order.content)
         with running, self._watched(officer) as watched:
             try:
                 async with aclosing(parts):

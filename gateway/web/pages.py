@@ -150,6 +150,15 @@ class View:
         """Return a time as it is written in the person's zone, which the page names."""
         return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
 
+    def category(self, name: str) -> str:
+        """Return what a category is called; one that nobody knows keeps its own name."""
+        key = f"category.{name}.title"
+        return self.catalogue.text(key) if self.catalogue.has(key) else visible(name)
+
+    def categories(self, names: tuple[str, ...]) -> str:
+        """Return what categories are called, with commas."""
+        return ", ".join(self.category(name) for name in names)
+
     def page(self, template: str, *, status: int = 200, **context: object) -> Response[str]:
         """Return a whole page."""
         return Response(self.render(template, **context), status_code=status, media_type=MediaType.HTML)

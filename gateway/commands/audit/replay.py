@@ -7,14 +7,13 @@ import msgspec
 
 from audit.readers import Readers
 from audit.record import Kind
-from gateway.commands.audit.common import NOT_FOUND, Opened, access, opened, plain, print_json, run
-from gateway.rejudging import Outcome, Rejudged, recorded_policy, rejudge
-from safety.policy_shape import Policy
+from gateway.commands.audit.common import NOT_FOUND, access, opened, plain, print_json, run
+from gateway.inquiry.replays import Replays
+from gateway.rejudging import Outcome, Rejudged
 
 DIFFERENT, CANNOT = 5, 6
 """Exit codes: a stage says something else now; it cannot be judged as it was then."""
 _LONGEST_ID = 200
-_MOST = 1_000_000
 _CODES = {Outcome.SAME: 0, Outcome.DIFFERENT: DIFFERENT, Outcome.CANNOT: CANNOT}
 
 
@@ -43,22 +42,8 @@ def replay(turn_id: str, *, as_json: bool) -> None:
 
 async def _replay(turn_id: str) -> Rejudged | None:
     async with opened() as parts:
-        trail = await parts.log.turn(turn_id)
-        done = None
-        if trail is not None:
-            digest = next((record.policy_hash for record in trail.records if record.policy_hash), "")
-            done = await rejudge(trail, await _policy(parts, digest))
+        done = await Replays(parts.log, Readers(parts.engine, parts.master_key)).turn(turn_id)
         detail = {"replay": done.outcome.value} if done is not None else {}
-        record = access(Kind.ACCESS_READ, found=trail is not None, **detail)
+        record = access(Kind.ACCESS_READ, found=done is not None, **detail)
         await parts.log.append(msgspec.structs.replace(record, turn_id=turn_id))
         return done
-
-
-async def _policy(parts: Opened, digest: str) -> Policy | None:
-    """Return the policy with this hash, from the newest record of its activation that can be read."""
-    readers, found = Readers(parts.engine, parts.master_key), None
-    async for entry in parts.log.entries((Kind.POLICY_ACTIVATED.value,), _MOST):
-        if entry.policy_hash == digest and entry.commitments:
-            for content in await readers.contents(entry.entry_id):
-                found = recorded_policy(content.text, digest) or found
-    return found

@@ -63,7 +63,16 @@ def test_every_key_in_use_exists_and_no_message_is_left_over():
     used, known = used_keys(), set(CATALOGUES["en"].messages)
     assert used <= known
     composed = ("notice.", "category.", "problem.title.", "problem.text.", "welcome.example.", "preferences.theme.")
-    composed += ("console.group.", "console.kind.", "console.detail.")
+    composed += (
+        "console.group.",
+        "console.kind.",
+        "console.detail.",
+        "console.verdict.",
+        "console.status.",
+        "console.search.",
+    )
+    composed += ("console.said.", "console.turn.role.", "console.turn.", "console.fact.", "console.proof.")
+    composed += ("console.replay.",)
     assert {key for key in known - used if not key.startswith(composed)} == set()
 
 

@@ -1,5 +1,7 @@
 // The console's few helpers; every page works without them.
 
+import "./exports.js";
+
 // The server writes times in the browser's own zone, once it knows it.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "UTC";
 const cookie = `attest_zone=${zone}`;
@@ -18,6 +20,10 @@ document.addEventListener("submit", (event) => {
 });
 addEventListener("pageshow", () => {
   for (const field of document.querySelectorAll("form[method=get] :disabled")) field.disabled = false;
+});
+
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-print]")) print();
 });
 
 document.body.dataset.ready = "";

@@ -1,0 +1,1 @@
+"""Cases of compliance: what texts are opened for, the turns collected for it, notes about them."""

@@ -1,0 +1,28 @@
+"""What the sections of the console work with, put together as the settings choose it."""
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from audit.keys import MasterKey
+from audit.ports import AuditLog
+from audit.readers import Readers
+from gateway.cases.searches import SavedSearches
+from gateway.cases.store import Cases
+from gateway.console.purpose import Purposes
+from gateway.console.sealed import Sealer
+from gateway.governance import Governance
+from gateway.settings import Settings
+
+
+def console_parts(
+    settings: Settings, engine: AsyncEngine, master: MasterKey, audit: AuditLog, governance: Governance
+) -> dict[str, object]:
+    """Return what the handlers of the console take, by the names that they ask for."""
+    cases = Cases(governance.governor, audit, Readers(engine, master))
+    sealer = Sealer(master.derive("console"))
+    return {
+        "governance": governance,
+        "cases": cases,
+        "sealer": sealer,
+        "saved": SavedSearches(governance.governor, sealer),
+        "purposes": Purposes(cases, sealer, secure=settings.base_url.startswith("https://")),
+    }
