@@ -42,7 +42,7 @@ class MasterKey(Protocol):
 
 
 class FileMasterKey:
-    """A master key of 32 bytes from a file (base64), readable by its owner alone."""
+    """A master key of 32 bytes that this process holds: from a file (base64) readable by its owner alone, or given."""
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
@@ -60,6 +60,14 @@ class FileMasterKey:
             if not path.exists():
                 _create(path)
         return cls.load(path)
+
+    @classmethod
+    def given(cls, written: str) -> "FileMasterKey":
+        """Read a key that is written as base64, as the environment gives it. Raises `KeyFileError`."""
+        try:
+            return cls(base64.b64decode(written.strip(), validate=True))
+        except (binascii.Error, ValueError):
+            raise KeyFileError("The master key that was given (ATTEST_MASTER_KEY) is not base64.") from None
 
     @classmethod
     def load(cls, path: Path) -> "FileMasterKey":

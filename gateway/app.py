@@ -12,7 +12,6 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from audit.keys import FileMasterKey
 from audit.log import SqlAuditLog
 from audit.sequencer import Sequencer, SequencerLimits
 from audit.signing import SigningKeys
@@ -41,6 +40,7 @@ from gateway.inquiry.compose import make_inquiry
 from gateway.judge import ModelJudge, make_judge
 from gateway.limits.admission import Admission
 from gateway.logging import RequestLog
+from gateway.master_key import load_master_key
 from gateway.measured import MeasuredModel, MeasuredSafety
 from gateway.models import ModelCatalogue
 from gateway.problems import AttestError
@@ -72,7 +72,7 @@ def create_app(settings: Settings) -> Litestar:
         SequencerLimits(cadence_s=settings.checkpoint_interval_s),
         on_fault=telemetry.sequencer_failed,
     )
-    master_key = FileMasterKey.load_or_create(settings.master_key_path)
+    master_key = load_master_key(settings, create=True)
     audit = SqlAuditLog(engine, master_key, on_durable=sequencer.appended)
     delivery = make_delivery(settings, engine, master_key, telemetry, GATEWAY_LIMITS)
     governance = make_governance(settings, engine, lambda error: telemetry.fault("keeping", error))

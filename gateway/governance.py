@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
@@ -27,6 +28,8 @@ from gateway.settings import Settings, SettingsError
 
 PENDING_S = 60.0
 """How often erasures that wait are looked at, in seconds."""
+FIRST_PRUNING_S = 600.0
+"""Longest wait before the first pruning after a start, in seconds: several gateways do not begin at one moment."""
 
 
 class Governance(msgspec.Struct, frozen=True):
@@ -40,6 +43,8 @@ class Governance(msgspec.Struct, frozen=True):
     anchoring: Anchoring
     eraser: ElasticsearchEraser | None
     four_eyes: frozenset[str]
+    prune_every_s: float
+    """How often the gateway prunes by itself, in seconds; 0: never."""
     on_fault: Callable[[Exception], None]
     """Hears of what fails in the background and is tried again."""
 
@@ -88,14 +93,16 @@ class Governance(msgspec.Struct, frozen=True):
 
     @contextlib.asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
-        """Apply the erasure ledger, then anchor and carry out what waits until the end; closes everything.
+        """Apply the erasure ledger, then anchor, prune and carry out what waits until the end; closes everything.
 
         Raises `audit.ledger.LedgerError`, `AuditUnavailableError`: then nothing may start.
         """
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.close)
             await self.erasures.reapply()
-            loops = [self._carry_out(), *([self.anchoring.run()] if self.anchoring.places else [])]
+            loops = [self._carry_out()]
+            loops += [self.anchoring.run()] if self.anchoring.places else []
+            loops += [self._prune()] if self.prune_every_s else []
             for loop in loops:
                 stack.push_async_callback(_ended, asyncio.create_task(loop))
             yield
@@ -107,6 +114,16 @@ class Governance(msgspec.Struct, frozen=True):
             except Exception as error:  # noqa: BLE001 - the next round tries again
                 self.on_fault(error)
             await asyncio.sleep(PENDING_S)
+
+    async def _prune(self) -> None:
+        wait_s = random.uniform(0.0, min(FIRST_PRUNING_S, self.prune_every_s))  # noqa: S311 - spreads work, keeps no secret
+        while True:
+            await asyncio.sleep(wait_s)
+            try:
+                await self.retention.run()
+            except Exception as error:  # noqa: BLE001 - told, and tried again: altered records stay until somebody looks
+                self.on_fault(error)
+            wait_s = self.prune_every_s
 
     async def close(self) -> None:
         """Close the connections to places outside and to the search store."""
@@ -139,6 +156,7 @@ def make_governance(
         anchoring=Anchoring(governor, places, settings.anchor_interval_minutes * 60, on_fault),
         eraser=eraser,
         four_eyes=settings.four_eyes,
+        prune_every_s=settings.audit_retention_every_hours * 3600.0,
         on_fault=on_fault,
     )
 

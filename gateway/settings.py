@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     """Model that the chat page asks for; default: the first that the inference server names."""
     policy: Path | None = None
     """Policy file; default: the policy that ships."""
+    master_key: SecretStr = SecretStr("")
+    """The 32-byte key (base64) itself, where a secret store puts it into the environment; default: the file."""
     master_key_file: Path | None = None
     """File with the 32-byte key (base64) that wraps content keys; default: made in the data folder."""
 
@@ -103,6 +105,8 @@ class Settings(BaseSettings):
 
     audit_retention_days: Annotated[int, Field(ge=180, le=36_500)] = 180
     """How long records keep their content, in days; `attest audit retention run` empties what is older."""
+    audit_retention_every_hours: Annotated[int, Field(ge=0, le=744)] = 0
+    """How often the gateway itself empties what is older; 0: only `attest audit retention run` does."""
     audit_four_eyes: str = ""
     """What a second officer must approve, with commas: `content`, `erase`, `hold_release`; default: nothing."""
     audit_approval_hours: Annotated[int, Field(ge=1, le=720)] = 72

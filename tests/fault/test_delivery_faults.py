@@ -184,6 +184,25 @@ async def test_wrong_credentials_lose_nothing(line: Line):
     await expect_everything(line)
 
 
+@pytest.mark.parametrize(("status", "reason"), [(401, "unauthorized"), (403, "forbidden"), (404, "index_missing")])
+async def test_a_key_that_expires_makes_no_dead_letter(line: Line, status: int, reason: str):
+    """docs/decisions/0011: an answer that any record would have got is no document's fault, and nothing is lost."""
+    await talk(line, "t", 8)
+    async with FaultyProxy(line.server.url) as proxy, closing(line.delivery(proxy.url, LIMITS)) as delivery:
+        proxy.fault = lambda _number, _path: status if _number > 2 else None
+        delivering = asyncio.create_task(settled(line, delivery))
+        while proxy.answered[status] < 4:  # noqa: ASYNC110 - told by a count
+            await asyncio.sleep(0.02)
+        await talk(line, "meanwhile", 2)
+        assert (await line.outbox.state()).pending
+        proxy.fault = lambda _number, _path: None
+        await delivering
+        assert (await line.outbox.state()).dead_letters == 0
+    await expect_everything(line)
+    assert f"{reason} {status}" in line.watch.interruptions
+    assert "refused" not in line.watch.counts
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # the server starts three times
 async def test_a_server_that_is_down_from_the_start_and_killed_under_load(tmp_path: Path, postgres):

@@ -23,6 +23,7 @@ from audit.sequencer import TreeRefusedError
 from audit.signing import SigningKeyError, SigningKeys
 from gateway import settings
 from gateway.database import make_engine
+from gateway.master_key import load_master_key
 
 _T = TypeVar("_T")
 NOT_FOUND = 1
@@ -98,7 +99,7 @@ async def opened_database() -> AsyncIterator[Database]:
 async def opened() -> AsyncIterator[Opened]:
     """Open the log with the settings of the environment; errors are those that `run` turns into exit code 3."""
     async with opened_database() as parts:
-        key = FileMasterKey.load(parts.settings.master_key_path)
+        key = load_master_key(parts.settings)
         async with SqlAuditLog(parts.engine, key) as log:
             yield Opened(parts.settings, parts.engine, parts.signing_keys, key, log)
 

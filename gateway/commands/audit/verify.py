@@ -16,6 +16,7 @@ from audit.verification.database import Trust, verify_database
 from audit.verify import Finding, Summary
 from gateway.commands.audit.common import FAILED, Database, opened_database, plain, run, to_json
 from gateway.delivery import Job, elasticsearch_client
+from gateway.master_key import load_master_key
 
 _LARGEST = 2**20
 _EXISTING = click.Path(exists=True, path_type=Path)
@@ -118,7 +119,7 @@ def _last_signed(parts: Database) -> Sequence[tuple[str, bytes]]:
 
 def _master_key(parts: Database) -> FileMasterKey:
     try:
-        return FileMasterKey.load(parts.settings.master_key_path)
+        return load_master_key(parts.settings)
     except KeyFileError as error:
         raise KeyFileError(f"{error} Or verify without opening texts: --no-texts.") from None
 

@@ -9,8 +9,12 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from sqlalchemy import text
 
 from audit.record import Content, Kind
+from gateway import governance
+from gateway.database import make_engine
+from gateway.settings import Settings
 from safety.compose import build_safety
 from safety.normalise import VERSION
 from tests.integration.audit.test_audit_commands import a_turn, entry
@@ -114,6 +118,47 @@ def test_retention(attest, append):
     attest("audit", "checkpoint")
     attest("audit", "fsck")
     assert "0 records" in attest("audit", "retention", "run")
+
+
+@pytest.mark.parametrize(("hours", "left"), [(24, []), (0, ["old"])])
+def test_the_gateway_prunes_by_itself_where_that_was_asked_for(
+    attest, append, monkeypatch, empty_database, tmp_path, hours, left
+):
+    monkeypatch.setattr(governance, "FIRST_PRUNING_S", 0.05)
+    append(*a_turn("old", **OLD), *a_turn("new"))
+    attest("audit", "checkpoint")
+    faults: list[Exception] = []
+
+    async def work() -> None:
+        settings = Settings(data_dir=tmp_path, database_url=empty_database, audit_retention_every_hours=hours)
+        engine = make_engine(empty_database)
+        async with governance.make_governance(settings, engine, faults.append).at_work():
+            for _ in range(100 if hours else 5):
+                async with engine.connect() as connection:
+                    rows = await connection.execute(text("SELECT turn_id FROM audit_turn ORDER BY turn_id"))
+                    turns = list(rows.scalars())
+                if "old" not in turns:
+                    break
+                await asyncio.sleep(0.1)
+        await engine.dispose()
+        assert turns == ["new", *left]
+
+    asyncio.run(work())
+    assert faults == []
+
+
+def test_the_master_key_may_come_from_the_environment(attest, append, monkeypatch, tmp_path):
+    append(*a_turn("t1"))
+    file = tmp_path / "master.key"
+    key = file.read_text()
+    file.unlink()
+    attest("audit", "show", "t1", code=3)
+    monkeypatch.setenv("ATTEST_MASTER_KEY", key)
+    assert message(attest, "t1") == "你好"
+    for wrong in ("not base64!", key[:20], "c2hvcnQ="):
+        monkeypatch.setenv("ATTEST_MASTER_KEY", wrong)
+        attest("audit", "show", "t1", code=3)
+    assert not file.exists()
 
 
 def test_anchors_and_what_waits_for_them(attest, append, tmp_path, monkeypatch):
