@@ -1,13 +1,15 @@
 """Every section of the console, in the order of the navigation. A new one is a module with a `PART`, named here."""
 
+from gateway.console.approvals import PART as APPROVALS
 from gateway.console.cases import PART as CASES
 from gateway.console.exports import EXPORT_ROUTES
 from gateway.console.readings import PART as READINGS
+from gateway.console.reviews import PART as REVIEWS
 from gateway.console.search import PART as SEARCH
 from gateway.console.start import console_start
 from gateway.console.turn import TURN_ROUTES
 
-PARTS = (SEARCH, CASES, READINGS)
+PARTS = (SEARCH, CASES, REVIEWS, APPROVALS, READINGS)
 
 SECTIONS = tuple(part.section for part in PARTS)
 
