@@ -80,6 +80,8 @@ class TurnTrail(msgspec.Struct, frozen=True):
     categories: tuple[str, ...] = ()
     comments: tuple[Content, ...] = ()
     """Texts of records that came later (feedback), oldest first."""
+    mirrored: str = ""
+    """What another version of the model said to the same dialogue; nobody was shown it."""
 
 
 class AuditLog(Protocol):

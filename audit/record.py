@@ -20,6 +20,7 @@ class Kind(StrEnum):
     TURN_ABORTED = "turn.aborted"
     TURN_INTERRUPTED = "turn.interrupted"
     TURN_REFUSED = "turn.refused"
+    TURN_MIRRORED = "turn.mirrored"
     LOGIN = "login"
     LOGIN_FAILED = "login.failed"
     LOGOUT = "logout"

@@ -86,7 +86,13 @@ def trail_of(turn_id: str, records: Sequence[OpenedRecord], texts: Mapping[str, 
         surface=summary.surface,
         model=summary.model,
         categories=summary.categories,
-        comments=tuple(one for record in records if record.entry.kind not in _TURN_KINDS for one in record.contents),
+        comments=tuple(
+            one
+            for record in records
+            if record.entry.kind not in _TURN_KINDS | {Kind.TURN_MIRRORED}
+            for one in record.contents
+        ),
+        mirrored="".join(_text(record.contents, "mirrored") for record in records),
     )
 
 

@@ -42,7 +42,9 @@ from gateway.limits.admission import Admission
 from gateway.logging import RequestLog
 from gateway.master_key import load_master_key
 from gateway.measured import MeasuredModel, MeasuredSafety
-from gateway.models import ModelCatalogue
+from gateway.mirroring import Mirroring
+from gateway.model_activation import ModelActivations
+from gateway.models import ModelCatalogue, ModelRoutes
 from gateway.problems import AttestError
 from gateway.settings import Settings
 from gateway.telemetry import Telemetry
@@ -87,15 +89,8 @@ def create_app(settings: Settings) -> Litestar:
     model = MeasuredModel(endpoint, telemetry)
     catalogue = ModelCatalogue(model, settings.model)
     safety = _safety(settings, make_judge(model, catalogue))
-    turns = TurnService(
-        safety=MeasuredSafety(safety, telemetry),
-        model=model,
-        audit=audit,
-        admission=admission,
-        watch=authentication.watch,
-        telemetry=telemetry,
-        settings=settings,
-        revision_of=catalogue.revision_of,
+    turns = _turns(
+        settings, MeasuredSafety(safety, telemetry), model, catalogue, audit, admission, authentication, telemetry
     )
     pages = make_pages(settings, safety.rule_title, sections=SECTIONS)
     history = HistoryStore(engine)
@@ -209,6 +204,29 @@ def _openapi(stylesheet: str) -> OpenAPIConfig:
             security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
         ),
         security=[{"bearer": []}],
+    )
+
+
+def _turns(
+    settings: Settings,
+    safety: MeasuredSafety,
+    model: MeasuredModel,
+    catalogue: ModelCatalogue,
+    audit: SqlAuditLog,
+    admission: Admission,
+    authentication: Authentication,
+    telemetry: Telemetry,
+) -> TurnService:
+    return TurnService(
+        safety=safety,
+        model=model,
+        audit=audit,
+        admission=admission,
+        watch=authentication.watch,
+        telemetry=telemetry,
+        settings=settings,
+        routes=ModelRoutes(catalogue, ModelActivations(audit)),
+        mirroring=Mirroring(model, safety, telemetry, settings.answer_limit_chars),
     )
 
 

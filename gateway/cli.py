@@ -13,6 +13,7 @@ COMMANDS = {
     "doctor": "gateway.commands.doctor:doctor",
     "api-keys": "gateway.commands.api_keys:api_keys",
     "inference": "inference.cli:inference",
+    "models": "gateway.commands.models:models",
     "safety": "gateway.commands.safety:safety",
     "audit": "gateway.commands.audit:audit",
 }

@@ -1,8 +1,14 @@
-"""Which models the inference tier offers, kept fresh without asking it for every turn."""
+"""Which models the inference tier offers, without asking it for every turn, and which version answers whom."""
 
 import asyncio
+import hashlib
 import time
+from typing import Protocol
 
+import msgspec
+
+from gateway.auth.principal import Principal
+from gateway.model_activation import ModelActivations, Offer, Use, offers_of_models
 from gateway.problems import InferenceUnavailableError, NotFoundError
 from inference.ports import ChatModel, InferenceError, ModelInfo
 
@@ -17,6 +23,7 @@ class ModelCatalogue:
         self._model = model
         self._preferred = preferred
         self._models: tuple[ModelInfo, ...] = ()
+        self._offers: dict[str, Offer] = {}
         self._at = float("-inf")
         self._asking = asyncio.Lock()
 
@@ -28,28 +35,88 @@ class ModelCatalogue:
         except (InferenceError, TimeoutError) as error:
             self._at = float("-inf")
             raise InferenceUnavailableError(retry_after=5) from error
+        self._offers = offers_of_models(self._models)
         self._at = time.monotonic()
         return self._models
 
-    async def all(self) -> tuple[ModelInfo, ...]:
-        """Return the models on offer, at most ten seconds old."""
+    async def offers(self) -> dict[str, Offer]:
+        """Return the models on offer by name, at most ten seconds old."""
         if time.monotonic() - self._at > FRESH_S:
             async with self._asking:
                 if time.monotonic() - self._at > FRESH_S:
                     await self.refresh()
-        return self._models
+        return self._offers
 
     async def resolve(self, name: str) -> str:
         """Return the name of a model on offer: `name` itself, or the default when it is empty.
 
         Raises `NotFoundError` when there is no such model.
         """
-        names = [model.name for model in await self.all()]
-        wanted = name or self._preferred or (names[0] if names else "")
-        if wanted not in names:
+        offers = await self.offers()
+        wanted = name or self._preferred or next(iter(offers), "")
+        if wanted not in offers:
             raise NotFoundError("There is no model of that name; /v1/models lists those on offer.")
         return wanted
 
-    def revision_of(self, name: str) -> str:
-        """Return the exact revision of a model as last heard; empty when the tier gives none."""
-        return next((model.revision for model in self._models if model.name == name), "")
+    def forget(self) -> None:
+        """Ask again at the next turn: the tier did not answer as the list said."""
+        self._at = float("-inf")
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Which version answers a turn."""
+
+    use: Use
+    canary: bool = False
+    mirror: Use | None = None
+    """The version that answers the turn a second time, for the record alone."""
+
+
+class Routes(Protocol):
+    """Chooses which version of a model answers a turn."""
+
+    async def route(self, model: str, principal: Principal, turn_id: str) -> Route:
+        """Return the version. Raises `AttestError` or `AuditUnavailableError`."""
+
+    def misled(self) -> None:
+        """Note that other weights answered than those that were chosen."""
+
+
+class ModelRoutes:
+    """Chooses the version for each turn, once its being in use is on record."""
+
+    def __init__(self, catalogue: ModelCatalogue, activations: ModelActivations) -> None:
+        self._catalogue = catalogue
+        self._activations = activations
+
+    async def route(self, model: str, principal: Principal, turn_id: str) -> Route:
+        """Return the version for a turn. Raises `AttestError` (no such model, tier down) or `AuditUnavailableError`."""
+        offer = (await self._catalogue.offers()).get(model)
+        if offer is None:
+            raise NotFoundError("There is no model of that name; /v1/models lists those on offer.")
+        await self._activations.ensure(offer)
+        return choose(offer, principal, turn_id)
+
+    def misled(self) -> None:
+        """Note that another revision answered than the list said."""
+        self._catalogue.forget()
+
+
+def choose(offer: Offer, principal: Principal, turn_id: str) -> Route:
+    """Return who answers: the canary its groups and its share of the people, always the same people; pure."""
+    canary, mirror = offer.canary, offer.mirror
+    taken = canary is not None and (
+        not set(canary.groups).isdisjoint(principal.groups)
+        or _place(canary.revision, principal.subject) < canary.percent
+    )
+    return Route(
+        use=canary if taken and canary is not None else offer.active,
+        canary=taken,
+        mirror=mirror if mirror is not None and _place(mirror.revision, turn_id) < mirror.percent else None,
+    )
+
+
+def _place(revision: str, of: str) -> int:
+    """Return a number from 0 to 99 that is always the same for the same two."""
+    digest = hashlib.sha256(f"{revision}\0{of}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8]) % 100

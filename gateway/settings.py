@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     """Longest silence of the inference server before the turn is aborted, in seconds."""
     model_dir: Path | None = None
     """ChatGLM3 checkpoint folder that `attest inference` serves; default: the demo checkpoint that ships."""
+    model_registry: Path | None = None
+    """Registry of versions that `attest inference` follows instead of one folder, and that `attest models` changes."""
     model: str = ""
     """Model that the chat page asks for; default: the first that the inference server names."""
     policy: Path | None = None

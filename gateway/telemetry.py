@@ -61,6 +61,7 @@ class Metrics:
             "attest_turn_seconds", "Length of turns", ("outcome",), registry=own, buckets=_GEN_AI_DURATION
         )
         self.refused = Counter("attest_turns_refused", "Turns refused before they began", ("reason",), registry=own)
+        self.mirrored = Counter("attest_turns_mirrored", "Answers of a mirrored version", ("outcome",), registry=own)
         self.running = Gauge("attest_turns_running", "Turns that hold a place", registry=own)
         self.queued = Gauge("attest_turns_queued", "Turns that wait for a place", registry=own)
         self.limiter_failures = Counter(
@@ -346,6 +347,10 @@ class Telemetry:
     def refused(self, reason: str) -> None:
         """Count a turn that was refused before it began; `reason` is a problem code."""
         self.metrics.refused.labels(reason).inc()
+
+    def mirrored(self, outcome: str) -> None:
+        """Count an answer of a mirrored version; `outcome` is `recorded`, `left_out` or why it failed."""
+        self.metrics.mirrored.labels(outcome).inc()
 
     def limiter_failed(self) -> None:
         """Count a take that the limiter's server did not decide."""

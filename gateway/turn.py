@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from audit.ports import AuditLog
+from audit.ports import AuditLog, AuditUnavailableError
 from audit.record import Kind
 from gateway.answer import Answer, Release
 from gateway.delta_reader import DeltaReader
@@ -18,6 +18,9 @@ from gateway.dialogue import ExaminedDialogue, examine_dialogue
 from gateway.ending.watch import AccessWatch, Watched
 from gateway.identifiers import uuid7
 from gateway.limits.admission import Admission
+from gateway.mirroring import Mirroring
+from gateway.model_activation import Use
+from gateway.models import Route, Routes
 from gateway.problems import AccessEndedError, AttestError, AuditUnavailableProblemError, ForbiddenError
 from gateway.settings import Settings
 from gateway.telemetry import Telemetry
@@ -25,7 +28,7 @@ from gateway.turn_events import Outcome, TextReleased, TurnEnded, TurnEvent, Tur
 from gateway.turn_log import TurnLog
 from gateway.turn_records import blocking, reason_of
 from inference.errors import ContextOverflowError
-from inference.ports import ChatModel, ChatRequest, InferenceError
+from inference.ports import ChatModel, ChatRequest, Delta, InferenceError
 from safety.ports import SafetyLayer
 from safety.verdict import Decision
 
@@ -51,8 +54,9 @@ class TurnService:
     watch: AccessWatch
     telemetry: Telemetry
     settings: Settings
-    revision_of: Callable[[str], str]
-    """Exact revision of a model's weights as the inference tier names it; empty where it does not."""
+    routes: Routes
+    """Chooses the version of the model that answers; its being in use is on record by then."""
+    mirroring: Mirroring
     running: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
@@ -80,6 +84,7 @@ class TurnService:
             task.cancel()
         if self.running:
             await asyncio.wait(tuple(self.running), timeout=10)
+        await self.mirroring.close()
 
     async def _conduct(self, request: TurnRequest, events: Events) -> None:
         async def emit(event: TurnEvent) -> None:
@@ -102,6 +107,10 @@ class TurnService:
             if events.full():
                 events.get_nowait()
             events.put_nowait(last)
+
+
+class _OtherRevisionError(InferenceError):
+    """Other weights answer than those that the record names."""
 
 
 class _Conductor:
@@ -127,6 +136,8 @@ class _Conductor:
             return await self._stopped(error)
         except ContextOverflowError:
             return await self._aborted("context_too_long")
+        except _OtherRevisionError:
+            return await self._aborted("model_changed")
         except InferenceError:
             return await self._aborted("model_failed")
         except (asyncio.CancelledError, TimeoutError):
@@ -146,11 +157,15 @@ class _Conductor:
         async with self._service.admission.admit(request.principal):
             dialogue = await self._examine_input()
             answer.restorer = dialogue.pseudonyms.restorer()
-            await log.accepted(request, dialogue, self._service.revision_of(request.model))
+            route = await self._route()
+            await log.accepted(request, dialogue, route)
             if dialogue.deciding.blocked:
                 return await self._blocked("input", dialogue.deciding)
             await self._emit(TurnStarted(self._turn_id, message_redacted=bool(dialogue.decisions[-1].redactions)))
-            last = await self._infer_and_release(dialogue, watched)
+            if route.mirror is not None:
+                mirrored = self._model_request(dialogue, route.mirror)
+                self._service.mirroring.begin(mirrored, route.mirror, request.principal.groups, log)
+            last = await self._infer_and_release(dialogue, route, watched)
             if answer.blocking is not None:
                 return await self._blocked("output", answer.blocking, last)
             return await self._completed(last)
@@ -159,13 +174,21 @@ class _Conductor:
         with self._service.telemetry.stage("input"):
             return await examine_dialogue(self._service.safety, self._request)
 
-    async def _infer_and_release(self, dialogue: ExaminedDialogue, watched: Watched) -> Release | None:
+    async def _route(self) -> Route:
+        request = self._request
+        try:
+            return await self._service.routes.route(request.model, request.principal, self._turn_id)
+        except AuditUnavailableError as error:
+            raise AuditUnavailableProblemError(retry_after=5) from error
+
+    async def _infer_and_release(self, dialogue: ExaminedDialogue, route: Route, watched: Watched) -> Release | None:
         """Release the answer sentence by sentence; return the last stretch, which goes with the closing record."""
         answer, deadline = self._answer, time.monotonic() + self._service.settings.turn_timeout_s
-        stream = self._service.model.stream(self._model_request(dialogue))
+        stream = self._service.model.stream(self._model_request(dialogue, route.use))
         async with DeltaReader(stream) as reader:
             while not answer.full and (deltas := await reader.batch(TICK_S)) is not None:
                 watched.check()
+                self._check_revision(deltas, route)
                 release = await (answer.take(deltas) if deltas else answer.tick())
                 if answer.blocking is not None:
                     return release
@@ -180,10 +203,17 @@ class _Conductor:
         await self._log.released(release)
         await self._emit(TextReleased(release.text))
 
-    def _model_request(self, dialogue: ExaminedDialogue) -> ChatRequest:
+    def _check_revision(self, deltas: list[Delta], route: Route) -> None:
+        """Raise `_OtherRevisionError` when other weights answer than those that are on record."""
+        wanted = route.use.revision
+        if wanted and any(delta.revision not in ("", wanted) for delta in deltas):
+            self._service.routes.misled()
+            raise _OtherRevisionError("other weights answered than those on record")
+
+    def _model_request(self, dialogue: ExaminedDialogue, use: Use) -> ChatRequest:
         request = self._request
         return ChatRequest(
-            model=request.model,
+            model=use.version,
             messages=dialogue.context,
             max_tokens=request.max_tokens,
             temperature=request.temperature,

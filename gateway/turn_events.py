@@ -62,8 +62,8 @@ class TurnEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     outcome: Outcome
     reason: str = ""
     """Why it did not complete; empty when it did. One of
-    `input_blocked | output_blocked | guard_failed | model_failed | context_too_long | access_ended | client_gone |
-    audit_unavailable | internal`."""
+    `input_blocked | output_blocked | guard_failed | model_failed | model_changed | context_too_long | access_ended |
+    client_gone | audit_unavailable | internal`."""
     categories: tuple[str, ...] = ()
     """Categories of the verdicts that blocked; for the person's panel and the API's `attest` object."""
     rules: tuple[str, ...] = ()

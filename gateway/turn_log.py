@@ -10,6 +10,8 @@ from audit.ports import AuditLog, AuditOverloadedError, AuditUnavailableError
 from audit.record import Content, Entry, FindingRecord, Kind
 from gateway.answer import Answer, Release
 from gateway.dialogue import ExaminedDialogue
+from gateway.model_activation import Use
+from gateway.models import Route
 from gateway.problems import AttestError, AuditUnavailableProblemError
 from gateway.telemetry import Telemetry
 from gateway.turn_events import TurnRequest
@@ -77,7 +79,7 @@ class TurnLog:
         """Milliseconds since the turn began."""
         return round((time.monotonic() - self._began) * 1000)
 
-    async def accepted(self, request: TurnRequest, dialogue: ExaminedDialogue, model_revision: str) -> None:
+    async def accepted(self, request: TurnRequest, dialogue: ExaminedDialogue, route: Route) -> None:
         """Record what was asked, what the guards made of it and what the model will be sent."""
         self._input_action = strictest((dialogue.deciding, *dialogue.decisions[-1:]))
         last = len(dialogue.decisions) - 1
@@ -90,13 +92,13 @@ class TurnLog:
         accepted = self._entry(
             Kind.TURN_ACCEPTED,
             verdict=self._input_action.value,
-            model_revision=model_revision,
+            model_revision=route.use.revision,
             normaliser_version=dialogue.deciding.normaliser_version,
             stages=stages_of("input", dialogue.decisions),
             findings=findings,
             categories=_categories(findings),
             parameters=self._parameters,
-            detail=_detail(request, dialogue),
+            detail=_detail(request, dialogue, route),
             contents=(Content(name="message", role="user", text=request.messages[-1].content),),
             dialogue=()
             if blocked
@@ -105,7 +107,7 @@ class TurnLog:
             ),
         )
         self._base = msgspec.structs.replace(
-            self._base, model_revision=model_revision, normaliser_version=dialogue.deciding.normaliser_version
+            self._base, model_revision=route.use.revision, normaliser_version=dialogue.deciding.normaliser_version
         )
         await self._append(accepted)
 
@@ -140,6 +142,22 @@ class TurnLog:
                 detail={"retry_after_s": error.retry_after or 0},
                 duration_ms=self.elapsed_ms,
                 contents=(Content(name="message", role="user", text=message),),
+            )
+        )
+
+    async def mirrored(self, answer: Answer, mirror: Use, reason: str) -> None:
+        """Record what another version made of the same dialogue; nobody is shown it."""
+        entry = self._closing(Kind.TURN_MIRRORED, answer, reason)
+        text = (Content(name="mirrored", role="assistant", text=answer.text),) if answer.text else ()
+        await self._append(
+            msgspec.structs.replace(
+                entry,
+                model_revision=mirror.revision,
+                verdict=strictest(answer.decisions).value,
+                length=0,
+                first_release_ms=0,
+                detail={"mirror": mirror.version},
+                contents=text,
             )
         )
 
@@ -196,8 +214,9 @@ class TurnLog:
                 self._durable.update(entry.kind for entry in entries)
 
 
-def _detail(request: TurnRequest, dialogue: ExaminedDialogue) -> dict[str, str | int | float | bool]:
+def _detail(request: TurnRequest, dialogue: ExaminedDialogue, route: Route) -> dict[str, str | int | float | bool]:
     detail: dict[str, str | int | float | bool] = {"messages": len(request.messages), "left_out": dialogue.left_out}
+    detail |= {"canary": route.use.version} if route.canary else {}
     return detail | ({"pseudonyms": len(dialogue.pseudonyms)} if dialogue.pseudonyms else {})
 
 

@@ -1,4 +1,4 @@
-"""`attest inference`: serve one model over OpenAI's API."""
+"""`attest inference`: serve one model, or the versions of a registry, over OpenAI's API."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,9 @@ import uvicorn
 from inference import logs
 from inference.engine.base import Engine, ModelFolderError
 from inference.engine.scripted import ScriptedEngine, read_script
+from inference.engines import Engines, OneEngine, VersionedEngines
 from inference.quant.command import quantise
+from inference.registry import ROLLBACKS, Registry
 from inference.server import create_app
 
 LOG = logging.getLogger("attest.inference")
@@ -38,6 +40,20 @@ def default_port() -> int:
 
 @click.group(invoke_without_command=True)
 @click.option("--model", "folder", type=click.Path(path_type=Path), envvar="ATTEST_MODEL_DIR", help="ChatGLM3 folder.")
+@click.option(
+    "--registry",
+    "registry",
+    type=click.Path(path_type=Path),
+    envvar="ATTEST_MODEL_REGISTRY",
+    help="Registry of versions to follow instead of one folder.",
+)
+@click.option(
+    "--warm",
+    type=click.IntRange(0, ROLLBACKS),
+    default=0,
+    show_default=True,
+    help="Earlier versions of the registry that stay in memory, for a rollback at once.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65535), default=default_port, help="Default: ATTEST_PORT + 1.")
 @click.option("--dtype", type=click.Choice(DTYPES), default="auto", show_default=True)
@@ -60,6 +76,8 @@ def inference(
     ctx: click.Context,
     *,
     folder: Path | None,
+    registry: Path | None,
+    warm: int,
     host: str,
     port: int,
     dtype: str,
@@ -75,19 +93,28 @@ def inference(
     if ctx.invoked_subcommand is not None:
         return
     logs.configure(os.environ.get("ATTEST_LOG_LEVEL", "INFO").upper())
+
+    def opened(folder: Path, named: str) -> Engine:
+        # Imported by name: only this engine needs torch, and a scripted tier starts without it.
+        torch_engine = importlib.import_module("inference.engine.torch_engine")
+        limits = torch_engine.Limits(places=slots, queue=queue, context=context, cache_tokens=cache_tokens)
+        engine: Engine = torch_engine.open_engine(folder, dtype=dtype, name=named, limits=limits)
+        return engine
+
     try:
-        engine: Engine
+        engines: Engines
         if kind == "scripted":
-            engine = ScriptedEngine(read_script(script) if script else None)
+            engines = OneEngine(ScriptedEngine(read_script(script) if script else None))
+        elif registry is not None and folder is None:
+            followed = Registry(registry)
+            engines = VersionedEngines(
+                followed, lambda version: opened(_folder(followed.folder_of(version)), version.id), warm=warm
+            )
         else:
-            folder = _folder(folder or DEMO)
-            # Imported by name: only this engine needs torch, and a scripted tier starts without it.
-            torch_engine = importlib.import_module("inference.engine.torch_engine")
-            limits = torch_engine.Limits(places=slots, queue=queue, context=context, cache_tokens=cache_tokens)
-            engine = torch_engine.open_engine(folder, dtype=dtype, name=name, limits=limits)
+            engines = OneEngine(opened(_folder(folder or DEMO), name))
         listening = _listen(host, port)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(serve(engine, listening))
+            runner.run(serve(engines, listening))
     except ModelFolderError as error:
         raise click.ClickException(str(error)) from None
     # Everything is closed. Tearing the interpreter down with torch in it takes seconds that nobody should wait for.
@@ -122,7 +149,7 @@ inference.add_command(quantise)
 def _folder(folder: Path) -> Path:
     """Say at once what is missing; importing the engine takes seconds."""
     if not (folder / "config.json").is_file():
-        raise click.ClickException(f"{folder / 'config.json'} is missing")
+        raise ModelFolderError(f"{folder / 'config.json'} is missing")
     return folder
 
 
@@ -158,11 +185,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(engine: Engine, listening: socket.socket) -> None:
+async def serve(engines: Engines, listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT; running streams get a second to end."""
     host, port = listening.getsockname()[:2]
     config = uvicorn.Config(
-        create_app(engine),
+        create_app(engines),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -172,8 +199,9 @@ async def serve(engine: Engine, listening: socket.socket) -> None:
         h11_max_incomplete_event_size=64 * 1024,
     )
     server = _Server(config)
-    info = engine.info
-    LOG.info("serving", extra={"model": info.name, "revision": info.revision, "host": host, "port": port})
+    for engine in engines.running():
+        info = engine.info
+        LOG.info("serving", extra={"model": info.name, "revision": info.revision, "host": host, "port": port})
     await server.serve(sockets=[listening])
     if not server.started:
         sys.exit(1)

@@ -51,7 +51,7 @@ class Exchange:
         seconds = time.monotonic() - self.started
         if outcome != "refused":  # that line is written where the refusal is
             self._log(outcome, last, seconds, streamed=streamed)
-        self.telemetry.ended(self.operation, outcome, seconds, last)
+        self.telemetry.ended(self.info, self.operation, outcome, seconds, last)
         self.span.end(outcome, last)
 
     def _log(self, outcome: str, last: Delta, seconds: float, *, streamed: bool) -> None:

@@ -97,7 +97,7 @@ class OpenAICompatModel:
             raise _unreachable(error) from None
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise InferenceError("The inference endpoint's list of models cannot be read.") from None
-        return tuple(ModelInfo(name=model.id, revision=model.revision) for model in found.data)
+        return tuple(_info(model) for model in found.data)
 
     async def stream(self, request: ChatRequest, headers: dict[str, str] | None = None) -> AsyncGenerator[Delta, None]:
         """Yield the answer in stretches. Closing the iterator closes the connection, which cancels the generation.
@@ -206,7 +206,7 @@ class OpenAICompatModel:
             for event in parser.feed(chunk):
                 last = time.monotonic()
                 if text := end.take(event):
-                    yield Delta(text=text)
+                    yield Delta(text=text, revision=end.revision)
             now = time.monotonic()
             if now - last > bounds.silence_s or now - started > bounds.total_s:
                 raise TimeoutError
@@ -224,6 +224,18 @@ async def _finish(response: aiohttp.ClientResponse) -> None:
         response.release()
     except (aiohttp.ClientError, TimeoutError, OSError):
         return
+
+
+def _info(model: wire.ReceivedModel) -> ModelInfo:
+    version = model.attest or wire.ReceivedVersion()
+    return ModelInfo(
+        name=model.id,
+        revision=model.revision,
+        model=version.model,
+        stage=version.stage,
+        percent=version.percent,
+        groups=version.groups,
+    )
 
 
 async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -1,11 +1,14 @@
 """Between the port and OpenAI's API as a client speaks it: a request as it is sent, an answer as it is read."""
 
+import re
+
 import msgspec
 
 from inference import wire_client as wire
 from inference.ports import ChatRequest, Delta, FinishReason, InferenceError, Message, ToolCall, Usage
 from inference.wire import CalledFunction, WireToolCall
 
+_REVISION = re.compile(r"sha256:[0-9a-f]{64}")
 _decode = msgspec.json.Decoder(wire.ReceivedChunk).decode
 
 
@@ -19,6 +22,8 @@ class AnswerReader:
         self._tools = tools
         self._calls: dict[int, ToolCall] = {}
         self._left_out = 0
+        self.revision = ""
+        """Revision of the weights that answer, where our own tier names it."""
 
     def take(self, event: bytes) -> str:
         """Return the text that the event adds. Raises `InferenceError` when it tells of one."""
@@ -28,6 +33,8 @@ class AnswerReader:
         chunk = _decode(event)
         if chunk.error is not None:
             raise InferenceError("The inference endpoint failed while answering.", retry_after=1)
+        if chunk.system_fingerprint and _REVISION.fullmatch(chunk.system_fingerprint):
+            self.revision = chunk.system_fingerprint
         if chunk.usage is not None:
             self._usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
         if chunk.attest is not None:
@@ -52,6 +59,7 @@ class AnswerReader:
             usage=self._usage,
             tool_calls=calls,
             left_out=self._left_out,
+            revision=self.revision,
         )
 
     def _add(self, piece: wire.ReceivedToolCall) -> None:

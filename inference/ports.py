@@ -118,6 +118,8 @@ class Delta(msgspec.Struct, frozen=True):
     """Messages that were not read for want of room, in the last stretch (see `ChatRequest.drop_oldest`)."""
     timing: Timing | None = None
     """In the last stretch of engines in this process."""
+    revision: str = ""
+    """Revision of the weights that say this, where an endpoint names it."""
 
 
 class InferenceError(Exception):
@@ -134,6 +136,14 @@ class ModelInfo(msgspec.Struct, frozen=True):
     name: str
     revision: str = ""
     """Manifest hash or other exact identity of the weights, where the endpoint gives one."""
+    model: str = ""
+    """Name under which people ask for whichever version is active; empty where there is one version only."""
+    stage: str = ""
+    """What a version is used for: `active`, `canary`, `mirror`; anything else answers nobody."""
+    percent: int = 0
+    """Share of the people whom a canary answers, or of the turns that a mirror answers too."""
+    groups: tuple[str, ...] = ()
+    """Groups whom a canary answers."""
 
 
 class ChatModel(Protocol):

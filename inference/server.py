@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import msgspec
 from litestar import Litestar, MediaType, Request, Response, get, post
@@ -15,10 +16,11 @@ from litestar.response import Stream
 from inference import completions, wire
 from inference.chat import ChatShape
 from inference.connection import ClientGoneError, StalledClients, read_body, unless_gone
-from inference.engine.base import Engine
+from inference.engine.base import Engine, ModelFolderError
+from inference.engines import Engines, load_of
 from inference.errors import RequestRefusedError
 from inference.exchange import Exchange, Shape, collect, stream
-from inference.ports import Delta, InferenceError
+from inference.ports import ChatRequest, CompletionRequest, Delta, InferenceError, ModelInfo
 from inference.refusals import http_refusal, inference_refusal, refusal
 from inference.requests import BODY_LIMIT, parse
 from inference.telemetry import Telemetry
@@ -31,13 +33,16 @@ _SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 _encode = msgspec.json.Encoder().encode
 
+Asked = TypeVar("Asked", ChatRequest, CompletionRequest)
+
 
 @post("/v1/chat/completions", status_code=200, request_max_body_size=BODY_LIMIT)
 async def chat_completions(request: Request[None, None, State]) -> Response[bytes] | Stream:
     """Answer a dialogue, streamed or not."""
     parsed = parse(await read_body(request))
-    exchange = _exchange(request, "chat", "chatcmpl")
-    deltas = request.app.state.engine.stream(parsed.chat)
+    engine: Engine = request.app.state.engines.find(parsed.chat.model)
+    exchange = _exchange(request, engine, "chat", "chatcmpl")
+    deltas = engine.stream(_own(parsed.chat, engine))
     return await _answer(
         request, exchange, ChatShape(exchange), deltas, streamed=parsed.stream, include_usage=parsed.include_usage
     )
@@ -47,8 +52,9 @@ async def chat_completions(request: Request[None, None, State]) -> Response[byte
 async def text_completions(request: Request[None, None, State]) -> Response[bytes] | Stream:
     """Continue a text or token ids, streamed or not."""
     parsed = completions.parse(await read_body(request))
-    exchange = _exchange(request, "text_completion", "cmpl")
-    deltas = request.app.state.engine.complete(parsed.completion)
+    engine: Engine = request.app.state.engines.find(parsed.completion.model)
+    exchange = _exchange(request, engine, "text_completion", "cmpl")
+    deltas = engine.complete(_own(parsed.completion, engine))
     shape = completions.CompletionShape(exchange, token_ids=parsed.completion.token_ids)
     return await _answer(request, exchange, shape, deltas, streamed=parsed.stream, include_usage=parsed.include_usage)
 
@@ -76,25 +82,31 @@ async def _answer(
     return Stream(body, media_type="text/event-stream", headers=_SSE_HEADERS)
 
 
-def _exchange(request: Request[None, None, State], operation: str, prefix: str) -> Exchange:
+def _own(asked: Asked, engine: Engine) -> Asked:
+    """Return a request under the engine's own name where it was found under the name of all versions."""
+    versioned = "@" in engine.info.name
+    return msgspec.structs.replace(asked, model=engine.info.name) if versioned else asked
+
+
+def _exchange(request: Request[None, None, State], engine: Engine, operation: str, prefix: str) -> Exchange:
     state = request.app.state
-    info = state.engine.info
+    info = engine.info
     span = state.tracing.begin(operation, info, request.headers)
     return Exchange(info=info, telemetry=state.telemetry, span=span, operation=operation, prefix=prefix)
 
 
 @get("/v1/models")
 async def models(request: Request[None, None, State]) -> Response[bytes]:
-    """Name the model that is served, with the exact identity of its weights."""
-    found = await request.app.state.engine.models()
-    body = wire.WireModels(data=tuple(wire.WireModel(id=model.name, revision=model.revision) for model in found))
+    """Name the models that are served, with the exact identity of their weights."""
+    found: tuple[ModelInfo, ...] = await request.app.state.engines.models()
+    body = wire.WireModels(data=tuple(_listed(model) for model in found))
     return Response(content=_encode(body), media_type=MediaType.JSON)
 
 
 @get("/health")
 async def health(request: Request[None, None, State]) -> Response[bytes]:
     """Say whether a request would be answered, and how busy the engine is."""
-    load = request.app.state.engine.load()
+    load = load_of(request.app.state.engines)
     return Response(content=_encode(load), media_type=MediaType.JSON, status_code=200 if load.ready else 503)
 
 
@@ -105,25 +117,29 @@ async def metrics(request: Request[None, None, State]) -> bytes:
     return rendered
 
 
-def create_app(engine: Engine) -> Litestar:
-    """Return the application; the engine is started and closed with it."""
+def create_app(engines: Engines) -> Litestar:
+    """Return the application; the engines are started and closed with it."""
     tracing = Tracing(os.environ)
-    telemetry = Telemetry(lambda: engine.info, engine.load)
+    telemetry = Telemetry(engines)
 
     @asynccontextmanager
     async def life(_: Litestar) -> AsyncGenerator[None, None]:
-        await engine.start()
+        try:
+            await engines.start()
+        except ModelFolderError as error:
+            LOG.error("cannot start: %s", error)  # noqa: TRY400 - the message says it all
+            raise
         try:
             yield
         finally:
-            await engine.close()
+            await engines.close()
             await asyncio.to_thread(tracing.close)
 
     return Litestar(
         route_handlers=[chat_completions, text_completions, models, health, metrics],
         lifespan=[life],
         middleware=[StalledClients],
-        state=State({"engine": engine, "telemetry": telemetry, "tracing": tracing}),
+        state=State({"engines": engines, "telemetry": telemetry, "tracing": tracing}),
         exception_handlers={
             InferenceError: _inference_error,
             HTTPException: _http_error,
@@ -133,6 +149,13 @@ def create_app(engine: Engine) -> Litestar:
         openapi_config=None,
         logging_config=None,
     )
+
+
+def _listed(model: ModelInfo) -> wire.WireModel:
+    version: wire.WireVersion | msgspec.UnsetType = msgspec.UNSET
+    if model.model:
+        version = wire.WireVersion(model.model, model.stage, model.percent, model.groups)
+    return wire.WireModel(id=model.name, revision=model.revision, attest=version)
 
 
 def _inference_error(request: Request[None, None, State], error: InferenceError) -> Response[bytes]:

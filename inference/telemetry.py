@@ -12,6 +12,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from inference.engine.base import Load
+from inference.engines import Engines
 from inference.ports import Delta, ModelInfo
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -22,15 +23,33 @@ _EACH = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.
 _LABELS = ("gen_ai_operation_name", "gen_ai_response_model", "attest_model_revision")
 _MODEL_LABELS = _LABELS[1:]
 
+_Reading = tuple[str, Callable[[Load], int]]
+_GAUGES: dict[str, _Reading] = {
+    "ready": ("1 while a request would be served", lambda load: int(load.ready)),
+    "running": ("Requests that are being answered", lambda load: load.running),
+    "waiting": ("Requests that wait for a place", lambda load: load.waiting),
+    "places": ("Requests that can be decoded together", lambda load: load.places),
+    "cache_tokens": ("Tokens of key-value memory that running requests hold", lambda load: load.cache_tokens),
+    "cache_limit_tokens": ("Most tokens of key-value memory", lambda load: load.cache_limit),
+}
+_COUNTERS: dict[str, _Reading] = {
+    "restarts": ("Times that the decode loop failed and started again", lambda load: load.restarts),
+    "decode_steps": ("Decode steps", lambda load: load.decode_steps),
+    "decode_rows": (
+        "Tokens that decode steps gave; by their number, the batch's mean size",
+        lambda load: load.decode_rows,
+    ),
+    "prompt_tokens": ("Tokens of prompts that have been read", lambda load: load.prompt_tokens),
+}
+
 
 class Telemetry:
     """The metrics of one process, in a registry of its own."""
 
-    def __init__(self, info: Callable[[], ModelInfo], load: Callable[[], Load]) -> None:
+    def __init__(self, engines: Engines) -> None:
         self.registry = own = CollectorRegistry()
-        self._info = info
         ProcessCollector(registry=own)
-        own.register(_LoadCollector(info, load))
+        own.register(_LoadCollector(engines))
         self._duration = Histogram(
             "gen_ai_server_request_duration_seconds",
             "Length of requests",
@@ -70,9 +89,8 @@ class Telemetry:
             "attest_inference_refused", "Requests refused before they began", ("code",), registry=own
         )
 
-    def ended(self, operation: str, outcome: str, seconds: float, last: Delta) -> None:
+    def ended(self, info: ModelInfo, operation: str, outcome: str, seconds: float, last: Delta) -> None:
         """Observe a request that has ended; `outcome` is its log line."""
-        info = self._info()
         labels = (operation, info.name, info.revision)
         self._duration.labels(*labels, outcome).observe(seconds)
         usage, timing = last.usage, last.timing
@@ -95,35 +113,24 @@ class Telemetry:
 
 
 class _LoadCollector(Collector):
-    """Reads the engine's load whenever metrics are asked for."""
+    """Reads the engines' load whenever metrics are asked for."""
 
-    def __init__(self, info: Callable[[], ModelInfo], load: Callable[[], Load]) -> None:
-        self._info = info
-        self._load = load
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
 
     def collect(self) -> Iterable[Metric]:
-        """Yield gauges and counters of the loop."""
-        info, load = self._info(), self._load()
-        labels = (info.name, info.revision)
-        gauges = {
-            "ready": ("1 while a request would be served", int(load.ready)),
-            "running": ("Requests that are being answered", load.running),
-            "waiting": ("Requests that wait for a place", load.waiting),
-            "places": ("Requests that can be decoded together", load.places),
-            "cache_tokens": ("Tokens of key-value memory that running requests hold", load.cache_tokens),
-            "cache_limit_tokens": ("Most tokens of key-value memory", load.cache_limit),
-        }
-        counters = {
-            "restarts": ("Times that the decode loop failed and started again", load.restarts),
-            "decode_steps": ("Decode steps", load.decode_steps),
-            "decode_rows": ("Tokens that decode steps gave; by their number, the batch's mean size", load.decode_rows),
-            "prompt_tokens": ("Tokens of prompts that have been read", load.prompt_tokens),
-        }
-        for name, (said, value) in gauges.items():
+        """Yield gauges and counters of each version's loop."""
+        loads = [((engine.info.name, engine.info.revision), engine.load()) for engine in self._engines.running()]
+        for name, (said, read) in _GAUGES.items():
             gauge = GaugeMetricFamily(f"attest_inference_{name}", said, labels=_MODEL_LABELS)
-            gauge.add_metric(labels, value)
+            for labels, load in loads:
+                gauge.add_metric(labels, read(load))
             yield gauge
-        for name, (said, value) in counters.items():
+        for name, (said, read) in _COUNTERS.items():
             counter = CounterMetricFamily(f"attest_inference_{name}", said, labels=_MODEL_LABELS)
-            counter.add_metric(labels, value)
+            for labels, load in loads:
+                counter.add_metric(labels, read(load))
             yield counter
+        failures = CounterMetricFamily("attest_inference_version_failures", "Versions that could not be opened")
+        failures.add_metric((), self._engines.failures())
+        yield failures

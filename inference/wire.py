@@ -175,6 +175,15 @@ class Answer(msgspec.Struct, frozen=True):
     attest: WireNotes | UnsetType = UNSET
 
 
+class WireVersion(msgspec.Struct, frozen=True):
+    """What Attest adds to an entry of `/v1/models`: what this version is used for (see `ports.ModelInfo`)."""
+
+    model: str
+    stage: str
+    percent: int = 0
+    groups: tuple[str, ...] = ()
+
+
 class WireModel(msgspec.Struct, frozen=True):
     """One entry of `/v1/models`; `revision` is ours: the exact identity of the weights."""
 
@@ -183,6 +192,7 @@ class WireModel(msgspec.Struct, frozen=True):
     created: int = 0
     owned_by: str = "attest"
     revision: str = ""
+    attest: WireVersion | UnsetType = UNSET
 
 
 class WireModels(msgspec.Struct, frozen=True):

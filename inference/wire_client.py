@@ -69,6 +69,7 @@ class ReceivedChunk(msgspec.Struct, frozen=True):
     usage: ReceivedUsage | None = None
     error: ReceivedError | None = None
     attest: ReceivedNotes | None = None
+    system_fingerprint: str | None = None
 
 
 class ReceivedErrorBody(msgspec.Struct, frozen=True):
@@ -77,11 +78,21 @@ class ReceivedErrorBody(msgspec.Struct, frozen=True):
     error: ReceivedError | None = None
 
 
+class ReceivedVersion(msgspec.Struct, frozen=True):
+    """What our own tier says of a version."""
+
+    model: str = ""
+    stage: str = ""
+    percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
+    groups: tuple[str, ...] = ()
+
+
 class ReceivedModel(msgspec.Struct, frozen=True):
     """An entry of another server's list of models."""
 
     id: str
     revision: str = ""
+    attest: ReceivedVersion | None = None
 
 
 class ReceivedModels(msgspec.Struct, frozen=True):

@@ -26,6 +26,7 @@ _MEANINGS = {
     Kind.TURN_ABORTED: Meaning(_API, ("access", "error"), "failure"),
     Kind.TURN_INTERRUPTED: Meaning(_API, ("access", "error"), "failure"),
     Kind.TURN_REFUSED: Meaning(_API, _DENIED, "failure"),
+    Kind.TURN_MIRRORED: Meaning(_API, ("info",)),
     Kind.LOGIN: Meaning(_SIGN_IN, ("start",)),
     Kind.LOGIN_FAILED: Meaning(_SIGN_IN, ("start", "denied"), "failure"),
     Kind.LOGOUT: Meaning(_SIGN_IN, ("end",)),

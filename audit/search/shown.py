@@ -18,6 +18,8 @@ class ShownTexts(msgspec.Struct, frozen=True):
     withheld: str
     delivered: str
     comments: tuple[Content, ...]
+    mirrored: str = ""
+    """What another version of the model said, shown to nobody."""
 
 
 class ShownTurn(msgspec.Struct, frozen=True):

@@ -64,9 +64,7 @@ async def list_models(
 ) -> ModelList:
     """List the models on offer that the caller may ask."""
     principal: Principal = request.user
-    return ModelList(
-        data=[ModelCard(id=model.name) for model in await catalogue.all() if principal.may_ask(model.name)]
-    )
+    return ModelList(data=[ModelCard(id=name) for name in await catalogue.offers() if principal.may_ask(name)])
 
 
 @post(
@@ -207,7 +205,7 @@ def _raise_if_aborted(event: TurnEnded) -> None:
 
 
 def _aborted(event: TurnEnded) -> AttestError:
-    if event.reason == "model_failed":
+    if event.reason in ("model_failed", "model_changed"):
         return InferenceUnavailableError(retry_after=5, turn_id=event.turn_id)
     if event.reason == "context_too_long":
         return ContextTooLongError(turn_id=event.turn_id)

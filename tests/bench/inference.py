@@ -24,6 +24,7 @@ import uvloop
 from inference.chatglm3.loader import load
 from inference.cli import DEMO
 from inference.engine.torch_engine import Limits, TorchEngine
+from inference.engines import OneEngine
 from inference.ports import CompletionRequest
 from inference.server import create_app
 from tests.bench import report
@@ -104,7 +105,7 @@ async def gaps(engine: TorchEngine, tokens: int, long: int) -> dict[str, float]:
 @contextlib.asynccontextmanager
 async def server(engine: TorchEngine) -> AsyncIterator[str]:
     port = free_port()
-    config = uvicorn.Config(create_app(engine), port=port, log_config=None, access_log=False)
+    config = uvicorn.Config(create_app(OneEngine(engine)), port=port, log_config=None, access_log=False)
     running = uvicorn.Server(config)
     task = asyncio.create_task(running.serve())
     while not running.started:  # noqa: ASYNC110 - uvicorn has no event for it

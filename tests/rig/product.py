@@ -124,9 +124,12 @@ class Product:
 
 @contextlib.contextmanager
 def running_product(
-    folder: Path, script: object = None, *, port: int | None = None, **settings: str
+    folder: Path, script: object = None, tier: tuple[str, ...] = (), *, port: int | None = None, **settings: str
 ) -> Iterator[Product]:
-    """Start a product in `folder`: on the scripted engine when a script is given, else on the demo checkpoint."""
+    """Start a product in `folder`: on the scripted engine when a script is given, else on the demo checkpoint.
+
+    `tier` are options of `attest inference`, which may choose something else.
+    """
     port, inference_port = port or free_port(), free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ATTEST_", "OTEL_"))}
     environment |= {
@@ -141,7 +144,7 @@ def running_product(
     product = Product(folder=folder, port=port, inference_port=inference_port, environment=environment)
     try:
         if script is None:
-            product.start_inference()
+            product.start_inference(*tier)
         else:
             path = folder / "script.json"
             path.write_text(json.dumps(script, ensure_ascii=False))

@@ -119,6 +119,7 @@ def _described(trail: TurnTrail) -> list[str]:
     lines += [f"  [{content.role}] {content.text}" for content in trail.dialogue] or ["  (nothing was sent)"]
     for name in ("message", "generated", "withheld", "delivered"):
         lines += [f"{name.capitalize()}:", f"  {getattr(trail, name) or '(none)'}"]
+    lines += ["Mirrored:", f"  {trail.mirrored}"] if trail.mirrored else []
     lines += [f"Comment: {content.text}" for content in trail.comments]
     lines.append("Records:")
     for entry in trail.records:

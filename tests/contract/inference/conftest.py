@@ -10,6 +10,7 @@ import uvicorn
 from inference.chatglm3.loader import Checkpoint, load
 from inference.engine.scripted import Call, Reply, Script, ScriptedEngine
 from inference.engine.torch_engine import Limits, TorchEngine
+from inference.engines import OneEngine
 from inference.openai_compat import OpenAICompatModel
 from inference.quant.offline import quantise
 from inference.server import create_app
@@ -44,7 +45,7 @@ def quantised(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoint]
 @contextlib.asynccontextmanager
 async def serving(engine):
     port = free_port()
-    config = uvicorn.Config(create_app(engine), port=port, log_config=None, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(create_app(OneEngine(engine)), port=port, log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it

@@ -13,6 +13,7 @@ from inference.chatglm3.loader import load
 from inference.engine.sampling import Sampler
 from inference.engine.scripted import ScriptedEngine
 from inference.engine.torch_engine import Limits, TorchEngine
+from inference.engines import OneEngine
 from inference.telemetry import Telemetry
 from tests.contract.inference.conftest import SCRIPT, serving
 from tests.unit.inference.reference import reference
@@ -207,8 +208,7 @@ async def test_the_callers_trace_is_continued(monkeypatch):
 
 
 def test_every_metric_is_documented():
-    engine = ScriptedEngine(SCRIPT)
-    telemetry = Telemetry(lambda: engine.info, engine.load)
+    telemetry = Telemetry(OneEngine(ScriptedEngine(SCRIPT)))
     described = (Path(__file__).parents[3] / "docs" / "inference.md").read_text()
     names = {metric.name for metric in telemetry.registry.collect() if not metric.name.startswith("process_")}
     assert len(names) > 12

@@ -55,6 +55,13 @@ def test_feedback_stands_beside_the_turn():
     assert trail.closing_kind == "turn.completed"
 
 
+def test_a_mirrored_answer_is_neither_the_turns_own_nor_a_comment():
+    mirrored = record(Kind.TURN_MIRRORED, 9, contents=[("mirrored", "other")], verdict="block")
+    trail = trail_of("t", [ACCEPTED, *RELEASES, COMPLETED, mirrored], TEXTS)
+    assert (trail.mirrored, trail.comments, trail.closing_kind) == ("other", (), "turn.completed")
+    assert (trail.generated, trail.delivered, trail.verdict) == ("One. 2.", "One. Two.", "redact")
+
+
 def test_a_refused_turn_is_opened_and_closed_by_one_record():
     refused = record(Kind.TURN_REFUSED, contents=[("message", "hi")], verdict="refused", reason="rate_limited")
     trail = trail_of("t", [refused], {})

@@ -11,6 +11,9 @@ from audit.record import Entry, Kind, Receipt
 from gateway.auth.principal import Principal, Role
 from gateway.ending.watch import Watched
 from gateway.limits.admission import Admission
+from gateway.mirroring import AT_ONCE, Mirroring
+from gateway.model_activation import Use
+from gateway.models import Route
 from gateway.problems import AccessEndedError, AuditUnavailableProblemError, RateLimitedError
 from gateway.settings import load
 from gateway.telemetry import Telemetry
@@ -53,7 +56,7 @@ class WordSafety:
 
 
 class ScriptedModel:
-    def __init__(self, trace: Trace, *deltas: str, fails: bool = False, hangs: bool = False):
+    def __init__(self, trace: Trace, *deltas: str | Delta, fails: bool = False, hangs: bool = False):
         self.trace, self.deltas, self.fails, self.hangs = trace, deltas, fails, hangs
         self.asked = []
         self.closed = False
@@ -63,7 +66,7 @@ class ScriptedModel:
         self.trace.events.append("infer")
         try:
             for text in self.deltas:
-                yield Delta(text=text)
+                yield text if isinstance(text, Delta) else Delta(text=text)
                 await asyncio.sleep(0)
             if self.fails:
                 raise InferenceError("gone")
@@ -75,6 +78,19 @@ class ScriptedModel:
 
     async def models(self):
         return ()
+
+
+class FixedRoutes:
+    """Sends every turn to one version."""
+
+    def __init__(self, mirror: Use | None = None):
+        self.chosen, self.was_misled = Route(Use("m", "r1"), mirror=mirror), False
+
+    async def route(self, _model, _principal, _turn_id):
+        return self.chosen
+
+    def misled(self):
+        self.was_misled = True
 
 
 class ListLog:
@@ -111,7 +127,8 @@ def service(trace: Trace, model: ScriptedModel, log: ListLog | None = None, watc
     return TurnService(
         safety=WordSafety(), model=model, audit=log or ListLog(trace), admission=Admission.from_settings(settings),
         watch=watch or Watch(),  # type: ignore[arg-type]
-        telemetry=Telemetry({}), settings=settings, revision_of=lambda _: "r1",
+        telemetry=Telemetry({}), settings=settings, routes=FixedRoutes(),
+        mirroring=Mirroring(model, WordSafety(), Telemetry({}), settings.answer_limit_chars),
     )  # fmt: skip
 
 
@@ -290,3 +307,75 @@ async def test_whoever_has_no_access_any_more_starts_no_turn():
         await run(service(trace, ScriptedModel(trace, "text"), watch=Watch(ended_at_once=True)), "hello")
     assert [entry.kind for entry in trace.entries] == [Kind.TURN_REFUSED]
     assert trace.entries[0].reason == "access_ended"
+
+
+async def mirrored(turns: TurnService, *texts: str):
+    turns.routes.chosen = Route(Use("m@a", "r1"), mirror=Use("m@b", "r2"))
+    events = await run(turns, *texts)
+    await asyncio.gather(*turns.mirroring._running)
+    return events
+
+
+async def test_a_mirrored_answer_is_examined_recorded_and_never_shown():
+    trace = Trace()
+    model = ScriptedModel(trace, "One. ", "Then a bad thing. ", "Three")
+    turns = service(trace, ScriptedModel(trace, "Fine."))
+    turns.mirroring._model = model
+    events = await mirrored(turns, "hello")
+    assert "".join(event.text for event in events if isinstance(event, TextReleased)) == "Fine."
+    assert events[-1].outcome is Outcome.COMPLETED
+    [record] = [entry for entry in trace.entries if entry.kind is Kind.TURN_MIRRORED]
+    assert (record.model_revision, record.verdict, record.turn_id) == ("r2", "block", events[-1].turn_id)
+    assert record.detail == {"mirror": "m@b"}
+    assert [(one.name, one.text) for one in record.contents] == [("mirrored", "One. Then a bad thing. Three")]
+    assert record.findings[0].rule == "words.bad"
+    assert [asked.model for asked in model.asked] == ["m@b"]
+    closing = next(entry for entry in trace.entries if entry.kind is Kind.TURN_COMPLETED)
+    assert closing.model_revision == "r1"
+
+
+async def test_a_mirror_that_fails_leaves_the_turn_alone_and_a_record():
+    trace = Trace()
+    turns = service(trace, ScriptedModel(trace, "Fine."))
+    turns.mirroring._model = ScriptedModel(trace, "Tw", fails=True)
+    events = await mirrored(turns, "hello")
+    assert events[-1].outcome is Outcome.COMPLETED
+    [record] = [entry for entry in trace.entries if entry.kind is Kind.TURN_MIRRORED]
+    assert record.reason == "model_failed"
+
+
+async def test_blocked_input_is_not_mirrored_either():
+    trace = Trace()
+    turns = service(trace, model := ScriptedModel(trace, "x"))
+    await mirrored(turns, "something bad")
+    assert model.asked == []
+
+
+async def test_mirrors_under_way_are_bounded_and_closed_with_a_record():
+    trace = Trace()
+    turns = service(trace, ScriptedModel(trace, "Fine."))
+    turns.mirroring._model = ScriptedModel(trace, "never ", hangs=True)
+    turns.routes.chosen = Route(Use("m@a", "r1"), mirror=Use("m@b", "r2"))
+    for _ in range(AT_ONCE + 2):
+        await run(turns, "hello")
+    assert len(turns.mirroring._running) == AT_ONCE
+    await turns.close()
+    assert [entry.reason for entry in trace.entries if entry.kind is Kind.TURN_MIRRORED] == ["stopped"] * AT_ONCE
+
+
+async def test_other_weights_than_those_on_record_are_not_heard():
+    trace = Trace()
+    turns = service(trace, ScriptedModel(trace, Delta(text="One. ", revision="r1"), Delta(text="Two. ", revision="r9")))
+    events = await run(turns, "hello")
+    assert (events[-1].outcome, events[-1].reason) == (Outcome.ABORTED, "model_changed")
+    assert "Two" not in "".join(event.text for event in events if isinstance(event, TextReleased))
+    assert turns.routes.was_misled
+
+
+async def test_what_a_canary_answers_says_so():
+    trace = Trace()
+    turns = service(trace, model := ScriptedModel(trace, "Fine."))
+    turns.routes.chosen = Route(Use("m@b", "r2"), canary=True)
+    await run(turns, "hello")
+    assert (trace.entries[0].detail["canary"], trace.entries[0].model_revision) == ("m@b", "r2")
+    assert (trace.entries[0].model, model.asked[0].model) == ("m", "m@b")

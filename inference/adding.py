@@ -1,0 +1,111 @@
+"""`attest models add`: a folder of weights becomes a version of the registry. Needs torch, unlike the others."""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import click
+import msgspec
+
+from inference.chatglm3.check import Report, check
+from inference.registry import (
+    SUBFOLDER,
+    Registry,
+    RegistryError,
+    State,
+    Version,
+    activated,
+    added,
+    manifest_hash,
+    now,
+    version_id,
+)
+
+NOT_USABLE = 1
+FAILED = 3
+
+
+@click.command("add")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--registry", "place", type=click.Path(path_type=Path), envvar="ATTEST_MODEL_REGISTRY", required=True, help="Where."
+)
+@click.option("--name", default="", help="Label of the version; default: the folder's name.")
+@click.option("--model", default="", help="Of a new registry: the name that people ask for; default: the label.")
+@click.option("--json", "as_json", is_flag=True, help="Print the version as one object.")
+def add(folder: Path, *, place: Path, name: str, model: str, as_json: bool) -> None:
+    """Check a folder, copy it into the registry and print the new version's id.
+
+    Nothing answers with it yet, unless it is the first: that is active at once, which the gateway records before its
+    first turn.
+    Files are linked where the file system can, copied where it cannot; what is checked is what is kept.
+    Exit codes: 0 done, 1 the folder cannot be served or is here already, 2 wrong use, 3 the registry cannot be used.
+    """
+    registry, label = Registry(place), name or folder.resolve().name
+    try:
+        version = _add(registry, folder, label, model or label)
+    except RegistryError as error:
+        click.echo(str(error), err=True)
+        sys.exit(FAILED)
+    click.echo(json.dumps(msgspec.to_builtins(version), indent=2) if as_json else version.id)
+
+
+def _add(registry: Registry, folder: Path, label: str, model: str) -> Version:
+    version_id(label, "")  # a name that cannot be used is refused before gigabytes are copied
+    with registry.locked() as write:
+        state = registry.read() if registry.file.exists() else State(model=model)
+        fresh = registry.folder / SUBFOLDER / f".adding-{uuid4().hex}"
+        try:
+            _copy(folder, fresh)
+            report = check(fresh)
+            if not report.ok:
+                _refuse(report.problems, fresh, folder)
+            version = _version(label, report, _precision(fresh))
+            if any(one.id == version.id for one in state.versions):
+                _refuse((f"{version.id} is in the registry already",), fresh, folder)
+            fresh.rename(registry.folder_of(version))
+            state = added(state, version)
+            write(state if state.active else activated(state, version.id))
+        except OSError as error:
+            raise RegistryError(f"{folder} cannot be copied to {registry.folder}: {error.strerror}") from None
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    return version
+
+
+def _copy(folder: Path, to: Path) -> None:
+    """Link or copy every plain file; links and folders in it are not followed."""
+    to.mkdir(mode=0o755)
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not path.is_file():
+            continue
+        try:
+            os.link(path, to / path.name)
+        except OSError:
+            shutil.copyfile(path, to / path.name)
+
+
+def _refuse(problems: tuple[str, ...], fresh: Path, folder: Path) -> None:
+    for problem in problems:
+        click.echo(problem.replace(str(fresh), str(folder)), err=True)
+    sys.exit(NOT_USABLE)
+
+
+def _version(label: str, report: Report, precision: str) -> Version:
+    return Version(
+        id=version_id(label, report.revision),
+        name=label,
+        revision=report.revision,
+        precision=precision,
+        manifest=manifest_hash({file.name: file.sha256 for file in report.files}),
+        bytes=sum(file.bytes for file in report.files),
+        added=now(),
+    )
+
+
+def _precision(folder: Path) -> str:
+    config: dict[str, object] = json.loads((folder / "config.json").read_bytes())
+    return str(config.get("torch_dtype", "float16"))
