@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from audit.record import FindingRecord
+from gateway.lexicon import ENDPOINT, Lexicon, stopped
 from gateway.turn_records import findings_of
 from inference.ports import Delta, FinishReason, Usage
 from safety.ports import Direction, SafetyLayer, TurnContext
@@ -44,6 +45,12 @@ class Answer:
     findings: list[FindingRecord] = field(default_factory=list)
     blocking: Decision | None = None
     finish_reason: FinishReason | None = None
+    lexicon: Lexicon = field(default_factory=Lexicon)
+    """Words at which the model is stopped while it decodes."""
+    stopping: bool = False
+    """Whether the tier says that it stops at them."""
+    stopped_by: str = ""
+    """Rule at which the model was stopped."""
     usage: Usage = field(default_factory=Usage)
 
     @property
@@ -65,18 +72,24 @@ class Answer:
         """Take deltas from the model; return what is examined and complete now."""
         stretches: list[Stretch] = []
         for delta in deltas:
-            text = delta.text[: max(0, self.limit_chars - self.characters)]
-            if text:
-                self.generated.append(text)
-                self.characters += len(text)
-                stretches += self.window.push(text)
-            self.finish_reason = delta.finish_reason or self.finish_reason
-            self.usage = delta.usage or self.usage
+            if delta.stopped_by or delta.finish_reason is FinishReason.CONTENT_FILTER:
+                return await self._stop(delta, stretches)
+            stretches += self._push(delta)
         if self.full:
             self.finish_reason = FinishReason.LENGTH
         if self.finish_reason is not None:  # the end came with the text: what is held back need not wait for a round
             stretches += self.window.flush()
         return await self._examine(stretches)
+
+    def _push(self, delta: Delta) -> list[Stretch]:
+        """Add a delta; return the stretches that are complete with it."""
+        text = delta.text[: max(0, self.limit_chars - self.characters)]
+        self.generated.append(text)
+        self.characters += len(text)
+        self.finish_reason = delta.finish_reason or self.finish_reason
+        self.usage = delta.usage or self.usage
+        self.stopping = self.stopping or bool(delta.lexicon)
+        return self.window.push(text) if text else []
 
     async def tick(self) -> Release | None:
         """Release what has waited too long for the end of its sentence."""
@@ -91,10 +104,26 @@ class Answer:
         """Whether the answer has reached its limit: nothing more is taken."""
         return self.characters >= self.limit_chars
 
-    async def _examine(self, stretches: list[Stretch], *, last: bool = False) -> Release | None:
-        if not stretches and not (last and self.restorer.held):
-            return None
-        decisions = await asyncio.gather(
+    async def _stop(self, last: Delta, complete: list[Stretch]) -> Release | None:
+        """Release what was complete before the model was stopped, and withhold the rest, even if no guard sees why."""
+        release = await self._examine(complete)
+        rest = [*self._push(last), *self.window.flush()]
+        self.finish_reason, self.stopped_by = FinishReason.CONTENT_FILTER, last.stopped_by or ENDPOINT
+        if self.blocking is not None:
+            return release
+        at, decisions = self.examined, await self._decisions(rest)
+        for stretch, decision in zip(rest, decisions, strict=True):
+            self.findings += findings_of(decision, "answer", at - len(stretch.overlap))
+            at += len(stretch.text)
+        unseen = stopped(self.stopped_by, self.characters, self.safety.policy_hash)
+        self.blocking = next((decision for decision in decisions if decision.blocked), unseen)
+        if self.blocking is unseen:
+            self.findings += findings_of(unseen, "answer")
+        self.decisions += [*decisions, *([unseen] if self.blocking is unseen else [])]
+        return release
+
+    async def _decisions(self, stretches: list[Stretch]) -> list[Decision]:
+        return await asyncio.gather(
             *(
                 self.safety.examine(
                     stretch.overlap + stretch.text,
@@ -103,6 +132,11 @@ class Answer:
                 for stretch in stretches
             )
         )
+
+    async def _examine(self, stretches: list[Stretch], *, last: bool = False) -> Release | None:
+        if not stretches and not (last and self.restorer.held):
+            return None
+        decisions = await self._decisions(stretches)
         texts: list[str] = []
         passed: list[Decision] = []
         findings: list[FindingRecord] = []

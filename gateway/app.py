@@ -38,6 +38,7 @@ from gateway.http.moderations import moderation_routes
 from gateway.http.openai import ChatParts, openai_routes
 from gateway.inquiry.compose import make_inquiry
 from gateway.judge import ModelJudge, make_judge
+from gateway.lexicon import forbidden_words
 from gateway.limits.admission import Admission
 from gateway.logging import RequestLog
 from gateway.master_key import load_master_key
@@ -89,9 +90,7 @@ def create_app(settings: Settings) -> Litestar:
     model = MeasuredModel(endpoint, telemetry)
     catalogue = ModelCatalogue(model, settings.model)
     safety = _safety(settings, make_judge(model, catalogue))
-    turns = _turns(
-        settings, MeasuredSafety(safety, telemetry), model, catalogue, audit, admission, authentication, telemetry
-    )
+    turns = _turns(settings, safety, model, catalogue, audit, admission, authentication, telemetry)
     pages = make_pages(settings, safety.rule_title, sections=SECTIONS)
     history = HistoryStore(engine)
     readiness = Readiness(
@@ -209,7 +208,7 @@ def _openapi(stylesheet: str) -> OpenAPIConfig:
 
 def _turns(
     settings: Settings,
-    safety: MeasuredSafety,
+    safety: Pipeline,
     model: MeasuredModel,
     catalogue: ModelCatalogue,
     audit: SqlAuditLog,
@@ -217,8 +216,9 @@ def _turns(
     authentication: Authentication,
     telemetry: Telemetry,
 ) -> TurnService:
+    measured = MeasuredSafety(safety, telemetry)
     return TurnService(
-        safety=safety,
+        safety=measured,
         model=model,
         audit=audit,
         admission=admission,
@@ -226,7 +226,8 @@ def _turns(
         telemetry=telemetry,
         settings=settings,
         routes=ModelRoutes(catalogue, ModelActivations(audit)),
-        mirroring=Mirroring(model, safety, telemetry, settings.answer_limit_chars),
+        mirroring=Mirroring(model, measured, telemetry, settings.answer_limit_chars),
+        forbidden=forbidden_words(safety),
     )
 
 

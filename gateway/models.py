@@ -12,12 +12,12 @@ from gateway.model_activation import ModelActivations, Offer, Use, offers_of_mod
 from gateway.problems import InferenceUnavailableError, NotFoundError
 from inference.ports import ChatModel, InferenceError, ModelInfo
 
-FRESH_S = 10.0
+FRESH_S = 2.0
 PATIENCE_S = 5.0
 
 
 class ModelCatalogue:
-    """The models on offer and their exact revisions, asked for again when older than ten seconds."""
+    """The models on offer and their exact revisions, asked for again when older than two seconds."""
 
     def __init__(self, model: ChatModel, preferred: str = "") -> None:
         self._model = model
@@ -40,7 +40,7 @@ class ModelCatalogue:
         return self._models
 
     async def offers(self) -> dict[str, Offer]:
-        """Return the models on offer by name, at most ten seconds old."""
+        """Return the models on offer by name, at most two seconds old."""
         if time.monotonic() - self._at > FRESH_S:
             async with self._asking:
                 if time.monotonic() - self._at > FRESH_S:
@@ -58,6 +58,10 @@ class ModelCatalogue:
             raise NotFoundError("There is no model of that name; /v1/models lists those on offer.")
         return wanted
 
+    def stops_words(self, version: str) -> bool:
+        """Say whether answers of a version are stopped at forbidden words, as last heard."""
+        return any(model.stops_words for model in self._models if model.name == version)
+
     def forget(self) -> None:
         """Ask again at the next turn: the tier did not answer as the list said."""
         self._at = float("-inf")
@@ -70,6 +74,8 @@ class Route(msgspec.Struct, frozen=True):
     canary: bool = False
     mirror: Use | None = None
     """The version that answers the turn a second time, for the record alone."""
+    stops_words: bool = False
+    """Whether the tier stops an answer at forbidden words while it decodes."""
 
 
 class Routes(Protocol):
@@ -95,7 +101,8 @@ class ModelRoutes:
         if offer is None:
             raise NotFoundError("There is no model of that name; /v1/models lists those on offer.")
         await self._activations.ensure(offer)
-        return choose(offer, principal, turn_id)
+        route = choose(offer, principal, turn_id)
+        return msgspec.structs.replace(route, stops_words=self._catalogue.stops_words(route.use.version))
 
     def misled(self) -> None:
         """Note that another revision answered than the list said."""

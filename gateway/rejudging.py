@@ -14,8 +14,9 @@ import msgspec
 from audit.ports import TurnTrail
 from audit.record import Entry, FindingRecord, Kind, StageRecord
 from gateway.answer import Answer
+from gateway.lexicon import GUARD as DECODING
 from gateway.turn_records import findings_of, strictest
-from inference.ports import Delta
+from inference.ports import Delta, FinishReason
 from safety.classifier.guard import HarmClassifier
 from safety.compose import filters
 from safety.normalise import VERSION
@@ -139,6 +140,9 @@ async def _output(safety: Pipeline, trail: TurnTrail) -> list[StageAgain]:
         if answer.blocking is not None:
             break
         at = end
+    rule = closed.detail.get("stopped_by")
+    if rule and answer.blocking is None:
+        await answer.take([Delta(finish_reason=FinishReason.CONTENT_FILTER, stopped_by=str(rule))])
     stages = _compared(closed.stages, closed.findings, answer.decisions, answer.findings)
     now = strictest(answer.decisions).value
     blocked = closed.kind is Kind.TURN_BLOCKED
@@ -167,6 +171,8 @@ def _compared(
     stages = []
     for stage in recorded:
         guard = stage.stage.partition(".")[2]
+        if guard == DECODING:
+            continue  # the tier's word, not a guard over the text
         outcome, why = Outcome.SAME, ""
         if guard not in now:
             outcome, why = Outcome.CANNOT, "there is no such guard any more"

@@ -17,6 +17,7 @@ from gateway.delta_reader import DeltaReader
 from gateway.dialogue import ExaminedDialogue, examine_dialogue
 from gateway.ending.watch import AccessWatch, Watched
 from gateway.identifiers import uuid7
+from gateway.lexicon import Lexicon
 from gateway.limits.admission import Admission
 from gateway.mirroring import Mirroring
 from gateway.model_activation import Use
@@ -28,7 +29,7 @@ from gateway.turn_events import Outcome, TextReleased, TurnEnded, TurnEvent, Tur
 from gateway.turn_log import TurnLog
 from gateway.turn_records import blocking, reason_of
 from inference.errors import ContextOverflowError
-from inference.ports import ChatModel, ChatRequest, Delta, InferenceError
+from inference.ports import ChatModel, ChatRequest, Delta, ForbiddenWords, InferenceError
 from safety.ports import SafetyLayer
 from safety.verdict import Decision
 
@@ -57,6 +58,8 @@ class TurnService:
     routes: Routes
     """Chooses the version of the model that answers; its being in use is on record by then."""
     mirroring: Mirroring
+    forbidden: Callable[[tuple[str, ...]], tuple[ForbiddenWords, ...]] = lambda _: ()
+    """Words at which the model is stopped, for members of these groups."""
     running: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
@@ -157,13 +160,14 @@ class _Conductor:
         async with self._service.admission.admit(request.principal):
             dialogue = await self._examine_input()
             answer.restorer = dialogue.pseudonyms.restorer()
+            answer.lexicon = Lexicon(self._service.forbidden(request.principal.groups))
             route = await self._route()
             await log.accepted(request, dialogue, route)
             if dialogue.deciding.blocked:
                 return await self._blocked("input", dialogue.deciding)
             await self._emit(TurnStarted(self._turn_id, message_redacted=bool(dialogue.decisions[-1].redactions)))
             if route.mirror is not None:
-                mirrored = self._model_request(dialogue, route.mirror)
+                mirrored = self._model_request(dialogue, route.mirror, route)
                 self._service.mirroring.begin(mirrored, route.mirror, request.principal.groups, log)
             last = await self._infer_and_release(dialogue, route, watched)
             if answer.blocking is not None:
@@ -184,11 +188,11 @@ class _Conductor:
     async def _infer_and_release(self, dialogue: ExaminedDialogue, route: Route, watched: Watched) -> Release | None:
         """Release the answer sentence by sentence; return the last stretch, which goes with the closing record."""
         answer, deadline = self._answer, time.monotonic() + self._service.settings.turn_timeout_s
-        stream = self._service.model.stream(self._model_request(dialogue, route.use))
+        stream = self._service.model.stream(self._model_request(dialogue, route.use, route))
         async with DeltaReader(stream) as reader:
             while not answer.full and (deltas := await reader.batch(TICK_S)) is not None:
                 watched.check()
-                self._check_revision(deltas, route)
+                self._check_source(deltas, route)
                 release = await (answer.take(deltas) if deltas else answer.tick())
                 if answer.blocking is not None:
                     return release
@@ -203,14 +207,20 @@ class _Conductor:
         await self._log.released(release)
         await self._emit(TextReleased(release.text))
 
-    def _check_revision(self, deltas: list[Delta], route: Route) -> None:
-        """Raise `_OtherRevisionError` when other weights answer than those that are on record."""
+    def _check_source(self, deltas: list[Delta], route: Route) -> None:
+        """Raise `_OtherRevisionError` when other weights answer than those that are on record.
+
+        Raises `InferenceError` when forbidden words do not stop the answer although the tier said that they would.
+        """
+        lexicon = self._answer.lexicon
+        if lexicon.words and route.stops_words and any(delta.lexicon != lexicon.digest for delta in deltas):
+            raise InferenceError("the tier does not stop at the forbidden words")
         wanted = route.use.revision
         if wanted and any(delta.revision not in ("", wanted) for delta in deltas):
             self._service.routes.misled()
             raise _OtherRevisionError("other weights answered than those on record")
 
-    def _model_request(self, dialogue: ExaminedDialogue, use: Use) -> ChatRequest:
+    def _model_request(self, dialogue: ExaminedDialogue, use: Use, route: Route) -> ChatRequest:
         request = self._request
         return ChatRequest(
             model=use.version,
@@ -220,6 +230,7 @@ class _Conductor:
             top_p=request.top_p,
             stop=request.stop,
             seed=request.seed,
+            forbidden=self._answer.lexicon.words if route.stops_words else (),
         )
 
     async def _completed(self, last: Release | None) -> TurnEnded:

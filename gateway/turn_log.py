@@ -180,7 +180,8 @@ class TurnLog:
             kind,
             verdict=verdict.value,
             reason=reason,
-            stages=stages_of("output", answer.decisions),
+            stages=stages_of("output", answer.decisions)
+            + answer.lexicon.stage(stopping=answer.stopping, characters=answer.characters),
             findings=tuple(answer.findings),
             categories=_categories(tuple(answer.findings)),
             length=answer.delivered,
@@ -189,7 +190,7 @@ class TurnLog:
             completion_tokens=answer.usage.completion_tokens,
             duration_ms=self.elapsed_ms,
             first_release_ms=self._first_release_ms,
-            detail={"restored": answer.restorer.restored} if answer.restorer.restored else {},
+            detail=_closing_detail(answer),
             contents=tuple(Content(name=name, role="assistant", text=text) for name, text in texts if text),
         )
 
@@ -218,6 +219,12 @@ def _detail(request: TurnRequest, dialogue: ExaminedDialogue, route: Route) -> d
     detail: dict[str, str | int | float | bool] = {"messages": len(request.messages), "left_out": dialogue.left_out}
     detail |= {"canary": route.use.version} if route.canary else {}
     return detail | ({"pseudonyms": len(dialogue.pseudonyms)} if dialogue.pseudonyms else {})
+
+
+def _closing_detail(answer: Answer) -> dict[str, str | int | float | bool]:
+    detail: dict[str, str | int | float | bool] = {}
+    detail |= {"restored": answer.restorer.restored} if answer.restorer.restored else {}
+    return detail | ({"stopped_by": answer.stopped_by} if answer.stopped_by else {})
 
 
 def _categories(findings: tuple[FindingRecord, ...]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ class ChatShape:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self._told = False
 
     def opening(self) -> bytes:
         """Return the event that opens a stream."""
@@ -24,14 +25,17 @@ class ChatShape:
 
     def stretch(self, delta: Delta) -> bytes:
         """Return the events for a stretch, empty where it adds nothing."""
-        text = self._chunk(wire.WireDelta(content=delta.text)) if delta.text else b""
+        told = "" if self._told else delta.lexicon
+        notes = wire.WireNotes(lexicon=told, stopped_by=delta.stopped_by) if told or delta.stopped_by else None
+        text = self._chunk(wire.WireDelta(content=delta.text), notes=notes) if delta.text or notes else b""
+        self._told = self._told or notes is not None
         if not delta.tool_calls:
             return text
         return text + self._chunk(wire.WireDelta(tool_calls=_calls(delta.tool_calls, numbered=True)))
 
     def closing(self, last: Delta, *, include_usage: bool) -> bytes:
         """Return the events that end a stream; the one with the token counts has no choices."""
-        end = self._chunk(wire.WireDelta(), last.finish_reason, last.left_out)
+        end = self._chunk(wire.WireDelta(), last.finish_reason, _notes(last))
         if not include_usage:
             return end
         exchange = self._exchange
@@ -62,10 +66,12 @@ class ChatShape:
             choices=(choice,),
             usage=usage_of(last.usage or Usage()),
             system_fingerprint=exchange.info.revision,
-            attest=wire.WireNotes(last.left_out) if last.left_out else UNSET,
+            attest=_notes(last) or UNSET,
         )
 
-    def _chunk(self, delta: wire.WireDelta, finish: FinishReason | None = None, left_out: int = 0) -> bytes:
+    def _chunk(
+        self, delta: wire.WireDelta, finish: FinishReason | None = None, notes: wire.WireNotes | None = None
+    ) -> bytes:
         exchange = self._exchange
         return event(
             wire.Chunk(
@@ -74,9 +80,15 @@ class ChatShape:
                 model=exchange.info.name,
                 choices=(wire.ChunkChoice(delta=delta, finish_reason=finish),),
                 system_fingerprint=exchange.info.revision,
-                attest=wire.WireNotes(left_out) if left_out else UNSET,
+                attest=notes or UNSET,
             )
         )
+
+
+def _notes(last: Delta) -> wire.WireNotes | None:
+    if not (last.left_out or last.lexicon):
+        return None
+    return wire.WireNotes(left_out=last.left_out, lexicon=last.lexicon, stopped_by=last.stopped_by)
 
 
 def _calls(calls: Sequence[ToolCall], *, numbered: bool) -> tuple[wire.WireToolCall, ...]:

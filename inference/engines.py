@@ -253,7 +253,7 @@ def _in_use(state: State, warm: int) -> tuple[Version, ...]:
 
 def _offered(state: State, version: Version) -> ModelInfo:
     stage = state.stage(version)
-    info = ModelInfo(name=version.id, revision=version.revision, model=state.model, stage=stage.value)
+    info = ModelInfo(name=version.id, revision=version.revision, model=state.model, stage=stage.value, stops_words=True)
     if stage is Stage.CANARY and state.canary is not None:
         return replace(info, percent=state.canary.percent, groups=state.canary.groups)
     if stage is Stage.MIRROR and state.mirror is not None:

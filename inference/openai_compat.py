@@ -206,7 +206,7 @@ class OpenAICompatModel:
             for event in parser.feed(chunk):
                 last = time.monotonic()
                 if text := end.take(event):
-                    yield Delta(text=text, revision=end.revision)
+                    yield Delta(text=text, revision=end.revision, lexicon=end.lexicon, stopped_by=end.stopped_by)
             now = time.monotonic()
             if now - last > bounds.silence_s or now - started > bounds.total_s:
                 raise TimeoutError
@@ -235,6 +235,7 @@ def _info(model: wire.ReceivedModel) -> ModelInfo:
         stage=version.stage,
         percent=version.percent,
         groups=version.groups,
+        stops_words=model.stops_words,
     )
 
 

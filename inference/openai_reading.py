@@ -8,6 +8,7 @@ from inference import wire_client as wire
 from inference.ports import ChatRequest, Delta, FinishReason, InferenceError, Message, ToolCall, Usage
 from inference.wire import CalledFunction, WireToolCall
 
+_FINISHES = {"length": FinishReason.LENGTH, "content_filter": FinishReason.CONTENT_FILTER}
 _REVISION = re.compile(r"sha256:[0-9a-f]{64}")
 _decode = msgspec.json.Decoder(wire.ReceivedChunk).decode
 
@@ -24,6 +25,10 @@ class AnswerReader:
         self._left_out = 0
         self.revision = ""
         """Revision of the weights that answer, where our own tier names it."""
+        self.lexicon = ""
+        """Identity of the words that our own tier stops at."""
+        self.stopped_by = ""
+        """Rule of the forbidden word that ended the answer."""
 
     def take(self, event: bytes) -> str:
         """Return the text that the event adds. Raises `InferenceError` when it tells of one."""
@@ -38,12 +43,14 @@ class AnswerReader:
         if chunk.usage is not None:
             self._usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
         if chunk.attest is not None:
-            self._left_out = chunk.attest.left_out
+            self._left_out = max(self._left_out, chunk.attest.left_out)
+            self.lexicon = chunk.attest.lexicon or self.lexicon
+            self.stopped_by = chunk.attest.stopped_by or self.stopped_by
         if not chunk.choices:
             return ""
         choice = chunk.choices[0]
         if choice.finish_reason:
-            self.finish = FinishReason.LENGTH if choice.finish_reason == "length" else FinishReason.STOP
+            self.finish = _FINISHES.get(choice.finish_reason, FinishReason.STOP)
         if choice.delta is None:
             return ""
         for piece in choice.delta.tool_calls or ():
@@ -55,11 +62,13 @@ class AnswerReader:
         """Return the last delta. Calls are passed on only where tools were offered."""
         calls = tuple(self._calls.values()) if self._tools else ()
         return Delta(
-            finish_reason=FinishReason.TOOL_CALLS if calls else self.finish,
+            finish_reason=FinishReason.TOOL_CALLS if calls and not self.stopped_by else self.finish,
             usage=self._usage,
             tool_calls=calls,
             left_out=self._left_out,
             revision=self.revision,
+            lexicon=self.lexicon,
+            stopped_by=self.stopped_by,
         )
 
     def _add(self, piece: wire.ReceivedToolCall) -> None:
@@ -87,6 +96,7 @@ def sent(request: ChatRequest) -> wire.SentRequest:
             for tool in request.tools
         ),
         truncation="auto" if request.drop_oldest else "",
+        forbidden=request.forbidden,
         stream=True,
         stream_options=wire.SentStreamOptions(),
     )

@@ -45,6 +45,13 @@ class Message(msgspec.Struct, frozen=True):
     """Which call an observation answers; empty where none is named."""
 
 
+class ForbiddenWords(msgspec.Struct, frozen=True):
+    """Words at which an answer is stopped, and the rule that forbids them."""
+
+    rule: str
+    words: tuple[str, ...]
+
+
 class ChatRequest(msgspec.Struct, frozen=True):
     """One request for an answer. Bounds are checked by the server that takes it."""
 
@@ -58,6 +65,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     tools: tuple[Tool, ...] = ()
     drop_oldest: bool = False
     """Leave the oldest turns out when the dialogue is longer than the context; else such a request is refused."""
+    forbidden: tuple[ForbiddenWords, ...] = ()
+    """The answer ends with the first of these words: `content_filter`."""
 
 
 class CompletionRequest(msgspec.Struct, frozen=True):
@@ -82,6 +91,7 @@ class FinishReason(StrEnum):
     STOP = "stop"
     LENGTH = "length"
     TOOL_CALLS = "tool_calls"
+    CONTENT_FILTER = "content_filter"
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -120,6 +130,10 @@ class Delta(msgspec.Struct, frozen=True):
     """In the last stretch of engines in this process."""
     revision: str = ""
     """Revision of the weights that say this, where an endpoint names it."""
+    lexicon: str = ""
+    """Identity of the forbidden words that this answer is stopped at (`forbidden.digest`), in each stretch."""
+    stopped_by: str = ""
+    """In the last stretch: the rule of the forbidden word that ended the answer."""
 
 
 class InferenceError(Exception):
@@ -144,6 +158,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """Share of the people whom a canary answers, or of the turns that a mirror answers too."""
     groups: tuple[str, ...] = ()
     """Groups whom a canary answers."""
+    stops_words: bool = False
+    """Whether answers are stopped at `ChatRequest.forbidden`."""
 
 
 class ChatModel(Protocol):

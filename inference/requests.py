@@ -10,7 +10,8 @@ from msgspec import UNSET
 from inference import wire
 from inference.engine.base import ROLES
 from inference.errors import RequestRefusedError
-from inference.ports import ChatRequest, Message, Role, Tool, ToolCall
+from inference.forbidden import MOST_WORDS
+from inference.ports import ChatRequest, ForbiddenWords, Message, Role, Tool, ToolCall
 
 MESSAGE_LIMIT = 2000
 """Most messages in one request."""
@@ -73,6 +74,7 @@ def parse(body: bytes) -> ParsedRequest:
         seed=request.seed,
         tools=tuple(_tool(index, tool) for index, tool in enumerate(offered)),
         drop_oldest=request.truncation == "auto",
+        forbidden=_forbidden(request.forbidden or []),
     )
     options = request.stream_options or wire.StreamOptions()
     return ParsedRequest(chat=chat, stream=bool(request.stream), include_usage=options.include_usage)
@@ -108,6 +110,12 @@ def _check_offered(request: wire.WireRequest) -> None:
             raise RequestRefusedError(f"{name} is not offered here.", code="unsupported_parameter", param=name)
     if request.stream_options is not None and not request.stream:
         raise RequestRefusedError("stream_options needs stream to be true.", param="stream_options")
+
+
+def _forbidden(given: list[wire.WireForbidden]) -> tuple[ForbiddenWords, ...]:
+    if sum(len(part.words) for part in given) > MOST_WORDS:
+        raise RequestRefusedError(f"There are more than {MOST_WORDS} forbidden words.", param="forbidden")
+    return tuple(ForbiddenWords(part.rule, tuple(part.words)) for part in given)
 
 
 def _messages(given: list[wire.WireMessage]) -> tuple[Message, ...]:

@@ -71,6 +71,16 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     include_obfuscation: bool = False
 
 
+ForbiddenWord = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+class WireForbidden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Words that no answer may contain, and the rule that says so."""
+
+    rule: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_.-]{1,128}\Z")]
+    words: Annotated[list[ForbiddenWord], msgspec.Meta(max_length=10_000)]
+
+
 class WireRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of `POST /v1/chat/completions`.
 
@@ -98,6 +108,8 @@ class WireRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parallel_tool_calls: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None
     """Ours, named as in OpenAI's responses API: `auto` leaves the oldest turns out of a dialogue that is too long."""
+    forbidden: Annotated[list[WireForbidden], msgspec.Meta(max_length=256)] | None = None
+    """Ours: words at which the answer is stopped."""
     tool_choice: msgspec.Raw = msgspec.Raw(b"null")
     response_format: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -110,11 +122,15 @@ class WireUsage(msgspec.Struct, frozen=True):
     total_tokens: int
 
 
-class WireNotes(msgspec.Struct, frozen=True):
+class WireNotes(msgspec.Struct, frozen=True, omit_defaults=True):
     """What Attest adds to an answer (`attest`), where there is something to say."""
 
-    left_out: int
+    left_out: int = 0
     """Messages of the dialogue that the model did not read, for want of room."""
+    lexicon: str = ""
+    """Identity of the forbidden words that the answer is stopped at."""
+    stopped_by: str = ""
+    """Rule of the forbidden word that ended the answer."""
 
 
 class WireDelta(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -192,6 +208,8 @@ class WireModel(msgspec.Struct, frozen=True):
     created: int = 0
     owned_by: str = "attest"
     revision: str = ""
+    stops_words: bool = True
+    """Ours: `forbidden` is understood."""
     attest: WireVersion | UnsetType = UNSET
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from inference.ports import ForbiddenWords
 from inference.wire import WireToolCall
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
@@ -60,6 +61,8 @@ class ReceivedNotes(msgspec.Struct, frozen=True):
     """What our own tier adds to an answer."""
 
     left_out: Count = 0
+    lexicon: str = ""
+    stopped_by: str = ""
 
 
 class ReceivedChunk(msgspec.Struct, frozen=True):
@@ -92,6 +95,7 @@ class ReceivedModel(msgspec.Struct, frozen=True):
 
     id: str
     revision: str = ""
+    stops_words: bool = False
     attest: ReceivedVersion | None = None
 
 
@@ -143,5 +147,6 @@ class SentRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     seed: int | None = None
     tools: tuple[SentTool, ...] = ()
     truncation: str = ""
+    forbidden: tuple[ForbiddenWords, ...] = ()
     stream: bool = False
     stream_options: SentStreamOptions | None = None

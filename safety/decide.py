@@ -35,7 +35,7 @@ def decide(
     Findings that end inside `context.overlap` were judged with the text before and are left out; redactions begin
     after it, since what was released can no longer be cut.
     """
-    layers = tuple(policy.groups[group] for group in context.groups if group in policy.groups)
+    layers = _layers(policy, context.groups)
     verdicts = tuple(
         _judge(finding, policy, layers, context.direction)
         for examination in examinations
@@ -54,6 +54,15 @@ def decide(
         normaliser_version=normaliser_version,
         redactions=_redactions(enforced, policy, context.overlap),
     )
+
+
+def judge(finding: Finding, policy: Policy, groups: tuple[str, ...], direction: Direction) -> Verdict:
+    """Return what the policy makes of one finding in a text of these groups' members."""
+    return _judge(finding, policy, _layers(policy, groups), direction)
+
+
+def _layers(policy: Policy, groups: tuple[str, ...]) -> tuple[Override, ...]:
+    return tuple(policy.groups[group] for group in groups if group in policy.groups)
 
 
 def _counts(examination: Examination, policy: Policy) -> bool:

@@ -97,6 +97,15 @@ class Tokenizer:
             raise ValueError("the text has a lone surrogate") from None
         return list(self._pieces.encode(text))
 
+    def piece(self, index: int) -> bytes:
+        """Return what an id adds to a text, in bytes: one byte of a character where there is no piece for the whole."""
+        if not 0 <= index < self.specials.pieces or self._pieces.is_control(index) or self._pieces.is_unknown(index):
+            return b""
+        piece = str(self._pieces.id_to_piece(index))
+        if self._pieces.is_byte(index):
+            return bytes.fromhex(piece[3:5])
+        return piece.replace("\u2581", " ").encode()
+
     def decode(self, ids: list[int]) -> str:
         """Return the text of ids; special tokens have none and are left out."""
         return str(self._pieces.decode([index for index in ids if 0 <= index < self.specials.pieces]))

@@ -11,6 +11,7 @@ from torch import Tensor
 from inference.chatglm3.reply import ReplyReader
 from inference.engine import slots
 from inference.engine.sampling import Sampler
+from inference.forbidden import Walk
 from inference.ports import Delta, FinishReason, InferenceError, Timing, Usage
 
 Deliver = Callable[[Delta | InferenceError], None]
@@ -48,6 +49,8 @@ class Job:
     """Added to the logits: what may not be chosen has -inf (vocabulary)."""
     token_ids: bool = False
     """Deliver each token with its id."""
+    forbidden: Walk | None = None
+    """What must not be said, and how far the answer is into it."""
     left_out: int = 0
     """Messages of the dialogue that are not in the prompt."""
     memory: slots.Memory | None = None
@@ -85,21 +88,32 @@ class Job:
         ended = token in self.stop_ids
         text, stopped = ("", False) if ended else self.reply.push(token)
         last = ended or stopped or self.generated >= self.max_tokens
+        rule = self._forbidden_by(token, last=last)
+        last = last or bool(rule)
         if last and not stopped:
             text += self.reply.flush()
-        delta = Delta(text=text)
+        delta = Delta(text=text, lexicon=self.forbidden.digest if self.forbidden else "")
         if self.token_ids:
             delta = Delta(text=text, token_ids=(token,), prompt_token_ids=tuple(self.prompt) if first else ())
-        if last:
+        if rule:
+            self._end = msgspec.structs.replace(delta, stopped_by=rule), FinishReason.CONTENT_FILTER
+        elif last:
             self._end = delta, FinishReason.STOP if ended or stopped else FinishReason.LENGTH
         elif text or self.token_ids:
             self.say(delta)
         return last
 
+    def _forbidden_by(self, token: int, *, last: bool) -> str:
+        """Return the rule of a forbidden word that this token completes, or that the answer ends with."""
+        if self.forbidden is None:
+            return ""
+        found = "" if token in self.stop_ids else self.forbidden.token(token)
+        return found or (self.forbidden.end() if last else "")
+
     def finish(self) -> None:
         """Deliver the last stretch, after `choose` has returned True."""
         delta, reason = self._end
-        calls = self.reply.calls
+        calls = self.reply.calls if reason is not FinishReason.CONTENT_FILTER else ()
         self.say(
             msgspec.structs.replace(
                 delta,

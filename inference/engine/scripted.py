@@ -27,6 +27,7 @@ from inference.errors import (
     RequestRefusedError,
     UnknownModelError,
 )
+from inference.forbidden import Lexicons
 from inference.ports import (
     ChatRequest,
     CompletionRequest,
@@ -97,7 +98,8 @@ class ScriptedEngine:
     def __init__(self, script: Script | None = None) -> None:
         self._script = script or Script()
         revision = hashlib.sha256(msgspec.json.encode(self._script)).hexdigest()
-        self._info = ModelInfo(name=self._script.model, revision=f"sha256:{revision}")
+        self._info = ModelInfo(name=self._script.model, revision=f"sha256:{revision}", stops_words=True)
+        self._lexicons = Lexicons()
         self._running = 0
         self._open = False
         self._closing = asyncio.Event()
@@ -171,7 +173,8 @@ class ScriptedEngine:
     async def _play(self, reply: Reply, request: ChatRequest, prompt: int) -> AsyncGenerator[Delta, None]:
         text = reply.text[: request.max_tokens * TOKEN_CHARS]
         finish = FinishReason.STOP if len(text) == len(reply.text) else FinishReason.LENGTH
-        scanner = StopScanner(request.stop)
+        scanner, walk = StopScanner(request.stop), self._lexicons.walk(request.forbidden)
+        lexicon, stopped_by = walk.digest if walk else "", ""
         size = reply.chunk or len(text) or 1
         used = 0
         for start in range(0, len(text), size):
@@ -179,17 +182,24 @@ class ScriptedEngine:
             piece = text[start : start + size]
             used = start + len(piece)
             shown, stopped = scanner.feed(piece)
+            stopped_by = walk.text(piece) if walk else ""
             if shown:
-                yield Delta(text=shown)
+                yield Delta(text=shown, lexicon=lexicon)
+            if stopped_by:
+                break
             if stopped:
                 finish = FinishReason.STOP
                 break
         if reply.error == "broken_off":
             raise EngineFailedError
         usage = Usage(prompt_tokens=prompt, completion_tokens=-(-used // TOKEN_CHARS))
-        calls = _calls(reply, request)
-        finish = FinishReason.TOOL_CALLS if calls else finish
-        yield Delta(text=scanner.flush(), finish_reason=finish, usage=usage, tool_calls=calls)
+        stopped_by = stopped_by or (walk.end() if walk else "")
+        calls = () if stopped_by else _calls(reply, request)
+        finish = FinishReason.CONTENT_FILTER if stopped_by else FinishReason.TOOL_CALLS if calls else finish
+        yield Delta(
+            text=scanner.flush(), finish_reason=finish, usage=usage, tool_calls=calls, lexicon=lexicon,
+            stopped_by=stopped_by,
+        )  # fmt: skip
 
     async def _wait(self, milliseconds: float) -> None:
         if milliseconds > 0:

@@ -20,6 +20,7 @@ from inference.engine.jobs import Deliver, Job
 from inference.engine.mailbox import Events, Mailbox
 from inference.engine.sampling import Sampler, allowed_bias
 from inference.errors import ContextOverflowError, RequestRefusedError, UnknownModelError
+from inference.forbidden import Lexicons
 from inference.ports import ChatRequest, CompletionRequest, Delta, InferenceError, ModelInfo
 
 LOG = logging.getLogger("attest.inference.engine")
@@ -54,7 +55,7 @@ class TorchEngine:
         own = checkpoint.published.seq_length
         self._vocabulary = checkpoint.published.padded_vocab_size
         self._context = min(given.context or own, own, given.cache_tokens or own)
-        self._info = ModelInfo(name=name, revision=checkpoint.revision)
+        self._info = ModelInfo(name=name, revision=checkpoint.revision, stops_words=True)
         self._stop_ids = frozenset(checkpoint.stop_ids)
         self._bias = torch.zeros(self._vocabulary)
         self._tools_bias = self._bias
@@ -62,6 +63,7 @@ class TorchEngine:
             special, stop_ids = self._tokenizer.specials, checkpoint.stop_ids
             self._bias = allowed_bias(self._vocabulary, special.pieces, stop_ids)
             self._tools_bias = allowed_bias(self._vocabulary, special.pieces, (*stop_ids, special.assistant))
+        self._lexicons = Lexicons(self._tokenizer.piece if self._tokenizer is not None else lambda _: b"")
         self._mailbox = Mailbox()
         self._loop = BatchLoop(
             checkpoint,
@@ -141,6 +143,7 @@ class TorchEngine:
             stop_ids=self._stop_ids,
             bias=self._tools_bias if request.tools else self._bias,
             left_out=found.left_out,
+            forbidden=await asyncio.to_thread(self._lexicons.walk, request.forbidden) if request.forbidden else None,
         )
 
     async def _completion_job(self, request: CompletionRequest, deliver: Deliver) -> Job:

@@ -7,10 +7,12 @@ import pytest
 
 from inference.engine.sampling import Sampler
 from inference.errors import ContextOverflowError, RequestRefusedError
+from inference.forbidden import digest
 from inference.ports import (
     ChatRequest,
     Delta,
     FinishReason,
+    ForbiddenWords,
     InferenceError,
     Message,
     Role,
@@ -166,3 +168,32 @@ async def test_a_stopped_engine_is_an_inference_error(chat_model):
     await engine.close()
     with pytest.raises(InferenceError):
         await collect(model.stream(request()))
+
+
+async def test_an_answer_is_stopped_at_a_forbidden_word(chat_model):
+    """Whatever tokens it is made of; the word is the last that is said, and the rule is named with it."""
+    model, engine = chat_model
+    (info,) = await model.models()
+    assert info.stops_words
+    whole = "".join(delta.text for delta in await collect(model.stream(request(max_tokens=40))))
+    han = [char for char in whole[4:-4] if "\u4e00" <= char <= "\u9fff"]
+    word = han[0] if han else whole.split()[2]
+    forbidden = (ForbiddenWords("company.none", ("absent",)), ForbiddenWords("company.projects", (word.upper(),)))
+    deltas = await collect(model.stream(request(max_tokens=40, forbidden=forbidden)))
+    said = "".join(delta.text for delta in deltas)
+    assert word in said
+    assert len(said) < len(whole)
+    assert whole.startswith(said)
+    assert (deltas[-1].finish_reason, deltas[-1].stopped_by) == (FinishReason.CONTENT_FILTER, "company.projects")
+    assert all(delta.lexicon == digest(forbidden) for delta in deltas)
+    assert next(delta.stopped_by for delta in deltas if word in said and delta.stopped_by) == "company.projects"
+    await idle(engine)
+
+
+async def test_words_that_do_not_occur_change_nothing(chat_model):
+    model, _ = chat_model
+    whole = "".join(delta.text for delta in await collect(model.stream(request(max_tokens=12))))
+    forbidden = (ForbiddenWords("company.projects", ("Nightingale", "夜莺计划")),)
+    deltas = await collect(model.stream(request(max_tokens=12, forbidden=forbidden)))
+    assert "".join(delta.text for delta in deltas) == whole
+    assert (deltas[-1].finish_reason, deltas[-1].stopped_by) == (FinishReason.LENGTH, "")
