@@ -22,6 +22,7 @@ from audit.elastic.rows import LogRow, Size, documents_of, read_rows, sizes_of
 from audit.elastic.samples import dead_letter_document, sample_document
 from audit.keys import KeyFileError, MasterKey
 from audit.outbox import LATEST_S, LEASE_S, Claim, Delay, Outbox, OutboxState
+from audit.pace import Pace
 from audit.ports import AuditIntegrityError, AuditUnavailableError
 from audit.ring import KeyRing
 from audit.sinks.ports import Answer, Document, Fate, Parcel, Sink, SinkUnavailableError
@@ -32,6 +33,8 @@ class DeliveryLimits(msgspec.Struct, frozen=True):
 
     records: int = 500
     """Records that are claimed at once."""
+    part: int = 500
+    """Records of these that are made ready, sent and settled at once."""
     size_bytes: int = 8 * 2**20
     """Size of the documents in memory at once, roughly; one record that is larger goes alone."""
     idle_s: float = 0.5
@@ -45,7 +48,9 @@ class DeliveryLimits(msgspec.Struct, frozen=True):
     lanes: int = 3
     """Batches under way at once: one is made ready while the store takes the others."""
     rest: float = 0.0
-    """Pause after each part, as a share of the time that it took: leaves the machine to running turns."""
+    """Pause after each part, as a multiple of the time that it took: leaves the machine to running turns."""
+    least_rest: float = 0.0
+    """What the pause shrinks to while more waits from sample to sample: more arrives than is delivered."""
 
 
 class DeliveryWatch(Protocol):
@@ -93,6 +98,7 @@ class Delivery:
         self._limits = limits or DeliveryLimits()
         self._outbox = Outbox(engine)
         self._rings = [KeyRing(master) for _ in range(self._limits.lanes)]  # a ring is not safe across threads
+        self._pace = Pace(self._limits.rest, self._limits.least_rest, self._limits.records)
         self._since_sample = dict.fromkeys(("delivered", "retried", "refused"), 0)
 
     async def run(self) -> None:
@@ -166,14 +172,14 @@ class Delivery:
         try:
             async with self._reading() as connection:
                 sizes = await sizes_of(connection, list(claims))
-            for part in _parts(sizes, self._limits.size_bytes):
+            for part in _parts(sizes, self._limits):
                 if time.monotonic() - claimed_at > LEASE_S / 2:
                     break
                 began = time.monotonic()
                 await self._deliver([left[entry_id] for entry_id in part], ring)
                 for entry_id in part:
                     del left[entry_id]
-                await asyncio.sleep((time.monotonic() - began) * self._limits.rest)
+                await asyncio.sleep((time.monotonic() - began) * self._pace.rest)
         finally:
             if left:
                 with contextlib.suppress(AuditUnavailableError):
@@ -184,6 +190,7 @@ class Delivery:
         """Count the outbox, tell whoever watches, and leave a sample in the store. Raises `AuditUnavailableError`."""
         state = await self._outbox.state()
         self._watch.sampled(state)
+        self._pace.looked(state.pending)
         counts, self._since_sample = self._since_sample, dict.fromkeys(self._since_sample, 0)
         await self._tell([sample_document(datetime.now(UTC), state, counts)])
         return state
@@ -263,12 +270,12 @@ def _pack(rows: Sequence[LogRow], ring: KeyRing) -> Packed:
     return packed
 
 
-def _parts(sizes: Sequence[Size], most_bytes: int) -> Iterator[list[str]]:
+def _parts(sizes: Sequence[Size], limits: DeliveryLimits) -> Iterator[list[str]]:
     """Cut records into parts that fit into memory together, each of at least one."""
     part: list[str] = []
     total = 0
     for one in sizes:
-        if part and total + one.size_bytes > most_bytes:
+        if part and (len(part) == limits.part or total + one.size_bytes > limits.size_bytes):
             yield part
             part, total = [], 0
         part.append(one.entry_id)

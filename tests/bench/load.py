@@ -5,6 +5,7 @@ The bearer token comes on standard input. Prints one JSON object; with `--every`
 
 import argparse
 import asyncio
+import dataclasses
 import itertools
 import json
 import statistics
@@ -51,6 +52,30 @@ async def worker(target: Target, numbers: Iterator[int], until: float, most: int
     await connection.close()
 
 
+async def arrivals(target: Target, options: argparse.Namespace, out: list[Answer]) -> None:
+    """Send so many turns a second, whatever becomes of those before; a turn's time counts from when it was due."""
+    free: list[Connection] = []
+    running: set[asyncio.Task[None]] = set()
+    start = time.monotonic()
+
+    async def one(number: int, due: float) -> None:
+        connection = free.pop() if free else Connection(target)
+        late = max(0.0, time.monotonic() - due)
+        answer = await connection.ask(target.request(number))
+        out.append(dataclasses.replace(answer, total=answer.total + late, first=answer.first + late))
+        free.append(connection)
+
+    for nth in range(int(options.seconds * options.rate)):
+        due = start + nth / options.rate
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        task = asyncio.create_task(one(options.start + nth, due))
+        running.add(task)
+        task.add_done_callback(running.discard)
+    await asyncio.gather(*running)
+    for connection in free:
+        await connection.close()
+
+
 async def windows(answers: list[Answer], every: float) -> None:
     """Print the figures of each window while the load runs."""
     done = 0
@@ -67,10 +92,12 @@ async def run(options: argparse.Namespace, token: str) -> dict[str, float]:
     numbers = itertools.count(options.start)
     start = time.monotonic()
     watching = asyncio.create_task(windows(answers, options.every)) if options.every else None
-    workers = (
-        worker(target, numbers, start + options.seconds, options.count, answers) for _ in range(options.concurrency)
-    )
-    await asyncio.gather(*workers)
+    if options.rate:
+        await arrivals(target, options, answers)
+    else:
+        until = start + options.seconds
+        workers = (worker(target, numbers, until, options.count, answers) for _ in range(options.concurrency))
+        await asyncio.gather(*workers)
     if watching is not None:
         watching.cancel()
     return summary(answers, time.monotonic() - start)
@@ -83,6 +110,7 @@ def main() -> None:
     parser.add_argument("--lang", choices=("en", "zh"), default="en")
     parser.add_argument("--stream", action="store_true")
     parser.add_argument("--concurrency", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=0.0, help="turns a second, instead of so many at once")
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--count", type=int, default=10**9)
     parser.add_argument("--start", type=int, default=0, help="number of the first prompt")

@@ -116,16 +116,19 @@ def upstream(folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def gateway(folder: Path, inference_port: int) -> Iterator[Server]:
+def gateway(
+    folder: Path, inference_port: int, data: Path | None = None, settings: dict[str, str] | None = None
+) -> Iterator[Server]:
     """Run the real gateway before an inference server, on a database of its own; limits out of the way."""
     port, log = free_port(), folder / "gateway.log"
     environ = {
-        "ATTEST_DATA_DIR": str(folder / f"data-{port}"),
+        "ATTEST_DATA_DIR": str(data or folder / f"data-{port}"),
         "ATTEST_PORT": str(port),
         "ATTEST_INFERENCE_URL": f"http://127.0.0.1:{inference_port}/v1",
         "ATTEST_RATE_PER_MINUTE": "100000",
         "ATTEST_RATE_BURST": "100000",
         "ATTEST_LOG_LEVEL": "WARNING",
+        **(settings or {}),
     }
     with running([sys.executable, "-m", "gateway", "serve"], log, environ) as process:
         wait(f"http://127.0.0.1:{port}/health/ready", process, 60, log)

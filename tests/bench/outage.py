@@ -1,0 +1,116 @@
+"""`python -m tests.bench.outage`: live turns while the backlog of an outage of Elasticsearch drains.
+
+The real gateway, a scripted model, a real Elasticsearch: first turns with nothing to catch up on, then, on a second
+gateway, the same load while the records of ten minutes at 50 turns a second (30,000 turns) wait for delivery.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from audit.elastic.roles import WRITER
+from audit.keys import FileMasterKey
+from audit.signing import SigningKeys
+from tests.bench import report
+from tests.bench.__main__ import Load
+from tests.bench.big_log import BigLog, turns
+from tests.bench.load import say
+from tests.bench.processes import BenchError, Server, gateway, upstream
+from tests.integration.elastic.conftest import prepare
+from tests.rig.elasticsearch import ElasticsearchServer, elasticsearch
+
+Figures = dict[str, Any]
+GOAL = 1.2
+"""Most that the p99 of live turns may grow by."""
+PENDING = "attest_delivery_pending_records "
+
+
+def pending(server: Server) -> int:
+    """Records that wait, as the gateway's metrics say."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return int(float(next(line for line in lines if line.startswith(PENDING)).removeprefix(PENDING)))
+
+
+def live(load: Load, server: Server, options: argparse.Namespace) -> Figures:
+    """Warm up, then measure turns at an even rate; say what waited before and after."""
+    load.run(server, count=50)
+    before, began = pending(server), time.perf_counter()
+    figures = load.run(server, "--rate", str(options.rate), "--seconds", str(options.seconds), room=20_000)[-1]
+    took = time.perf_counter() - began
+    time.sleep(1.2)  # the next sample of the outbox
+    return figures | {"before": before, "after": pending(server), "took_s": took}
+
+
+def collect(options: argparse.Namespace, folder: Path, search: ElasticsearchServer) -> list[Figures]:
+    """Measure without and with a backlog, in turn, on gateways that are alike."""
+    load, found = Load(), []
+    settings = {"ATTEST_ELASTICSEARCH_URL": search.url, "ATTEST_ELASTICSEARCH_WRITER": search.login(WRITER)}
+    with upstream(folder) as model:
+        for backlog in (0, options.turns, 0, options.turns):
+            data = folder / f"data-{len(found)}"
+            data.mkdir()
+            keys, master = SigningKeys(data / "signing"), FileMasterKey.load_or_create(data / "master.key")
+            BigLog(data / "attest.db", keys, master, waiting=True).fill(turns(backlog, 1))
+            with gateway(folder, model.port, data, settings) as server:
+                figures = live(load, server, options)
+                figures["backlog"] = 2 * backlog
+                found.append(figures)
+                say(f"  {figures}")
+    return found
+
+
+def document(found: list[Figures], rate: float, command: str, on: str) -> str:
+    """Put the figures into the part of docs/benchmarks.md."""
+    intro = (
+        f"Live turns at {rate:g} a second (English, not streamed) on a gateway that delivers to a real Elasticsearch "
+        "on the same two cores, with nothing to catch up on and with the records of 30,000 turns waiting. Four "
+        "gateways, one after another.\n"
+    )
+    rows: list[list[object]] = [
+        [
+            f"{one['backlog']:,}",
+            one["p50_ms"],
+            one["p99_ms"],
+            f"{one['before']:,} → {one['after']:,}",
+            round((one["before"] - one["after"]) / one["took_s"]),
+            one["errors"],
+        ]
+        for one in found
+    ]
+    without, with_ = (min(one["p99_ms"] for one in found if bool(one["backlog"]) is some) for some in (False, True))
+    columns = ["backlog, records", "p50, ms", "p99, ms", "waiting", "drained/s beside the turns", "errors"]
+    last = f"The p99 with a backlog is {with_ / without:.2f} × that without (best of two each; goal ≤ {GOAL} ×).\n"
+    return "\n".join([report.heading(command, on), intro, report.table(columns, rows), last])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=float, default=20.0, help="live turns a second")
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of each measurement")
+    parser.add_argument("--turns", type=int, default=30_000, help="turns of the outage")
+    parser.add_argument("--no-write", dest="write", action="store_false", help="leave docs/benchmarks.md as it is")
+    options = parser.parse_args()
+    on = report.machine()
+    with elasticsearch() as search, tempfile.TemporaryDirectory(prefix="attest-bench-") as name:
+        search.clear()
+        asyncio.run(prepare(search))
+        try:
+            found = collect(options, Path(name), search)
+        except BenchError as error:
+            say(f"The benchmark could not run: {error}")
+            return 1
+    body = document(found, options.rate, "python -m tests.bench.outage " + " ".join(sys.argv[1:]), on)
+    say(body)
+    if options.write:
+        report.write("outage", "Catching up after an outage of Elasticsearch", body)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""Delivery rests while it can afford to, and never makes more ready at once than it may."""
+
+from audit.delivery import DeliveryLimits, _parts
+from audit.elastic.rows import Size
+from audit.pace import Pace
+
+
+def test_it_rests_less_while_more_comes_than_goes_and_longer_again_when_that_is_over():
+    pace = Pace(4.0, 0.25, 500)
+    rests = []
+    for pending in (100, 60_000, 59_000, 59_800, 61_000, 62_000, 63_000, 64_000, 65_000, 65_400, 65_000, 10, 0, 0):
+        pace.looked(pending)
+        rests.append(pace.rest)
+    assert rests == [4, 2, 4, 2, 1, 0.5, 0.25, 0.25, 0.25, 0.5, 1, 2, 4, 4]
+
+
+def test_without_rests_there_are_none():
+    pace = Pace(0.0, 0.0, 500)
+    pace.looked(60_000)
+    pace.looked(0)
+    assert pace.rest == 0
+
+
+def test_parts_are_bounded_in_number_and_size_and_keep_their_order():
+    sizes = [Size(name, size) for name, size in zip("abcdefgh", (1, 1, 1, 1, 9, 90, 1, 1), strict=True)]
+    parts = list(_parts(sizes, DeliveryLimits(part=3, size_bytes=10)))
+    assert parts == [["a", "b", "c"], ["d", "e"], ["f"], ["g", "h"]]
+    assert list(_parts([], DeliveryLimits())) == []
