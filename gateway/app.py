@@ -146,7 +146,7 @@ def create_app(settings: Settings) -> Litestar:
         "reviews": inquiry.reviews,
         "proofs": inquiry.proofs,
         "replays": inquiry.replays,
-        **console_parts(settings, engine, master_key, audit, governance),
+        **console_parts(settings, engine, master_key, audit, governance, signing_keys),
         "settings": settings,
         "pages": pages,
         "assets": pages.assets,

@@ -48,8 +48,13 @@ class Trust(msgspec.Struct, frozen=True):
     """The keys come from outside, not from the folder of the gateway."""
 
 
-async def verify_database(engine: AsyncEngine, trust: Trust, show: Callable[[Finding], None]) -> Summary:
-    """Verify the log as it is in one snapshot; `show` gets each finding.
+async def verify_database(
+    engine: AsyncEngine,
+    trust: Trust,
+    show: Callable[[Finding], None],
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Summary:
+    """Verify the log as it is in one snapshot; `show` gets each finding, `progress` how many of how many records.
 
     Raises `sqlalchemy.exc.SQLAlchemyError`, `audit.keys.KeyFileError` when texts are encrypted under other master keys.
     """
@@ -58,12 +63,19 @@ async def verify_database(engine: AsyncEngine, trust: Trust, show: Callable[[Fin
         used = await source.master_keys() if trust.master_key is not None else frozenset()
         if used and trust.master_key is not None and trust.master_key.identity not in used:
             raise KeyFileError("The master key is not the one that this database's texts are encrypted with.")
-        return await _Verification(source, trust, Report(show)).run()
+        return await _Verification(source, trust, Report(show), progress).run()
 
 
 class _Verification:
-    def __init__(self, source: Source, trust: Trust, report: Report) -> None:
+    def __init__(
+        self,
+        source: Source,
+        trust: Trust,
+        report: Report,
+        progress: Callable[[int, int], None] = lambda _done, _all: None,
+    ) -> None:
         self._source = source
+        self._progress = progress
         self._trust = trust
         self._report = report
         self._walk = Walk(report)
@@ -82,7 +94,9 @@ class _Verification:
         if not signed:
             self._report.add("checkpoint", "no checkpoint in the database can be trusted, so nothing in it is proved")
         for begin in range(0, end, PAGE):
+            self._progress(begin, end)
             await self._page(begin, min(begin + PAGE, end), size, outside)
+        self._progress(end, end)
         await self._rest(end, size)
         waiting = await self._waiting(end)
         self._walk.expect([one for one in outside if one.size > end])

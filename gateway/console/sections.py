@@ -3,13 +3,16 @@
 from gateway.console.approvals import PART as APPROVALS
 from gateway.console.cases import PART as CASES
 from gateway.console.exports import EXPORT_ROUTES
+from gateway.console.integrity import PART as INTEGRITY
+from gateway.console.keeping import PART as KEEPING
 from gateway.console.readings import PART as READINGS
 from gateway.console.reviews import PART as REVIEWS
 from gateway.console.search import PART as SEARCH
+from gateway.console.security import PART as SECURITY
 from gateway.console.start import console_start
 from gateway.console.turn import TURN_ROUTES
 
-PARTS = (SEARCH, CASES, REVIEWS, APPROVALS, READINGS)
+PARTS = (SEARCH, CASES, REVIEWS, APPROVALS, SECURITY, INTEGRITY, KEEPING, READINGS)
 
 SECTIONS = tuple(part.section for part in PARTS)
 

@@ -64,15 +64,10 @@ def test_every_key_in_use_exists_and_no_message_is_left_over():
     assert used <= known
     composed = ("notice.", "category.", "problem.title.", "problem.text.", "welcome.example.", "preferences.theme.")
     composed += (
-        "console.group.",
-        "console.kind.",
-        "console.detail.",
-        "console.verdict.",
-        "console.status.",
-        "console.search.",
+        *("console.group.", "console.kind.", "console.detail.", "console.verdict.", "console.status."),
+        *("console.search.", "console.said.", "console.turn.", "console.fact.", "console.proof.", "console.replay."),
+        *("console.keeping.", "console.security."),
     )
-    composed += ("console.said.", "console.turn.role.", "console.turn.", "console.fact.", "console.proof.")
-    composed += ("console.replay.",)
     assert {key for key in known - used if not key.startswith(composed)} == set()
 
 

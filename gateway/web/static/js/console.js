@@ -1,6 +1,7 @@
 // The console's few helpers; every page works without them.
 
 import "./exports.js";
+import "./verify.js";
 
 // The server writes times in the browser's own zone, once it knows it.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "UTC";

@@ -1,0 +1,168 @@
+"""Security: what was stopped, by what and whose; failures of guards; refused sign-ins and accesses. No content."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+import msgspec
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+from litestar.response import Response
+
+from audit.search.ports import Count, Counts
+from audit.search.query import TurnQuery
+from gateway.auth.access import recorded_for
+from gateway.auth.principal import Role
+from gateway.console.asked import PageAsked
+from gateway.console.charts import VERDICT_TONES, Bars, Chart, Look, chart
+from gateway.console.search import verdict_name
+from gateway.console.section import Group, Part, Section
+from gateway.console.shell import ConsoleRequest, address, console_page
+from gateway.http.audit_query import Described
+from gateway.inquiry.desk import Desk
+from gateway.inquiry.refusals import officer_of
+from gateway.inquiry.watching import SecurityWatch
+from gateway.settings import Settings
+from gateway.web.pages import Pages, View
+
+SECTION = Section(
+    path="/console/security",
+    title="console.security.title",
+    icon="chart",
+    roles=(Role.SECURITY, Role.COMPLIANCE),
+    group=Group.WORK,
+)
+PERIODS = {"day": (timedelta(days=1), 3600), "week": (timedelta(days=7), 21_600), "month": (timedelta(days=30), 86_400)}
+"""Name → length, and seconds of a bar."""
+SEARCH, READINGS = "/console/search", "/console/readings"
+CATEGORIES_DRAWN = 4
+
+
+@dataclass
+class SecurityPage(Described):
+    """`GET /console/security`."""
+
+    described: ClassVar[dict[str, str]] = {"period": "day, week (default) or month"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One horizontal bar: a value, how often, its length in percent, and the list behind it."""
+
+    label: str
+    count: int
+    width: float
+    href: str
+
+
+@get(SECTION.path, **recorded_for(*SECTION.roles), include_in_schema=False)
+async def security_page(
+    request: ConsoleRequest,
+    pages: NamedDependency[Pages],
+    desk: NamedDependency[SkipValidation[Desk]],
+    security_watch: NamedDependency[SkipValidation[SecurityWatch]],
+    settings: NamedDependency[Settings],
+) -> Response[str]:
+    """Draw what happened in a period; every bar leads to the list behind it."""
+    view = pages.view(request)
+    asked = PageAsked(request, SecurityPage, view.zone)
+    length, seconds = asked.choice("period", PERIODS, "week")
+    now = datetime.now(UTC)
+    since = datetime.fromtimestamp((now - length).timestamp() // seconds * seconds, UTC)
+    officer = officer_of(request)
+    blocked = TurnQuery(verdict="block", since=since)
+    everything, stopped, attacks, watched = await asyncio.gather(
+        desk.counts(officer, TurnQuery(since=since), seconds),
+        desk.counts(officer, blocked, seconds),
+        desk.counts(officer, TurnQuery(category="prompt_attack", since=since), seconds),
+        security_watch.look(officer, since, seconds),
+    )
+    categories = stopped.categories[:CATEGORIES_DRAWN]
+    each = await asyncio.gather(
+        *(desk.counts(officer, msgspec.structs.replace(blocked, category=one.value), seconds) for one in categories)
+    )
+    draw = _Drawing(view, since.isoformat())
+    return console_page(
+        request,
+        pages,
+        SECTION,
+        "console/security.html",
+        period=asked.text("period") or "week",
+        periods=tuple(PERIODS),
+        everything=everything,
+        turns=draw.turns(everything, {}),
+        stopped=stopped,
+        blocks=draw.turns(stopped, {"verdict": "block"}),
+        by=[
+            (name, draw.lines(getattr(stopped, field), name, {"verdict": "block"}))
+            for name, field in (("category", "categories"), ("rule", "rules"), ("group", "groups"))
+        ],
+        each=[
+            (view.category(one.value), counts.turns, draw.turns(counts, {"verdict": "block", "category": one.value}))
+            for one, counts in zip(categories, each, strict=True)
+        ],
+        attacks=draw.turns(attacks, {"category": "prompt_attack"}),
+        patterns=draw.lines(attacks.rules, "rule", {}),
+        refusals=draw.records(watched.refusals, seconds, "access.denied,login.failed"),
+        failures=draw.failures(watched.failures, seconds),
+        watched=watched,
+        since=since,
+        search_of=lambda **values: address(SEARCH, {"since": since.isoformat(), **values}),
+        readings_of=lambda **values: address(READINGS, {"since": since.isoformat(), **values}),
+        kibana=str(settings.kibana_url).rstrip("/") if settings.kibana_url else "",
+    )
+
+
+class _Drawing:
+    """Charts of one page."""
+
+    def __init__(self, view: View, since: str) -> None:
+        self._view = view
+        self._since = since
+
+    def turns(self, counts: Counts, filters: dict[str, str]) -> Chart:
+        """Return counts of turns over time, each bar a search."""
+        bars: Bars = [(bar.start, {one.value: one.turns for one in bar.verdicts}) for bar in counts.bars]
+        return self._chart(bars, counts.bar_seconds, SEARCH, filters)
+
+    def records(self, bars: Bars, seconds: int, kinds: str) -> Chart:
+        """Return records over time, each bar a list of them."""
+        return self._chart(bars, seconds, READINGS, {"kind": kinds})
+
+    def failures(self, bars: Bars, seconds: int) -> Chart:
+        """Return failed guards over time, each bar the turns that were blocked then."""
+        return self._chart(bars, seconds, SEARCH, {"verdict": "block"})
+
+    def lines(self, counts: tuple[Count, ...], name: str, filters: dict[str, str]) -> tuple[Line, ...]:
+        """Return values as horizontal bars."""
+        shown = counts[:10]
+        most = max((one.turns for one in shown), default=1)
+        return tuple(
+            Line(
+                self._view.category(one.value) if name == "category" else one.value,
+                one.turns,
+                round(one.turns / most * 100, 1),
+                address(SEARCH, {**filters, name: one.value, "since": self._since}),
+            )
+            for one in shown
+        )
+
+    def _chart(self, bars: Bars, seconds: int, path: str, filters: dict[str, str]) -> Chart:
+        def link(start: datetime, end: datetime) -> str:
+            return address(path, {**filters, "since": start.isoformat(), "until": end.isoformat()})
+
+        return chart(bars, seconds, Look(_TONES, self._name, link))
+
+    def _name(self, value: str) -> str:
+        words = self._view.catalogue
+        for key in (f"console.kind.{value}", f"console.status.{value}"):
+            if words.has(key):
+                return words.text(key)
+        return verdict_name(self._view, value)
+
+
+_TONES = VERDICT_TONES | {"access.denied": "block", "login.failed": "warn", "error": "block", "timed_out": "warn"}
+
+PART = Part(SECTION, (security_page,))
