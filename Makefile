@@ -27,6 +27,8 @@ check: $(VENV)/.dev ## lint, format, types, import contract
 bench: $(VENV)/.dev ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.audit_log
+	$(BIN)/python -m tests.bench.inference
+	$(BIN)/python -m tests.bench.inference_large --layers 2
 
 demo-audit: $(VENV)/.dev ## a few turns, a bundle of their records, and its verification where nothing of Attest is installed
 	@UV=$(UV) $(BIN)/python -m tests.demo_audit data/demo-audit

@@ -28,6 +28,9 @@ LOG = logging.getLogger("attest.inference.engine")
 PREFILL_CHUNK = 256
 """Tokens of a prompt that are read in one pass; a late request's first token waits for at most one such chunk."""
 
+QUANTISED_CHUNK = 512
+"""The same for quantised weights: making them wide costs the same for each chunk, so there are fewer of them."""
+
 _SMALL_PARAMETERS = 200_000_000
 
 
@@ -203,4 +206,5 @@ def open_engine(folder: Path, *, dtype: str, name: str, limits: Limits) -> Torch
     if checkpoint.published.parameters < _SMALL_PARAMETERS:
         # Matrices this small cost more in handing them to threads than in computing them.
         torch.set_num_threads(1)
-    return TorchEngine(checkpoint, name or folder.resolve().name, limits)
+    chunk = PREFILL_CHUNK if checkpoint.published.quantization_config is None else QUANTISED_CHUNK
+    return TorchEngine(checkpoint, name or folder.resolve().name, limits, chunk=chunk)
