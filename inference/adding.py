@@ -5,12 +5,14 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import NoReturn
 from uuid import uuid4
 
 import click
 import msgspec
 
 from inference.chatglm3.check import Report, check
+from inference.chatglm3.folder import sha256
 from inference.registry import (
     SUBFOLDER,
     Registry,
@@ -23,6 +25,7 @@ from inference.registry import (
     now,
     version_id,
 )
+from inference.sealed import SealedError, plain_view
 
 NOT_USABLE = 1
 FAILED = 3
@@ -60,15 +63,18 @@ def _add(registry: Registry, folder: Path, label: str, model: str) -> Version:
         fresh = registry.folder / SUBFOLDER / f".adding-{uuid4().hex}"
         try:
             _copy(folder, fresh)
-            report = check(fresh)
+            with plain_view(fresh) as plain:
+                report = check(plain)
             if not report.ok:
                 _refuse(report.problems, fresh, folder)
-            version = _version(label, report, _precision(fresh))
+            version = _version(label, report, fresh)
             if any(one.id == version.id for one in state.versions):
                 _refuse((f"{version.id} is in the registry already",), fresh, folder)
             fresh.rename(registry.folder_of(version))
             state = added(state, version)
             write(state if state.active else activated(state, version.id))
+        except SealedError as error:
+            _refuse((str(error),), fresh, folder)
         except OSError as error:
             raise RegistryError(f"{folder} cannot be copied to {registry.folder}: {error.strerror}") from None
         finally:
@@ -88,20 +94,21 @@ def _copy(folder: Path, to: Path) -> None:
             shutil.copyfile(path, to / path.name)
 
 
-def _refuse(problems: tuple[str, ...], fresh: Path, folder: Path) -> None:
+def _refuse(problems: tuple[str, ...], fresh: Path, folder: Path) -> NoReturn:
     for problem in problems:
         click.echo(problem.replace(str(fresh), str(folder)), err=True)
     sys.exit(NOT_USABLE)
 
 
-def _version(label: str, report: Report, precision: str) -> Version:
+def _version(label: str, report: Report, folder: Path) -> Version:
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     return Version(
         id=version_id(label, report.revision),
         name=label,
         revision=report.revision,
-        precision=precision,
-        manifest=manifest_hash({file.name: file.sha256 for file in report.files}),
-        bytes=sum(file.bytes for file in report.files),
+        precision=report.precision if report.precision != "float" else _precision(folder),
+        manifest=manifest_hash({name: sha256(folder / name) for name in sizes}),
+        bytes=sum(sizes.values()),
         added=now(),
     )
 

@@ -22,13 +22,15 @@ from inference.engine.scripted import ScriptedEngine, read_script
 from inference.engines import Engines, OneEngine, VersionedEngines
 from inference.quant.command import quantise
 from inference.registry import ROLLBACKS, Registry
+from inference.sealed import SealedError, plain_view
+from inference.sealing import encrypt
 from inference.server import create_app
 
 LOG = logging.getLogger("attest.inference")
 
 DEMO = Path(__file__).parent / "models" / "chatglm3-demo"
 DEFAULT_GATEWAY_PORT = 8080
-ENGINES = ("torch", "scripted")
+ENGINES = ("torch", "vllm", "scripted")
 DTYPES = ("auto", "bfloat16", "float32")
 
 
@@ -58,6 +60,8 @@ def default_port() -> int:
 @click.option("--port", type=click.IntRange(1, 65535), default=default_port, help="Default: ATTEST_PORT + 1.")
 @click.option("--dtype", type=click.Choice(DTYPES), default="auto", show_default=True)
 @click.option("--engine", "kind", type=click.Choice(ENGINES), default="torch", show_default=True)
+@click.option("--upstream", default="http://127.0.0.1:8000/v1", show_default=True, help="vLLM's address (ends in /v1).")
+@click.option("--upstream-model", default="model", show_default=True, help="Name under which vLLM serves the folder.")
 @click.option("--script", type=click.Path(path_type=Path), help="Answers of the scripted engine (JSON).")
 @click.option("--name", default="", help="Name of the model in the API; default: the folder's name.")
 @click.option("--slots", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests decoded together.")
@@ -82,6 +86,8 @@ def inference(
     port: int,
     dtype: str,
     kind: str,
+    upstream: str,
+    upstream_model: str,
     script: Path | None,
     name: str,
     slots: int,
@@ -95,7 +101,12 @@ def inference(
     logs.configure(os.environ.get("ATTEST_LOG_LEVEL", "INFO").upper())
 
     def opened(folder: Path, named: str) -> Engine:
-        # Imported by name: only this engine needs torch, and a scripted tier starts without it.
+        # Imported by name: only these engines need torch, and a scripted tier starts without it.
+        if kind == "vllm":
+            vllm = importlib.import_module("inference.engine.vllm_engine")
+            where = vllm.Upstream(upstream, upstream_model, os.environ.get("ATTEST_UPSTREAM_API_KEY", ""))
+            remote: Engine = vllm.VllmEngine(where, folder, named, context=context)
+            return remote
         torch_engine = importlib.import_module("inference.engine.torch_engine")
         limits = torch_engine.Limits(places=slots, queue=queue, context=context, cache_tokens=cache_tokens)
         engine: Engine = torch_engine.open_engine(folder, dtype=dtype, name=named, limits=limits)
@@ -129,7 +140,13 @@ def inference(
 )
 def check(folder: Path, *, as_json: bool) -> None:
     """Say what is wrong with a ChatGLM3 folder, by name; exit 1 if anything is."""
-    report = importlib.import_module("inference.chatglm3.check").check(folder)
+    try:
+        with plain_view(folder) as plain:
+            found = importlib.import_module("inference.chatglm3.check").check(plain)
+            said = tuple(problem.replace(str(plain), str(folder)) for problem in found.problems)
+            report = msgspec.structs.replace(found, folder=str(folder), problems=said)
+    except SealedError as error:
+        raise click.ClickException(str(error)) from None
     if as_json:
         click.echo(msgspec.json.encode(report).decode())
     else:
@@ -144,6 +161,7 @@ def check(folder: Path, *, as_json: bool) -> None:
 
 
 inference.add_command(quantise)
+inference.add_command(encrypt)
 
 
 def _folder(folder: Path) -> Path:

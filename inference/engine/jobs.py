@@ -75,11 +75,14 @@ class Job:
         return len(self.prompt) - self.read
 
     def choose(self, logits: Tensor) -> bool:
-        """Choose the next token from logits (vocabulary) and deliver what it adds; return whether it is the last.
+        """Choose the next token from logits (vocabulary) and deliver what it adds; return whether it is the last."""
+        return self.take(self.sampler.choose(logits + self.bias))
+
+    def take(self, token: int) -> bool:
+        """Deliver what a token adds; return whether it is the last.
 
         The last stretch is not delivered here: the request must have left the batch by then (see `finish`).
         """
-        token = self.sampler.choose(logits + self.bias)
         self.last = token
         self.generated += 1
         first = self.generated == 1
@@ -109,6 +112,16 @@ class Job:
             return ""
         found = "" if token in self.stop_ids else self.forbidden.token(token)
         return found or (self.forbidden.end() if last else "")
+
+    def cut_off(self, reason: FinishReason) -> None:
+        """End the answer after the tokens that were taken: whoever computes has no more."""
+        rule = self.forbidden.end() if self.forbidden is not None else ""
+        lexicon = self.forbidden.digest if self.forbidden is not None else ""
+        self._end = (
+            Delta(text=self.reply.flush(), lexicon=lexicon, stopped_by=rule),
+            FinishReason.CONTENT_FILTER if rule else reason,
+        )
+        self.finish()
 
     def finish(self) -> None:
         """Deliver the last stretch, after `choose` has returned True."""

@@ -14,7 +14,7 @@ from inference.chatglm3.reply import NoText, Reply, ReplyReader
 from inference.chatglm3.tokenizer import Tokenizer
 from inference.chatglm3.tools import ToolReply
 from inference.engine import dialogue
-from inference.engine.base import ClosedError, Load
+from inference.engine.base import ClosedError, Load, ModelFolderError
 from inference.engine.batch import BatchLoop
 from inference.engine.jobs import Deliver, Job
 from inference.engine.mailbox import Events, Mailbox
@@ -22,6 +22,7 @@ from inference.engine.sampling import Sampler, allowed_bias
 from inference.errors import ContextOverflowError, RequestRefusedError, UnknownModelError
 from inference.forbidden import Lexicons
 from inference.ports import ChatRequest, CompletionRequest, Delta, InferenceError, ModelInfo
+from inference.sealed import SealedError, plain_view
 
 LOG = logging.getLogger("attest.inference.engine")
 
@@ -200,7 +201,14 @@ class TorchEngine:
 
 def open_engine(folder: Path, *, dtype: str, name: str, limits: Limits) -> TorchEngine:
     """Load a folder and return its engine, not yet started. Raises `ModelFolderError`."""
-    checkpoint = loader.load(folder, dtype, tokenizer_needed=False)
+    try:
+        with plain_view(folder) as plain:
+            try:
+                checkpoint = loader.load(plain, dtype, tokenizer_needed=False)
+            except ModelFolderError as error:
+                raise ModelFolderError(str(error).replace(str(plain), str(folder))) from None
+    except SealedError as error:
+        raise ModelFolderError(str(error)) from None
     if checkpoint.tokenizer is None:
         LOG.warning("the folder has no tokenizer.model: only token ids are served")
     if checkpoint.published.parameters < _SMALL_PARAMETERS:

@@ -2,16 +2,20 @@
 
 import asyncio
 import contextlib
+import json
 from pathlib import Path
 
 import pytest
 import uvicorn
+from aiohttp import web
 
 from inference.chatglm3.loader import Checkpoint, load
 from inference.engine.scripted import Call, Reply, Script, ScriptedEngine
 from inference.engine.torch_engine import Limits, TorchEngine
+from inference.engine.vllm_engine import Upstream, VllmEngine
 from inference.engines import OneEngine
 from inference.openai_compat import OpenAICompatModel
+from inference.ports import CompletionRequest
 from inference.quant.offline import quantise
 from inference.server import create_app
 from tests.rig.process import free_port
@@ -57,8 +61,48 @@ async def serving(engine):
         await task
 
 
-@pytest.fixture(params=["scripted", "torch", "int8", "int4", "client over scripted", "client over torch"])
-async def chat_model(request, checkpoint, quantised):
+@contextlib.asynccontextmanager
+async def vllm_server(engine):
+    """Run a server that speaks as vLLM does with `--skip-tokenizer-init`, over an engine of ours."""
+
+    async def completions(request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        assert body["model"] == "model"
+        assert (body["detokenize"], body["return_token_ids"], body["stream"]) == (False, True, True)
+        asked = CompletionRequest(
+            model="tiny", prompt=tuple(body["prompt"]), max_tokens=body["max_tokens"], temperature=body["temperature"],
+            top_p=body["top_p"], seed=body.get("seed"), ignore_eos=body["ignore_eos"], token_ids=True,
+        )  # fmt: skip
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        async with contextlib.aclosing(engine.complete(asked)) as deltas:
+            async for delta in deltas:
+                choice = {"index": 0, "text": "", "logprobs": None, "token_ids": list(delta.token_ids)}
+                choice |= {"finish_reason": delta.finish_reason, "stop_reason": None}
+                chunk = {"id": "cmpl-1", "object": "text_completion", "model": "model", "choices": [choice]}
+                await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    async def health(_: web.Request) -> web.Response:
+        return web.Response()
+
+    app = web.Application()
+    app.add_routes([web.post("/v1/completions", completions), web.get("/health", health)])
+    await engine.start()
+    runner = web.AppRunner(app, handler_cancellation=True)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        await runner.cleanup()
+        await engine.close()
+
+
+@pytest.fixture(params=["scripted", "torch", "int8", "int4", "vllm", "client over scripted", "client over torch"])
+async def chat_model(request, checkpoint, quantised, tmp_path_factory):
     """Yield a model, and the engine behind it for a look at its load."""
     if request.param.endswith("scripted"):
         engine = ScriptedEngine(SCRIPT)
@@ -69,6 +113,13 @@ async def chat_model(request, checkpoint, quantised):
             client = OpenAICompatModel(url)
             yield client, engine
             await client.close()
+    elif request.param == "vllm":
+        folder = tiny.build(tmp_path_factory.mktemp("vllm") / "tiny", context=CONTEXT)
+        async with vllm_server(engine) as url:
+            over = VllmEngine(Upstream(url, "model"), folder)
+            await over.start()
+            yield over, over
+            await over.close()
     else:
         await engine.start()
         yield engine, engine

@@ -1,0 +1,294 @@
+"""A vLLM server as an engine: it computes, everything that decides stays here.
+
+Prompts go as token ids to its `/v1/completions`, so that text never becomes a control token and no code of the folder
+runs there (`--skip-tokenizer-init`); ids come back and are read, stopped and counted as those of the torch engine are.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import aiohttp
+import msgspec
+import torch
+
+from inference.chatglm3 import folder as folders
+from inference.chatglm3.config import ConfigError, read_published
+from inference.chatglm3.reply import Reply, ReplyReader
+from inference.chatglm3.tokenizer import Tokenizer, TokenizerError
+from inference.chatglm3.tools import ToolReply
+from inference.engine import dialogue
+from inference.engine.base import ClosedError, Load, ModelFolderError
+from inference.engine.jobs import Job
+from inference.engine.sampling import Sampler
+from inference.errors import ContextOverflowError, QueueFullError, RequestRefusedError, UnknownModelError
+from inference.forbidden import Lexicons
+from inference.ports import ChatRequest, CompletionRequest, Delta, FinishReason, InferenceError, ModelInfo
+from inference.sse import EventParser, EventTooLargeError
+
+_EVENT_BYTES = 256 * 1024
+_SILENCE_S = 120.0
+_CONNECT_S = 10.0
+_WATCH_S = 2.0
+
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    token_ids: tuple[Count, ...] | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct, frozen=True):
+    choices: tuple[_Choice, ...] = ()
+    error: msgspec.Raw | None = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Where vLLM listens, and the name under which it serves the folder."""
+
+    url: str
+    """Ends in `/v1`."""
+    model: str
+    api_key: str = ""
+
+
+class VllmEngine:
+    """Answers with what a vLLM server computes."""
+
+    def __init__(self, upstream: Upstream, folder: Path, name: str = "", *, context: int = 0, most: int = 256) -> None:
+        """`folder` is the one that vLLM serves; `most` requests are under way at once. Raises `ModelFolderError`."""
+        try:
+            published = read_published(folder)
+            self._tokenizer = Tokenizer(folder / "tokenizer.model")
+            revision = folders.revision(folder, folders.find_weights(folder))
+        except (ConfigError, TokenizerError, folders.FolderError) as error:
+            raise ModelFolderError(str(error)) from None
+        self._upstream = upstream
+        self._info = ModelInfo(name=name or folder.resolve().name, revision=revision, stops_words=True)
+        self._vocabulary = published.padded_vocab_size
+        self._context = min(context or published.seq_length, published.seq_length)
+        self._stop_ids = frozenset(self._tokenizer.specials.stop_ids)
+        self._lexicons = Lexicons(self._tokenizer.piece)
+        self._most = most
+        self._running = self._prompt_tokens = self._rows = 0
+        self._session: aiohttp.ClientSession | None = None
+        self._healthy = False
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model; its revision is that of the folder that vLLM was given."""
+        return self._info
+
+    async def start(self) -> None:
+        """Open connections and look whether vLLM is well, from now on."""
+        headers = {"Authorization": f"Bearer {self._upstream.api_key}"} if self._upstream.api_key else {}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S)
+        self._session = aiohttp.ClientSession(headers=headers, timeout=timeout, trust_env=False)
+        self._healthy = await self._well()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def close(self) -> None:
+        """Close the connections; running streams end with `InferenceError`."""
+        if self._watching is not None:
+            self._watching.cancel()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def load(self) -> Load:
+        """Say how many requests are under way, and whether vLLM was well when last looked at."""
+        ready = self._session is not None and self._healthy
+        return Load(
+            ready=ready,
+            running=self._running,
+            places=self._most,
+            decode_rows=self._rows,
+            prompt_tokens=self._prompt_tokens,
+        )
+
+    async def models(self) -> tuple[ModelInfo, ...]:
+        """Return the one model. Raises `ClosedError` while vLLM is not well."""
+        if not self.load().ready:
+            raise ClosedError
+        return (self._info,)
+
+    def stream(
+        self,
+        request: ChatRequest,
+        headers: dict[str, str] | None = None,
+    ) -> AsyncGenerator[Delta, None]:
+        """Yield the answer. Raises `RequestRefusedError` when the request is at fault, else `InferenceError`."""
+        return self._answers(partial(self._chat_job, request), request, headers)
+
+    def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
+        """Continue a text or token ids as they stand. Raises as `stream`."""
+        return self._answers(partial(self._completion_job, request), request, None)
+
+    async def _answers(
+        self,
+        build: Callable[[list[Delta | InferenceError]], Awaitable[Job]],
+        request: ChatRequest | CompletionRequest,
+        headers: dict[str, str] | None,
+    ) -> AsyncGenerator[Delta, None]:
+        if request.model != self._info.name:
+            raise UnknownModelError
+        if self._running >= self._most:
+            raise QueueFullError
+        said: list[Delta | InferenceError] = []
+        self._running += 1
+        try:
+            job = await build(said)
+            self._prompt_tokens += len(job.prompt)
+            job.clock.admitted = time.monotonic()
+            async with aclosing(self._computed(job, said, request, headers)) as deltas:
+                async for delta in deltas:
+                    yield delta
+        finally:
+            self._running -= 1
+
+    async def _computed(
+        self,
+        job: Job,
+        said: list[Delta | InferenceError],
+        request: ChatRequest | CompletionRequest,
+        headers: dict[str, str] | None,
+    ) -> AsyncGenerator[Delta, None]:
+        if self._session is None:
+            raise ClosedError
+        url, body = f"{self._upstream.url.rstrip('/')}/completions", self._body(job, request)
+        try:
+            async with self._session.post(url, data=body, headers=(headers or {}) | _JSON) as response:
+                if response.status != 200:  # noqa: PLR2004 - OK
+                    raise _refused(response.status)
+                async for choice in _choices(response):
+                    self._rows += len(choice.token_ids or ())
+                    _take(job, choice)
+                    taken, said[:] = tuple(said), ()
+                    for delta in taken:
+                        if isinstance(delta, Delta):
+                            yield delta
+                            if delta.finish_reason is not None:
+                                return
+        except (aiohttp.ClientError, TimeoutError, OSError, EventTooLargeError, msgspec.MsgspecError) as error:
+            raise InferenceError(f"vLLM did not answer as it should ({type(error).__name__}).", retry_after=2) from None
+        raise InferenceError("vLLM ended the answer before its end.", retry_after=1)
+
+    def _body(self, job: Job, request: ChatRequest | CompletionRequest) -> bytes:
+        return msgspec.json.encode(
+            {
+                "model": self._upstream.model,
+                "prompt": job.prompt,
+                "max_tokens": job.max_tokens,
+                "temperature": request.temperature,
+                "top_p": request.top_p,
+                "stop_token_ids": sorted(job.stop_ids),
+                "ignore_eos": not job.stop_ids,
+                "detokenize": False,
+                "return_token_ids": True,
+                "stream": True,
+            }
+            | ({"seed": request.seed} if request.seed is not None else {})
+        )
+
+    async def _chat_job(self, request: ChatRequest, said: list[Delta | InferenceError]) -> Job:
+        tokenizer = self._tokenizer
+        found = await asyncio.to_thread(dialogue.read, tokenizer, request, self._context)
+        reply: ReplyReader = Reply(tokenizer, request.stop)
+        if request.tools:
+            reply = ToolReply(tokenizer, request.stop, frozenset(tool.name for tool in request.tools))
+        walk = await asyncio.to_thread(self._lexicons.walk, request.forbidden) if request.forbidden else None
+        job = self._job(found.ids, request, reply, said)
+        job.stop_ids, job.left_out, job.forbidden = self._stop_ids, found.left_out, walk
+        return job
+
+    async def _completion_job(self, request: CompletionRequest, said: list[Delta | InferenceError]) -> Job:
+        special = self._tokenizer.specials
+        if isinstance(request.prompt, str):
+            encoded = await asyncio.to_thread(self._tokenizer.encode, request.prompt)
+            ids = [special.gmask, special.sop, *encoded]
+        else:
+            ids = list(request.prompt)
+        if any(index >= self._vocabulary for index in ids):
+            raise RequestRefusedError(f"Token ids must be below {self._vocabulary}.", param="prompt")
+        if len(ids) >= self._context:
+            raise ContextOverflowError(f"The prompt leaves no room in the context of {self._context}.", "prompt")
+        job = self._job(ids, request, Reply(self._tokenizer, request.stop, continued=True), said)
+        job.stop_ids = frozenset() if request.ignore_eos else self._stop_ids
+        job.token_ids = request.token_ids
+        return job
+
+    def _job(
+        self,
+        ids: list[int],
+        request: ChatRequest | CompletionRequest,
+        reply: ReplyReader,
+        said: list[Delta | InferenceError],
+    ) -> Job:
+        return Job(
+            prompt=ids,
+            max_tokens=min(request.max_tokens, self._context - len(ids)),
+            sampler=Sampler(request.temperature, request.top_p, request.seed),
+            reply=reply,
+            deliver=said.append,
+            stop_ids=self._stop_ids,
+            bias=torch.zeros(0),
+        )
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            self._healthy = await self._well()
+
+    async def _well(self) -> bool:
+        if self._session is None:
+            return False
+        url = self._upstream.url.rstrip("/").removesuffix("/v1") + "/health"
+        try:
+            async with asyncio.timeout(_CONNECT_S), self._session.get(url) as response:
+                return response.ok
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+
+
+_JSON = {"Content-Type": "application/json"}
+
+
+def _take(job: Job, choice: _Choice) -> None:
+    """Let a job take what came; it says what that adds, and when it is at its end."""
+    for token in choice.token_ids or ():
+        if job.take(token):
+            job.finish()
+            return
+    if choice.finish_reason is not None:
+        job.cut_off(FinishReason.LENGTH if choice.finish_reason == "length" else FinishReason.STOP)
+
+
+async def _choices(response: aiohttp.ClientResponse) -> AsyncGenerator[_Choice, None]:
+    """Yield what each event says. Raises `InferenceError` for one that tells of an error."""
+    parser = EventParser(_EVENT_BYTES)
+    while chunk := await response.content.readany():
+        for event in parser.feed(chunk):
+            if event == b"[DONE]":
+                return
+            read = _decode(event)
+            if read.error is not None:
+                raise InferenceError("vLLM failed while answering.", retry_after=1)
+            for choice in read.choices[:1]:
+                yield choice
+
+
+def _refused(status: int) -> InferenceError:
+    if status in (429, 503):
+        return QueueFullError(2)
+    return InferenceError(f"vLLM answered {status}.", retry_after=2 if status >= 500 else None)  # noqa: PLR2004

@@ -1,0 +1,42 @@
+"""`attest inference encrypt`: a folder whose weights are stored encrypted."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from inference.sealed import seal_folder
+from inference.weight_keys import WeightKeyError, keys_from, new_key
+
+FAILED = 1
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--new-key", "key_file", type=click.Path(path_type=Path), help="Make a key file first, and use it.")
+def encrypt(folder: Path, out: Path, *, key_file: Path | None) -> None:
+    """Copy a folder with its weights encrypted (AES-256-GCM).
+
+    The key: `--new-key`, or as at serving ATTEST_MODEL_KEY_COMMAND, ATTEST_MODEL_KEY_FILE or ATTEST_MODEL_KEY.
+    Exit codes: 0 done, 1 it could not be done and nothing is left in OUT, 2 wrong use.
+    """
+    if out.exists():
+        raise click.UsageError(f"{out} is there already")
+    try:
+        environ = dict(os.environ)
+        if key_file is not None:
+            new_key(key_file)
+            environ = {"ATTEST_MODEL_KEY_FILE": str(key_file)}
+        count = seal_folder(folder, out, keys_from(environ))
+    except (WeightKeyError, OSError) as error:
+        shutil.rmtree(out, ignore_errors=True)
+        click.echo(str(error), err=True)
+        sys.exit(FAILED)
+    if not count:
+        shutil.rmtree(out, ignore_errors=True)
+        click.echo(f"{folder} has no weights", err=True)
+        sys.exit(FAILED)
+    click.echo(f"{out}: {count} files encrypted")

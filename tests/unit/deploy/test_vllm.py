@@ -1,0 +1,115 @@
+"""vLLM's manifests as far as they can be checked without a GPU, and the sizes that its page promises."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from inference.chatglm3.layout import Shapes, published_shapes
+from inference.quant.plan import Quantisation, weight_bytes
+
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "deploy/vllm"
+COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
+SERVERS = ("one-gpu", "tensor-parallel", "ray")
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((FOLDER / f"kubernetes/{name}.yaml").read_text()))
+
+
+def pod(name: str) -> dict[str, Any]:
+    return next(one for one in documents(name) if one["kind"] in ("Deployment", "StatefulSet"))["spec"]["template"]
+
+
+def options(container: dict[str, Any]) -> str:
+    return " ".join(str(part) for part in [*container.get("command", ()), *container["args"]])
+
+
+def test_in_compose_only_the_tier_reaches_vllm():
+    main = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    services = COMPOSE["services"]
+    assert services["vllm"]["networks"] == ["gpu"]
+    assert set(services["inference"]["networks"]) == {"model", "gpu"}
+    assert COMPOSE["networks"] == {"gpu": {"internal": True}}
+    assert "gpu" not in main["networks"]
+    assert not services["vllm"].get("ports")
+
+
+def test_vllm_in_compose_has_no_more_rights_than_it_needs():
+    vllm = COMPOSE["services"]["vllm"]
+    assert (vllm["cap_drop"], vllm["read_only"]) == (["ALL"], True)
+    assert int(vllm["user"].split(":")[0]) > 0
+    assert "no-new-privileges:true" in vllm["security_opt"]
+    assert re.fullmatch(r"vllm/vllm-openai:v\d+\.\d+\.\d+", vllm["image"])
+
+
+@pytest.mark.parametrize("name", [*SERVERS, "tier"])
+def test_a_pod_has_no_more_rights_than_it_needs(name: str):
+    spec = pod(name)["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    for container in spec["containers"]:
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert {"cpu", "memory"} <= set(container["resources"]["limits"])
+        mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+        assert mounts["model"]["readOnly"] is True
+        assert set(mounts) == {volume["name"] for volume in spec["volumes"]}
+
+
+@pytest.mark.parametrize("command", [*SERVERS, "compose"])
+def test_vllm_is_started_as_the_tier_expects_it(command: str):
+    if command == "compose":
+        said = " ".join(COMPOSE["services"]["vllm"]["command"])
+    else:
+        said = options(pod(command)["spec"]["containers"][0])
+    for option in ("--served-model-name=model", "--skip-tokenizer-init", "--no-enable-prefix-caching", "--port=8000"):
+        assert option in said
+    assert "trust-remote-code" not in said
+
+
+@pytest.mark.parametrize(("name", "gpus", "nodes"), [("one-gpu", 1, 1), ("tensor-parallel", 2, 1), ("ray", 2, 2)])
+def test_every_gpu_that_is_asked_for_is_used(name: str, gpus: int, nodes: int):
+    (container,) = pod(name)["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == str(gpus)
+    assert f"--tensor-parallel-size={gpus}" in options(container)
+    if nodes > 1:
+        workload = next(one for one in documents(name) if one["kind"] == "StatefulSet")
+        assert workload["spec"]["replicas"] == nodes
+        assert f"--pipeline-parallel-size={nodes}" in options(container)
+        assert workload["spec"]["serviceName"] in {one["metadata"]["name"] for one in documents(name)}
+
+
+def test_policies_let_the_gateway_to_the_tier_and_the_tier_to_vllm_and_nobody_else():
+    policies = {one["metadata"]["name"]: one["spec"] for one in documents("network-policy")}
+    allowed = {
+        name: {rule_from["podSelector"]["matchLabels"]["app"] for rule in spec["ingress"] for rule_from in rule["from"]}
+        for name, spec in policies.items()
+    }
+    assert allowed == {"attest-inference": {"attest-gateway"}, "vllm": {"attest-inference", "vllm"}}
+    for name, spec in policies.items():
+        assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
+        assert spec["podSelector"]["matchLabels"]["app"] == name
+        assert not any("ipBlock" in to for rule in spec["egress"] for to in rule["to"])
+    labels = {pod(name)["metadata"]["labels"]["app"] for name in (*SERVERS, "tier")}
+    assert labels == set(policies)
+
+
+def test_the_sizes_are_those_of_the_shapes():
+    shapes = published_shapes(Shapes(vocab=65024, hidden=4096, ffn=13696, layers=28, heads=32, groups=2, head_dim=128))
+    count = sum(math.prod(shape) for shape in shapes.values())
+    token = 2 * 28 * 2 * 128 * 2
+    text = (ROOT / "docs/vllm.md").read_text()
+    assert f"{count:,} parameters" in text
+    assert f"{token // 1024} KiB a token" in text
+    weights = {"float32": 4 * count, "bfloat16": 2 * count}
+    weights |= {each.precision: weight_bytes(shapes, each) for each in (Quantisation(8), Quantisation(4))}
+    for name, size in weights.items():
+        sizes = [size, *(size + token * length for length in (8192, 32768, 131072, 8 * 8192))]
+        row = " | ".join(f"{value / 2**30:.1f}" for value in sizes)
+        assert f"| {name} | {row} |" in text
