@@ -100,6 +100,14 @@ class SecondOpinionRule(_Part, frozen=True, forbid_unknown_fields=True):
     """Model that judges; empty: the one that the chat page asks for."""
 
 
+class SampleRule(_Part, frozen=True, forbid_unknown_fields=True):
+    """Whether texts that reviewers labelled may be used for training."""
+
+    allowed: bool = False
+    without_groups: tuple[str, ...] = ()
+    """Groups whose members' texts are never used."""
+
+
 class Override(_Part, frozen=True, forbid_unknown_fields=True):
     """What one group's members get instead of the floor: only ever stricter."""
 
@@ -121,6 +129,7 @@ class Policy(_Part, frozen=True, forbid_unknown_fields=True):
     failures: Failures = Failures()
     second_opinion: SecondOpinionRule = SecondOpinionRule()
     company: dict[str, WordList] = {}
+    samples: SampleRule = SampleRule()
     groups: dict[str, Override] = {}
 
 

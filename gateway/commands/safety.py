@@ -10,6 +10,7 @@ COMMANDS = {
     "rules": "safety.cli:rules",
     "train": "safety.training.command:train",
     "eval": "safety.evaluation.command:evaluate",
+    "samples": "gateway.commands.samples:samples",
     "dry-run": "gateway.commands.dry_run:dry_run",
 }
 """In the order in which the help names them."""
