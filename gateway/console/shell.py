@@ -21,7 +21,7 @@ def console_page(
 ) -> Response[str]:
     """Return a page of a section; `template` extends console/base.html."""
     tools = {"at": moment, "revealed": revealed, "now": datetime.now(UTC)}
-    return pages.view(request).page(template, status=status, section=section, **tools, **context)
+    return pages.view(request).page(template, status=status, section=section, **{**tools, **context})
 
 
 def address(path: str, values: Mapping[str, object], **changes: object) -> str:

@@ -1,0 +1,26 @@
+"""axe-core, the accessibility engine: its script from npm, kept in the cache folder."""
+
+import os
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+from tests.rig.process import cache_dir, need
+
+VERSION = "4.10.3"
+
+
+def axe_script() -> str:
+    """Return the engine's source: `ATTEST_TEST_AXE` if set, else that of the npm package."""
+    given = os.environ.get("ATTEST_TEST_AXE")
+    path = Path(given) if given else cache_dir() / f"axe-core-{VERSION}.min.js"
+    if not path.exists():
+        need("npm")
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run(["npm", "pack", "--silent", f"axe-core@{VERSION}"], cwd=folder, check=True, timeout=240)
+            with tarfile.open(Path(folder) / f"axe-core-{VERSION}.tgz") as package:
+                file = package.extractfile("package/axe.min.js")
+                assert file is not None
+                path.write_bytes(file.read())
+    return path.read_text()
