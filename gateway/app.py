@@ -23,6 +23,7 @@ from gateway.console.compose import console_parts
 from gateway.console.sections import SECTIONS, console_routes
 from gateway.database import make_engine
 from gateway.delivery import GATEWAY_LIMITS, make_delivery
+from gateway.ending.people import People
 from gateway.governance import make_governance
 from gateway.history.store import HistoryStore
 from gateway.http.approvals import approval_routes
@@ -36,8 +37,10 @@ from gateway.http.errors import on_any_exception, on_attest_error, on_http_excep
 from gateway.http.health import Readiness, health_routes
 from gateway.http.moderations import moderation_routes
 from gateway.http.openai import ChatParts, openai_routes
+from gateway.http.usage import usage_routes
 from gateway.inquiry.compose import make_inquiry
 from gateway.judge import ModelJudge, make_judge
+from gateway.keys.registry import ApiKeys
 from gateway.lexicon import forbidden_words
 from gateway.limits.admission import Admission
 from gateway.logging import RequestLog
@@ -50,6 +53,8 @@ from gateway.problems import AttestError
 from gateway.settings import Settings
 from gateway.telemetry import Telemetry
 from gateway.turn import TurnService
+from gateway.usage.allowance import Allowances
+from gateway.usage.report import UsageReport
 from gateway.web.assets import favicon, static_file
 from gateway.web.headers import SecurityHeaders
 from gateway.web.pages import make_pages
@@ -82,6 +87,7 @@ def create_app(settings: Settings) -> Litestar:
     authentication = Authentication.from_settings(settings, engine, audit, master_key)
     inquiry = make_inquiry(settings, engine, master_key, audit, signing_keys, governance, authentication.watch)
     admission = Admission.from_settings(settings, on_limiter_failure=telemetry.limiter_failed)
+    allowances = Allowances.from_settings(settings, engine)
     endpoint = OpenAICompatModel(
         settings.inference,
         api_key=settings.inference_api_key.get_secret_value(),
@@ -90,7 +96,7 @@ def create_app(settings: Settings) -> Litestar:
     model = MeasuredModel(endpoint, telemetry)
     catalogue = ModelCatalogue(model, settings.model)
     safety = _safety(settings, make_judge(model, catalogue))
-    turns = _turns(settings, safety, model, catalogue, audit, admission, authentication, telemetry)
+    turns = _turns(settings, safety, model, catalogue, audit, admission, authentication, allowances, telemetry)
     pages = make_pages(settings, safety.rule_title, sections=SECTIONS)
     history = HistoryStore(engine)
     readiness = Readiness(
@@ -130,13 +136,17 @@ def create_app(settings: Settings) -> Litestar:
             stack.push_async_callback(admission.aclose)
             stack.push_async_callback(endpoint.close)
             stack.push_async_callback(turns.close)
-            sweeping = asyncio.create_task(_sweep(audit, telemetry))
-            stack.callback(sweeping.cancel)
+            stack.push_async_callback(_ended, asyncio.create_task(_sweep(audit, telemetry)))
             yield
 
     parts = {
         "chat": ChatParts(turns, catalogue, settings),
         "turns": turns,
+        "allowances": allowances,
+        "usage": UsageReport(engine),
+        "people": People(engine),
+        "endings": authentication.endings,
+        "keys": ApiKeys(governance.governor),
         "catalogue": catalogue,
         "history": history,
         "audit": audit,
@@ -161,6 +171,7 @@ def create_app(settings: Settings) -> Litestar:
             *moderation_routes,
             *chat_routes,
             *chat_turn_routes,
+            *usage_routes,
             *audit_routes,
             *audit_export_routes,
             *approval_routes,
@@ -214,6 +225,7 @@ def _turns(
     audit: SqlAuditLog,
     admission: Admission,
     authentication: Authentication,
+    allowances: Allowances,
     telemetry: Telemetry,
 ) -> TurnService:
     measured = MeasuredSafety(safety, telemetry)
@@ -223,6 +235,7 @@ def _turns(
         audit=audit,
         admission=admission,
         watch=authentication.watch,
+        allowances=allowances,
         telemetry=telemetry,
         settings=settings,
         routes=ModelRoutes(catalogue, ModelActivations(audit)),

@@ -22,6 +22,8 @@ class AttestError(Exception):
         self.detail = detail or self.title
         self.retry_after = retry_after
         self.turn_id = turn_id
+        self.about: dict[str, str] = {}
+        """What a record of the refusal says beside its code; never text of a request."""
 
 
 class BadRequestError(AttestError):
@@ -139,6 +141,21 @@ class RateLimitedError(AttestError):
     status = 429
     title = "Too many turns; wait a moment"
     openai_type = "rate_limit_error"
+
+
+class BudgetExhaustedError(AttestError):
+    """A budget of the person or of a group is used up."""
+
+    code = "budget-exhausted"
+    status = 429
+    title = "The budget is used up"
+    openai_type = "insufficient_quota"
+
+    def __init__(
+        self, detail: str = "", *, retry_after: int | None = None, about: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.about = about or {}
 
 
 class OverloadedError(AttestError):

@@ -170,6 +170,8 @@ class Settings(BaseSettings):
     """Turns a minute that one subject may start (token bucket, refilled evenly)."""
     rate_burst: Annotated[int, Field(ge=1, le=100_000)] = 100
     """Size of the bucket: turns that may be started at once after a rest."""
+    budgets: Path | None = None
+    """File (YAML) with budgets of tokens and turns for people and groups; default: no budgets."""
     concurrent_turns: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Turns that run at the same time in one gateway."""
     queued_turns: Annotated[int, Field(ge=0, le=10_000)] = 128

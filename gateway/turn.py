@@ -6,8 +6,8 @@ shown; a stage that fails stops the turn; whatever ends a turn, it gets a closin
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from audit.ports import AuditLog, AuditUnavailableError
@@ -28,6 +28,7 @@ from gateway.telemetry import Telemetry
 from gateway.turn_events import Outcome, TextReleased, TurnEnded, TurnEvent, TurnRequest, TurnStarted
 from gateway.turn_log import TurnLog
 from gateway.turn_records import blocking, reason_of
+from gateway.usage.allowance import Allowance, Allowances
 from inference.errors import ContextOverflowError
 from inference.ports import ChatModel, ChatRequest, Delta, ForbiddenWords, InferenceError
 from safety.ports import SafetyLayer
@@ -53,6 +54,7 @@ class TurnService:
     audit: AuditLog
     admission: Admission
     watch: AccessWatch
+    allowances: Allowances
     telemetry: Telemetry
     settings: Settings
     routes: Routes
@@ -82,12 +84,13 @@ class TurnService:
             task.cancel()
 
     async def close(self) -> None:
-        """End all running turns; each gets its closing record."""
+        """End all running turns; each gets its closing record, and its usage is written."""
         for task in tuple(self.running):
             task.cancel()
         if self.running:
             await asyncio.wait(tuple(self.running), timeout=10)
         await self.mirroring.close()
+        await self.allowances.aclose()
 
     async def _conduct(self, request: TurnRequest, events: Events) -> None:
         async def emit(event: TurnEvent) -> None:
@@ -124,6 +127,9 @@ class _Conductor:
         self._request = request
         self._emit = emit
         self._turn_id = uuid7()
+        self._allowance: Allowance | None = None
+        self._max_tokens = request.max_tokens
+        self._asked = False
         self._log = TurnLog(service.audit, service.safety, service.telemetry, request, self._turn_id)
         self._answer = Answer(
             safety=service.safety, groups=request.principal.groups, limit_chars=service.settings.answer_limit_chars
@@ -157,7 +163,7 @@ class _Conductor:
         log, answer, request = self._log, self._answer, self._request
         if not request.principal.may_ask(request.model):
             raise ForbiddenError("Your key may not ask this model.")
-        async with self._service.admission.admit(request.principal):
+        async with self._service.admission.admit(request.principal), self._allowed():
             dialogue = await self._examine_input()
             answer.restorer = dialogue.pseudonyms.restorer()
             answer.lexicon = Lexicon(self._service.forbidden(request.principal.groups))
@@ -188,6 +194,7 @@ class _Conductor:
     async def _infer_and_release(self, dialogue: ExaminedDialogue, route: Route, watched: Watched) -> Release | None:
         """Release the answer sentence by sentence; return the last stretch, which goes with the closing record."""
         answer, deadline = self._answer, time.monotonic() + self._service.settings.turn_timeout_s
+        self._asked = True
         stream = self._service.model.stream(self._model_request(dialogue, route.use, route))
         async with DeltaReader(stream) as reader:
             while not answer.full and (deltas := await reader.batch(TICK_S)) is not None:
@@ -207,6 +214,25 @@ class _Conductor:
         await self._log.released(release)
         await self._emit(TextReleased(release.text))
 
+    @asynccontextmanager
+    async def _allowed(self) -> AsyncIterator[None]:
+        """Hold the turn's budget for the length of the block."""
+        request = self._request
+        characters = sum(len(message.content) for message in request.messages)
+
+        def used() -> tuple[int, int]:
+            usage = self._answer.usage
+            if not self._asked or usage.prompt_tokens or usage.completion_tokens:
+                return usage.prompt_tokens, usage.completion_tokens
+            # Cut short before the model gave figures: half a token a character lies between Chinese and English.
+            return characters // 2, len(self._answer.text) // 2
+
+        allowances = self._service.allowances
+        async with allowances.turn(request.principal, characters, request.max_tokens, used) as self._allowance:
+            if self._allowance.tokens is not None:
+                self._max_tokens = min(request.max_tokens, self._allowance.tokens - characters)
+            yield
+
     def _check_source(self, deltas: list[Delta], route: Route) -> None:
         """Raise `_OtherRevisionError` when other weights answer than those that are on record.
 
@@ -225,7 +251,7 @@ class _Conductor:
         return ChatRequest(
             model=use.version,
             messages=dialogue.context,
-            max_tokens=request.max_tokens,
+            max_tokens=self._max_tokens,
             temperature=request.temperature,
             top_p=request.top_p,
             stop=request.stop,
@@ -287,6 +313,7 @@ class _Conductor:
             outcome=outcome,
             redacted=self._answer.redacted,
             usage=self._answer.usage,
+            budget=self._allowance.notice() if self._allowance else None,
             duration_ms=self._log.elapsed_ms,
             **fields,  # type: ignore[arg-type]
         )

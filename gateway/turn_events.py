@@ -5,6 +5,7 @@ from enum import StrEnum
 import msgspec
 
 from gateway.auth.principal import Principal
+from gateway.usage.allowance import BudgetNotice
 from inference.ports import Message, Usage
 
 
@@ -74,6 +75,8 @@ class TurnEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     """`stop | length | content_filter`, OpenAI's words."""
     usage: Usage = Usage()
     duration_ms: int = 0
+    budget: BudgetNotice | None = None
+    """A budget that is nearly used up."""
 
 
 TurnEvent = TurnStarted | TextReleased | TurnEnded

@@ -139,7 +139,7 @@ class TurnLog:
                 Kind.TURN_REFUSED,
                 verdict="refused",
                 reason=error.code.replace("-", "_"),
-                detail={"retry_after_s": error.retry_after or 0},
+                detail={"retry_after_s": error.retry_after or 0, **error.about},
                 duration_ms=self.elapsed_ms,
                 contents=(Content(name="message", role="user", text=message),),
             )

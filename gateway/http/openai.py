@@ -196,6 +196,7 @@ def _info(event: TurnEnded) -> AttestInfo:
         categories=event.categories,
         rules=event.rules,
         redacted=event.redacted,
+        budget=event.budget,
     )
 
 

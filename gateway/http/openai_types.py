@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.problems import BadRequestError
 from gateway.settings import Settings
+from gateway.usage.allowance import BudgetNotice
 from inference.ports import Message, Role
 
 _ROLES = {
@@ -119,6 +120,8 @@ class AttestInfo(msgspec.Struct, frozen=True, kw_only=True):
     categories: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
     redacted: bool = False
+    budget: BudgetNotice | None = None
+    """A budget that is nearly used up."""
 
 
 class AnswerMessage(msgspec.Struct, frozen=True):

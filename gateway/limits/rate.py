@@ -181,18 +181,7 @@ class RedisRateLimiter:
         self._paused_until = -math.inf
         self._log = structlog.get_logger("attest.limits")
         self._sha = hashlib.sha1(TAKE_LUA.encode(), usedforsecurity=False).hexdigest()
-        # No retry: a take that was carried out but whose answer got lost must not be carried out twice.
-        pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=connections,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            # With these notifications (on by default) redis-py hands out connections that the server has closed.
-            maint_notifications_config=MaintNotificationsConfig(enabled=False),
-        )
-        self._redis: Redis = Redis(connection_pool=pool)
+        self._redis: Redis = redis_client(url, timeout_s=timeout_s, connections=connections)
         self._under_way: set[asyncio.Task[tuple[int, bytes]]] = set()
 
     async def take(self, subject: str, cost: int = 1) -> Admission:
@@ -263,6 +252,22 @@ class RedisRateLimiter:
         if self._outage_since is not None:
             self._log.warning("limiter back", seconds=round(self._clock() - self._outage_since, 1))
             self._outage_since = None
+
+
+def redis_client(url: str, *, timeout_s: float = 0.5, connections: int = 32) -> Redis:
+    """Return a client that fails soon and never sends a command twice."""
+    # No retry: what was carried out but whose answer got lost must not be carried out twice.
+    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        # With these notifications (on by default) redis-py hands out connections that the server has closed.
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+    )
+    return Redis(connection_pool=pool)
 
 
 def _key(subject: str) -> str:

@@ -20,6 +20,10 @@ from gateway.settings import load
 from gateway.telemetry import Telemetry
 from gateway.turn import TurnService
 from gateway.turn_events import Outcome, Surface, TextReleased, TurnEnded, TurnRequest, TurnStarted
+from gateway.usage.allowance import Allowances
+from gateway.usage.budget import Budgets
+from gateway.usage.counters import SqlCounters
+from gateway.usage.recorder import UsageRecorder
 from inference.forbidden import digest
 from inference.ports import Delta, FinishReason, ForbiddenWords, InferenceError, Message
 from inference.ports import Role as Speaker
@@ -109,6 +113,11 @@ class ListLog:
         return tuple(Receipt("id", "hash") for _ in entries)
 
 
+class Unwritten(UsageRecorder):
+    async def write(self):
+        self._gathered.clear()
+
+
 class Watch:
     """Hands out one `Watched`, so that a test can end it."""
 
@@ -128,6 +137,7 @@ def service(trace: Trace, model: ScriptedModel, log: ListLog | None = None, watc
     settings = load(**settings)
     return TurnService(
         safety=WordSafety(), model=model, audit=log or ListLog(trace), admission=Admission.from_settings(settings),
+        allowances=Allowances(Budgets.load(None), SqlCounters(None), Unwritten(None)),  # type: ignore[arg-type]
         watch=watch or Watch(),  # type: ignore[arg-type]
         telemetry=Telemetry({}), settings=settings, routes=FixedRoutes(),
         mirroring=Mirroring(model, WordSafety(), Telemetry({}), settings.answer_limit_chars),

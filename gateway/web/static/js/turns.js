@@ -111,9 +111,18 @@ function end(turn, data) {
   messages.retireEarlier(turn.answer);
   messages.setFooter(turn.answer, data.footer);
   $(".bubble", turn.user).classList.toggle("bubble-blocked", data.turn.reason === "input_blocked");
+  warnOfBudget(data.turn.budget);
   announce(data.notice ? say("blocked", { title: data.notice }) : say("ended"));
   showTitle(data.title);
   refreshConversations();
+}
+
+/** Say that a budget is nearly used up. */
+function warnOfBudget(budget) {
+  if (!budget) return;
+  const when = budget.period === "day" ? say("budget_day") : say("budget_month");
+  const values = { when, percent: budget.percent, name: budget.name ?? "" };
+  showStatus(budget.scope === "group" ? say("budget_group", values) : say("budget_person", values));
 }
 
 /** Show the stored state of a turn whose stream ended without its last event. */
@@ -164,6 +173,7 @@ function explain(error) {
     showStatus(say("expired"), { label: say("sign_in"), run: () => location.assign(`/auth/login?next=${next}`) });
   } else if (code === "offline") showStatus(say("not_sent"), again);
   else if (code === "rate-limited") countDown("rate_limited", error.retryAfter || 5);
+  else if (code === "budget-exhausted") showStatus(say("budget_over"));
   else if (code === "overloaded" || code === "limiter-unavailable") countDown("overloaded", error.retryAfter || 5);
   else if (code === "audit-unavailable") showStatus(say("audit"), again);
   else if (code === "inference-unavailable") showStatus(say("model"), again);

@@ -1,0 +1,147 @@
+"""Budgets are exact: every adapter through the same tests, many turns at once, and several processes."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway.database import make_engine
+from gateway.limits.rate import redis_client
+from gateway.usage import tables
+from gateway.usage.budget import Charge, Counter
+from gateway.usage.counters import Counters, Exceeded, Held, SqlCounters
+from gateway.usage.redis_counters import RedisCounters
+from migrations.run import upgrade
+from tests.rig.postgres import fresh_database
+from tests.rig.redis import redis_url
+
+DAY, MONTH = Counter("person", "alice", "2026-11-28"), Counter("group", "trading", "2026-11")
+ROOT = Path(__file__).parents[3]
+PROCESS = """
+import asyncio, sys
+from gateway.database import make_engine
+from gateway.limits.rate import redis_client
+from gateway.usage.budget import Charge, Counter
+from gateway.usage.counters import Held, SqlCounters
+from gateway.usage.redis_counters import RedisCounters
+
+async def main(database, redis):
+    engine = make_engine(database)
+    counters = RedisCounters(redis_client(redis, timeout_s=60), engine) if redis else SqlCounters(engine)
+    charges = tuple(Charge(Counter(*name), 10_000, 150) for name in (
+        ("group", "trading", "2026-11"), ("person", "alice", "2026-11-28")))
+
+    async def turn(number):
+        answer = await counters.hold(charges, 100, 40)
+        if isinstance(answer, Held):
+            await counters.correct(tuple(charge.counter for charge in charges), 60 - answer.tokens, 0)
+        return isinstance(answer, Held)
+
+    done = 0
+    for _ in range(10):
+        done += sum(await asyncio.gather(*(turn(number) for number in range(12))))
+    await counters.aclose()
+    await engine.dispose()
+    print(done)
+
+asyncio.run(main(*sys.argv[1:3]))
+"""
+
+
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[str]:
+    with redis_url() as url:
+        yield url
+
+
+class Rig:
+    def __init__(self, database: str, redis: str) -> None:
+        self.database, self.redis = database, redis
+        self.engine: AsyncEngine = make_engine(database)
+        self.counters: Counters = (
+            RedisCounters(redis_client(redis, timeout_s=60), self.engine) if redis else SqlCounters(self.engine)
+        )
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "redis"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """Addresses of a database and, where counters are there, of a Redis."""
+    if request.param == "postgresql":
+        with fresh_database(request.getfixturevalue("postgres")) as url:
+            upgrade(url)
+            yield url, ""
+        return
+    database = f"sqlite+aiosqlite:///{tmp_path}/attest.db"
+    upgrade(database)
+    yield database, request.getfixturevalue("redis_server") if request.param == "redis" else ""
+
+
+@pytest.fixture
+async def rig(place: tuple[str, str]) -> AsyncIterator[Rig]:
+    database, redis = place
+    if redis:
+        client = redis_client(redis)
+        await client.flushdb()
+        await client.aclose(close_connection_pool=True)
+    made = Rig(database, redis)
+    yield made
+    await made.counters.aclose()
+    await made.engine.dispose()
+
+
+def charges(tokens: int | None = 1000, turns: int | None = None) -> tuple[Charge, ...]:
+    return (Charge(MONTH, None, 100), Charge(DAY, tokens, turns))
+
+
+async def test_a_limit_is_never_passed(rig: Rig) -> None:
+    first = await rig.counters.hold(charges(), 700, 50)
+    assert first == Held(700, ((0, 0), (0, 0)))
+    second = await rig.counters.hold(charges(), 700, 50)
+    assert second == Held(300, ((700, 1), (700, 1))), "the answer is shortened to what is left"
+    third = await rig.counters.hold(charges(), 700, 50)
+    assert third == Exceeded(charges()[1])
+    await rig.counters.correct((DAY, MONTH), 200 - 700, 0)
+    assert await rig.counters.used((DAY, MONTH)) == ((500, 2), (500, 2))
+    assert isinstance(await rig.counters.hold(charges(), 700, 500), Held)
+    assert isinstance(await rig.counters.hold(charges(), 700, 1), Exceeded)
+
+
+async def test_turns_are_counted_whatever_they_use(rig: Rig) -> None:
+    for _ in range(3):
+        assert isinstance(await rig.counters.hold(charges(None, 3), 10, 10), Held)
+    refused = await rig.counters.hold(charges(None, 3), 10, 10)
+    assert refused == Exceeded(charges(None, 3)[1])
+    assert (await rig.counters.used((MONTH,)))[0][1] == 3, "a refused turn counts nowhere"
+
+
+async def test_many_at_once_are_exact(rig: Rig) -> None:
+    answers = await asyncio.gather(*(rig.counters.hold(charges(1000), 37, 37) for _ in range(40)))
+    assert sum(isinstance(answer, Held) for answer in answers) == 27
+    assert (await rig.counters.used((DAY,)))[0] == (27 * 37, 27)
+
+
+async def test_what_was_used_before_there_was_a_budget_counts(rig: Rig) -> None:
+    rows = [("2026-11-27", 500), ("2026-11-28", 80), ("2026-10-31", 9999)]
+    async with rig.engine.begin() as connection:
+        for day, tokens in rows:
+            values = {"day": day, "scope": "person", "name": "alice", "turns": 2}
+            await connection.execute(
+                sa.insert(tables.usage).values(**values, prompt_tokens=tokens, completion_tokens=1)
+            )
+    month = Counter("person", "alice", "2026-11")
+    wanted = tuple(Charge(counter, 10_000, None) for counter in (month, DAY))
+    assert await rig.counters.hold(wanted, 10, 1) == Held(10, ((582, 4), (81, 2)))
+
+
+async def test_several_processes_are_exact(rig: Rig) -> None:
+    arguments = [sys.executable, "-c", PROCESS, rig.engine.url.render_as_string(hide_password=False), rig.redis]
+    running = [
+        await asyncio.create_subprocess_exec(*arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE) for _ in range(3)
+    ]
+    done = [int((await process.communicate())[0]) for process in running]
+    assert sum(done) == 150, "the limit of turns, neither more nor less"
+    assert await rig.counters.used((DAY, MONTH)) == ((150 * 60, 150), (150 * 60, 150))
