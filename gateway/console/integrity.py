@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 import msgspec
 from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
-from litestar.response import Redirect, Response
+from litestar.response import Response
+from litestar.response.base import ASGIResponse
 
 from gateway.auth.access import recorded_for
 from gateway.auth.principal import Role
@@ -55,14 +55,14 @@ async def integrity_page(
 
 
 @post(SECTION.path + "/verify", **recorded_for(*SECTION.roles), include_in_schema=False, status_code=200)
-async def log_verified(request: ConsoleRequest, integrity: TheIntegrity) -> Any:
+async def log_verified(request: ConsoleRequest, integrity: TheIntegrity) -> ASGIResponse:
     """Verify the whole log. A script gets a line of progress now and then; a plain form waits for the end."""
     progress = integrity.verify(officer_of(request))
     if STREAM not in request.headers.get("accept", ""):
         async with aclosing(progress):
             async for _ in progress:
                 pass
-        return Redirect(SECTION.path, status_code=303)
+        return ASGIResponse(status_code=303, headers={"location": SECTION.path})
     first = await anext(progress)
     response = EventStreamResponse(_lines(first, progress), progress.aclose)
     response.headers["content-type"] = STREAM
