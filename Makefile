@@ -30,6 +30,10 @@ bench: $(VENV)/.dev ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench.inference
 	$(BIN)/python -m tests.bench.inference_large --layers 2
 	$(BIN)/python -m tests.bench.safety
+	$(BIN)/python -m tests.bench.audit_verify
+	$(BIN)/python -m tests.bench.audit_search
+	$(BIN)/python -m tests.bench.delivery
+	$(BIN)/python -m tests.bench.outage
 
 demo-audit: $(VENV)/.dev ## a few turns, a bundle of their records, and its verification where nothing of Attest is installed
 	@UV=$(UV) $(BIN)/python -m tests.demo_audit data/demo-audit
