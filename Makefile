@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Found when a line runs, not when make expands its recipe: that same recipe may have installed it.
 UV = "$$(if [ -x $(VENV)-uv/bin/uv ]; then echo $(VENV)-uv/bin/uv; else command -v uv; fi)"
 
-.PHONY: help run test check bench demo-audit soak lock screenshots clean
+.PHONY: help run test check bench demo-audit soak lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
