@@ -11,7 +11,7 @@ from litestar.response import Response
 
 from audit.governing import GoverningError
 from audit.ports import AuditUnavailableError
-from gateway.auth.access import open_to
+from gateway.auth.access import recorded_for
 from gateway.auth.principal import Role
 from gateway.console.section import Group, Part, Section
 from gateway.console.shell import ConsoleRequest, console_page
@@ -55,7 +55,7 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return int(self.days)
 
 
-@get(SECTION.path, **open_to(*SECTION.roles), include_in_schema=False)
+@get(SECTION.path, **recorded_for(*SECTION.roles), include_in_schema=False)
 async def keys_page(
     request: ConsoleRequest, pages: NamedDependency[Pages], keys: TheKeys, catalogue: TheModels
 ) -> Response[str]:
@@ -63,7 +63,7 @@ async def keys_page(
     return await _page(request, pages, keys, catalogue, None)
 
 
-@post(SECTION.path, **open_to(*SECTION.roles), include_in_schema=False, status_code=200)
+@post(SECTION.path, **recorded_for(*SECTION.roles), include_in_schema=False, status_code=200)
 async def key_changed(
     request: ConsoleRequest,
     data: URLEncodedBody[Change],

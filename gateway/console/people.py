@@ -9,7 +9,7 @@ from litestar.params import FromQuery, SkipValidation, URLEncodedBody
 from litestar.response import Redirect, Response
 
 from audit.ports import AuditUnavailableError
-from gateway.auth.access import open_to
+from gateway.auth.access import recorded_for
 from gateway.auth.principal import Role
 from gateway.console.section import Group, Part, Section
 from gateway.console.shell import ConsoleRequest, address, console_page
@@ -33,7 +33,7 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     action: Literal["end", "disable", "restore"]
 
 
-@get(SECTION.path, **open_to(*SECTION.roles), include_in_schema=False)
+@get(SECTION.path, **recorded_for(*SECTION.roles), include_in_schema=False)
 async def people_page(
     request: ConsoleRequest,
     pages: NamedDependency[Pages],
@@ -55,7 +55,7 @@ async def people_page(
     )
 
 
-@post(SECTION.path, **open_to(*SECTION.roles), include_in_schema=False, status_code=303)
+@post(SECTION.path, **recorded_for(*SECTION.roles), include_in_schema=False, status_code=303)
 async def access_changed(
     request: ConsoleRequest,
     data: URLEncodedBody[Change],

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, SkipValidation
 from litestar.response import Response
 
-from gateway.auth.access import open_to
+from gateway.auth.access import recorded_for
 from gateway.auth.principal import Role
 from gateway.console.section import Group, Part, Section
 from gateway.console.shell import ConsoleRequest, address, console_page
@@ -29,7 +29,7 @@ TheAllowances = NamedDependency[SkipValidation[Allowances]]
 TheReport = NamedDependency[SkipValidation[UsageReport]]
 
 
-@get(SECTION.path, **open_to(*SECTION.roles), include_in_schema=False)
+@get(SECTION.path, **recorded_for(*SECTION.roles), include_in_schema=False)
 async def usage_page(
     request: ConsoleRequest,
     pages: NamedDependency[Pages],
@@ -49,7 +49,7 @@ async def usage_page(
     )  # fmt: skip
 
 
-@get(SECTION.path + ".csv", **open_to(*SECTION.roles), include_in_schema=False, media_type="text/csv")
+@get(SECTION.path + ".csv", **recorded_for(*SECTION.roles), include_in_schema=False, media_type="text/csv")
 async def usage_csv(
     allowances: TheAllowances, usage: TheReport, of: FromQuery[str] = PERSON, period: FromQuery[str] = ""
 ) -> Response[str]:
