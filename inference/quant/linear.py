@@ -5,6 +5,8 @@ rounding to depend on the order; INT4's kernel treats each row alone. More rows 
 that are made wide again, a block of them at a time, small enough to stay in the processor's cache.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
@@ -56,7 +58,7 @@ def _halves(activations: Tensor) -> tuple[Tensor, Tensor]:
     return halves.permute(1, 2, 0).reshape(whole.shape[1], -1), scale
 
 
-class QuantLinear(nn.Module):
+class QuantLinear(nn.Module, ABC):
     """A linear layer whose weights are quantised: rows of `in_features` → rows of `out_features`."""
 
     bias: Tensor | None
@@ -75,11 +77,13 @@ class QuantLinear(nn.Module):
             found = found + self.bias
         return found.view(*activations.shape[:-1], self.out_features)
 
+    @abstractmethod
     def _few(self, activations: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Multiply at most `FEW` rows."""
 
+    @abstractmethod
     def _many(self, rows: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Multiply the rows of a prompt."""
 
 
 class Int8Linear(QuantLinear):
