@@ -16,12 +16,12 @@ session = sa.Table(
     sa.Column("groups", sa.Text, nullable=False),
     sa.Column("provider_session", sa.String(255), nullable=False, index=True),
     sa.Column("sealed_id_token", sa.LargeBinary, nullable=False),
-    sa.Column("sealed_refresh_token", sa.LargeBinary, nullable=True),
-    sa.Column("checked_at", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("checking_until", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("seen_at", sa.BigInteger, nullable=False, index=True),
     sa.Column("expires_at", sa.BigInteger, nullable=False),
+    sa.Column("sealed_refresh_token", sa.LargeBinary, nullable=True),
+    sa.Column("checked_at", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("checking_until", sa.BigInteger, nullable=False, server_default="0"),
 )
 """One row per signed-in browser. The cookie's id is nowhere: only its SHA-256. `checked_at`: when the provider last
 stood by it; `checking_until`: until then one gateway asks, and the others wait."""
