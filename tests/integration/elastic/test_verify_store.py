@@ -1,5 +1,6 @@
 """Whatever is edited, deleted, added or forged in a real Elasticsearch is named; an honest one raises no alarm."""
 
+import asyncio
 import base64
 import json
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 from sqlalchemy import text
 
 from audit.canonical import leaf_hash
+from audit.delivery import DeliveryLimits
 from audit.elastic.client import Server, connect
 from audit.elastic.families import AUDIT, CONTENT
 from audit.elastic.projection import document_id
@@ -82,6 +84,29 @@ async def test_an_honest_store_holds(filled: Line):
     assert (summary.records, summary.documents, summary.undelivered) == (18, 36, 0)
     summary, found = await verified(filled, master=None)
     assert (found, summary.documents, summary.texts) == ([], 18, False)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+async def test_ten_thousand_honest_records_raise_no_alarm(line: Line):
+    turns = 3_400
+
+    async def talk(worker: int) -> None:
+        for at in range(worker, turns, 20):
+            turn, words = f"t{at}", f"第 {at} 个问题 “\u2028” \ud800 {'x' * (at % 300)}"
+            await line.log.append(
+                accepted(turn, words, subject=f"用户-{at % 90}"), released(words, 0, turn), completed(words, turn)
+            )
+
+    await asyncio.gather(*(talk(worker) for worker in range(20)))
+    while await line.sequencer.step():
+        pass
+    async with closing(line.delivery(limits=DeliveryLimits(part=100))) as delivery:
+        await delivery.drain()
+    summary, found = await verified(line)
+    assert found == []
+    assert (summary.records, summary.documents, summary.undelivered) == (3 * turns, 6 * turns, 0)
 
 
 async def test_what_was_not_delivered_yet_is_no_finding_and_what_is_just_there_is_found(filled: Line):
