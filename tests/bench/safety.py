@@ -261,7 +261,8 @@ def peer_line(ours: list[float], theirs: dict[str, list[float]]) -> str:
     each = ", ".join(f"{name} {percentile(times, 0.5)}" for name, times in theirs.items() if name != "all")
     mine, whole = percentile(ours, 0.5), percentile(theirs["all"], 0.5)
     return (
-        f"Normaliser and all filters, without the classifier, on the same texts: p50 {mine} ms. {LLM_GUARD}'s scanners "
+        "Normaliser and the filters that read prompts (the list of company words is empty), no classifier, same texts: "
+        f"p50 {mine} ms. {LLM_GUARD}'s scanners "
         f"that need no download: {whole} ms together ({each}), {whole / mine:.0f} × as long, for three patterns, "
         "secrets, invisible characters and two banned words. Its other scanners load models from a hub and could not "
         "be run.\n"
