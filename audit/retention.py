@@ -10,6 +10,7 @@ text, and pruned records are honest only because of them.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import msgspec
 from sqlalchemy import func, select, text
@@ -82,14 +83,22 @@ class Pruned(msgspec.Struct):
     """Dialogue texts that no record refers to any more."""
 
 
+class AboutTurns(Protocol):
+    """What other parts of the product keep of turns in the same database."""
+
+    async def forget(self, connection: AsyncConnection, turn_ids: Sequence[str]) -> None:
+        """Remove what was kept of turns, in the transaction that prunes them."""
+
+
 class Retention:
     """Prunes. One run at a time is enough; several do no harm."""
 
-    def __init__(self, governor: Governor, keeping: Keeping) -> None:
+    def __init__(self, governor: Governor, keeping: Keeping, about_turns: Sequence[AboutTurns] = ()) -> None:
         """Raise `GoverningError` when `keeping` is too short."""
         keeping.check()
         self._governor = governor
         self._keeping = keeping
+        self._about_turns = about_turns
 
     async def run(self, *, dry: bool = False) -> Pruned:
         """Prune what is due; with `dry` only say what would be. What was done before an error stands.
@@ -136,6 +145,8 @@ class Retention:
         done.ranges += len(ranges)
         if rows and not dry:
             await empty(connection, rows)
+            for part in self._about_turns:
+                await part.forget(connection, sorted({row.turn_id for row in rows if row.kind in TURN_KINDS}))
             before = rfc3339(cutoff)
             await self._governor.record(connection, *(_record(first, last, before) for first, last in ranges))
 

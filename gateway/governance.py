@@ -24,6 +24,7 @@ from audit.ledger import ErasureLedger
 from audit.retention import Keeping, Retention
 from gateway.delivery import Job, elasticsearch_client
 from gateway.history.erasure import HistoryOfPerson
+from gateway.review.keeping import ReviewsOfPerson, ReviewsOfTurns
 from gateway.settings import Settings, SettingsError
 
 PENDING_S = 60.0
@@ -147,11 +148,12 @@ def make_governance(
         delivery=bool(settings.elasticsearch_url),
         places=tuple(place.name for place in places),
     )
+    own_data = (HistoryOfPerson(), ReviewsOfPerson())
     return Governance(
         governor=governor,
         holds=Holds(governor),
-        erasures=Erasures(governor, ErasureLedger(settings.erasure_ledger_path), (HistoryOfPerson(),), eraser),
-        retention=Retention(governor, keeping),
+        erasures=Erasures(governor, ErasureLedger(settings.erasure_ledger_path), own_data, eraser),
+        retention=Retention(governor, keeping, (ReviewsOfTurns(),)),
         approvals=Approvals(governor, timedelta(hours=settings.audit_approval_hours)),
         anchoring=Anchoring(governor, places, settings.anchor_interval_minutes * 60, on_fault),
         eraser=eraser,

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
-from sqlalchemy import Row, Select, and_, func, insert, or_, select, update
+from sqlalchemy import Row, Select, and_, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.governing import GoverningError, Governor, moment, now_us
 from audit.record import Entry, Kind
+from audit.tables import AUDIT_TURN
 from gateway.history.tables import message
 from gateway.review.records import (
     Agreement,
@@ -53,10 +54,12 @@ class Reviews:
     async def appeal(self, asked: Asked) -> bool:
         """Take an appeal; on record when this returns. False when it stands already.
 
-        Raises `GoverningError` for a turn that was decided.
+        Raises `GoverningError` for a turn that was decided, or whose records were pruned: nobody could look at it.
         """
         at = now_us()
         async with self._governor.transaction() as connection:
+            if not await _is_kept(connection, asked.turn_id):
+                raise GoverningError("The records of this turn are no longer kept, so nobody can look at it again.")
             found = await _review(connection, asked.turn_id)
             if found is not None and found.outcome:
                 raise GoverningError("This turn was reviewed already.")
@@ -185,6 +188,10 @@ class Reviews:
 def _may_review(review: Review, reviewer: str) -> None:
     if reviewer and reviewer == review.subject:
         raise GoverningError("Nobody reviews a turn of their own.")
+
+
+async def _is_kept(connection: AsyncConnection, turn_id: str) -> bool:
+    return bool((await connection.execute(select(exists().where(AUDIT_TURN.c.turn_id == turn_id)))).scalar())
 
 
 async def _tell(connection: AsyncConnection, turn_id: str, state: str, note: str) -> None:

@@ -6,15 +6,22 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
+from audit.erasure import Erasures
 from audit.governing import GoverningError, Governor
+from audit.hold import HoldOrder, Holds
+from audit.ledger import ErasureLedger
 from audit.record import Entry, FindingRecord, Kind
+from audit.retention import MINIMUM, Keeping, Retention
 from gateway.database import make_engine
 from gateway.history.store import HistoryStore
 from gateway.history.tables import message
 from gateway.review.collecting import Collector
+from gateway.review.keeping import ReviewsOfPerson, ReviewsOfTurns
 from gateway.review.records import Label, Place, Source
 from gateway.review.store import Asked, Reviews
 from safety.verdict import Category
+from tests.contract.audit.turns import accepted
+from tests.contract.governing.conftest import OLD
 
 HARMLESS = Label(Place.MESSAGE)
 HATE = Label(Place.MESSAGE, (Category.HATE,))
@@ -22,7 +29,9 @@ APPEAL = Asked("turn-1", "alice", "c-1")
 
 
 @pytest.fixture
-def reviews(governor) -> Reviews:
+async def reviews(log, governor) -> Reviews:
+    """A queue, and a blocked turn on record that may come into it."""
+    await log.append(accepted("turn-1", "a question"))
     return Reviews(governor, second_percent=0)
 
 
@@ -142,9 +151,44 @@ async def test_the_queue_fills_itself_from_the_log_once(log, governor, reviews):
     assert [one.turn_id for one in await reviews.queue(decided=True)] == ["unsure"]
 
 
-async def test_pages_of_the_queue_follow_each_other(reviews):
+async def test_pages_of_the_queue_follow_each_other(log, reviews):
     for number in range(7):
+        await log.append(accepted(f"turn-{number}", "a question"))
         await reviews.appeal(Asked(f"turn-{number}", "alice", ""))
     first = await reviews.queue(limit=4)
     rest = await reviews.queue(after=first[-1], limit=4)
     assert [one.turn_id for one in (*first, *rest)] == [f"turn-{number}" for number in range(7)]
+
+
+async def test_the_queue_goes_with_the_turns_that_are_pruned(log, governor, reviews):
+    for turn, subject in (("old", "alice"), ("old-decided", "alice"), ("old-held", "bob"), ("new", "alice")):
+        await log.add_turn(turn, subject, age=OLD if turn.startswith("old") else timedelta(0))
+        await reviews.appeal(Asked(turn, subject, ""))
+    await reviews.label("old-decided", HATE, "carol")
+    await Holds(governor).place(HoldOrder(case_number="2026-17", reason="court order", subject="bob"), "cli:carol")
+    await log.sign()
+    retention = Retention(governor, Keeping(MINIMUM), (ReviewsOfTurns(),))
+    await retention.run(dry=True)
+    assert await reviews.review("old") is not None
+    assert (await retention.run()).pruned == 6
+    assert [one.turn_id for one in await reviews.queue()] == ["old-held", "new"]
+    assert await reviews.queue(decided=True) == ()
+    assert (await reviews.agreement()).pairs == 0
+    with pytest.raises(GoverningError, match="no longer kept"):
+        await reviews.appeal(Asked("old", "alice", ""))
+    assert len(await log.records("review.decided")) == 1  # records go by their own age
+    assert await log.flaws() == []
+
+
+async def test_the_queue_forgets_a_person_who_is_erased(log, governor, reviews, tmp_path):
+    await log.add_turn("hers", "bob")
+    for asked in (APPEAL, Asked("hers", "bob", "")):
+        await reviews.appeal(asked)
+        await reviews.label(asked.turn_id, HARMLESS, "carol")
+    erasures = Erasures(governor, ErasureLedger(tmp_path / "ledger"), (ReviewsOfPerson(),))
+    asked = await erasures.request("alice", "GDPR-4", "cli:carol")
+    await erasures.carry_out(asked.erasure_id)
+    assert [one.turn_id for one in await reviews.queue()] == ["hers"]
+    assert await reviews.review("turn-1") is None
+    assert len((await reviews.review("hers")).labels) == 1
+    assert await log.flaws() == []

@@ -30,6 +30,7 @@ async def decided(log, governor) -> Reviews:
         await reviews.appeal(Asked(turn, "alice", ""))
     await reviews.label("t1", Label(Place.MESSAGE, (Category.PRIVACY, Category.ILLEGAL)), "carol")
     await reviews.label("t2", Label(Place.MESSAGE, (Category.ILLEGAL,)), "carol")
+    await log.append(accepted("t3", "another question", subject="alice"))
     await reviews.appeal(Asked("t3", "alice", ""))  # waits: no sample
     return reviews
 
