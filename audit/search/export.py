@@ -25,7 +25,8 @@ from audit.signing import SigningKeyError, SigningKeys
 from audit.tables import AUDIT_ENTRY
 
 AT_ONCE = 50
-"""Turns in memory at the same time."""
+"""Turns in memory at the same time, with their texts."""
+AT_ONCE_WITHOUT_TEXTS = 250
 _TEXTS = ("message", "generated", "withheld", "delivered")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _BYTE_ORDER_MARK = "\ufeff".encode()
@@ -71,13 +72,14 @@ class TurnExport:
         """
         if wanted is Format.CSV:
             yield Part(_BYTE_ORDER_MARK + _csv([header(content=content)]), 0)
-        async for page in self._pages(query):
-            turns = await self._read(page, content=content) if content or wanted is Format.NDJSON else ()
-            if wanted is Format.NDJSON:
-                yield Part(b"".join(to_json(turn) + b"\n" for turn in turns), len(page))
+        async for page in self._pages(query, AT_ONCE if content else AT_ONCE_WITHOUT_TEXTS):
+            if content or wanted is Format.NDJSON:
+                turns = await self._read(page, content=content)
+                written = _ndjson if wanted is Format.NDJSON else _csv_of
+                yield Part(await asyncio.to_thread(written, turns), len(turns))
             else:
-                rows = [cells(turn) for turn in turns] or [summary_cells(summary) for summary in page]
-                yield Part(_csv(rows), len(page))
+                listed = await self._search.listed(page)
+                yield Part(_csv([summary_cells(summary) for summary in listed]), len(listed))
 
     async def bundle(self, query: TurnQuery | Chosen, target: Path, *, content: bool) -> int:
         """Write a bundle of the records of the turns found, or of the whole log where nothing filters.
@@ -93,30 +95,36 @@ class TurnExport:
         bundles = BundleExport(self._engine, signers, self._master)
         return (await bundles.write(target, BundleOrder(texts=content), chosen)).records
 
-    async def _pages(self, query: TurnQuery | Chosen) -> AsyncIterator[tuple[TurnSummary, ...]]:
+    async def _pages(self, query: TurnQuery | Chosen, at_once: int) -> AsyncIterator[tuple[str, ...]]:
+        """Yield the turns' ids, as columns hold them, so many at once."""
         if isinstance(query, Chosen):
-            for first in range(0, len(query.turn_ids), AT_ONCE):
-                if listed := await self._search.listed(query.turn_ids[first : first + AT_ONCE]):
-                    yield listed
+            for first in range(0, len(query.turn_ids), at_once):
+                yield query.turn_ids[first : first + at_once]
             return
         after = None
         while True:
-            page = await self._search.page(query, after, AT_ONCE)
-            if page.turns:
-                yield page.turns
-            after = page.reached
+            found = await self._search.positions(query, after, at_once)
+            if found.found:
+                yield tuple(position.id for position in found.found)
+            after = found.reached
             if after is None:
                 return
 
-    async def _read(self, page: Sequence[TurnSummary], *, content: bool) -> tuple[ShownTurn, ...]:
-        ids = tuple(summary.turn_id for summary in page if summary.reason != ALTERED)
+    async def _read(self, page: Sequence[str], *, content: bool) -> tuple[ShownTurn, ...]:
+        """Return turns in order; those that cannot be read at once are looked at one by one."""
         try:
-            trails = await self._readers.trails(ids, dialogues=content)
+            trails = await self._readers.trails(page, dialogues=content)
         except AuditIntegrityError:
             trails = {}
-            for turn_id in ids:
-                trails |= await self._alone(turn_id, content=content)
-        return tuple(_line(summary, trails, content=content) for summary in page)
+        found = {turn_id: shown(trail, content=content) for turn_id, trail in trails.items()}
+        left = [turn_id for turn_id in page if turn_id not in found]
+        for summary in await self._search.listed(left):
+            if summary.reason == ALTERED:
+                found[summary.turn_id] = ShownTurn(summary, ())
+            else:
+                alone = await self._alone(summary.turn_id, content=content)
+                found[column(summary.turn_id)] = _line(summary, alone, content=content)
+        return tuple(found[turn_id] for turn_id in page if turn_id in found)
 
     async def _alone(self, turn_id: str, *, content: bool) -> dict[str, TurnTrail]:
         try:
@@ -128,9 +136,8 @@ class TurnExport:
         """Yield the places in the log of every record of the turns found, rising."""
         places = array("q")
         entry = AUDIT_ENTRY.c
-        async for page in self._pages(query):
-            columns = [column(summary.turn_id) for summary in page]
-            of_turns = select(entry.leaf_index).where(entry.turn_id.in_(columns), entry.leaf_index.is_not(None))
+        async for page in self._pages(query, AT_ONCE_WITHOUT_TEXTS):
+            of_turns = select(entry.leaf_index).where(entry.turn_id.in_(page), entry.leaf_index.is_not(None))
             async with self._engine.connect() as connection:
                 places.extend((await connection.execute(of_turns)).scalars())
         for place in sorted(places):
@@ -158,6 +165,14 @@ def summary_cells(summary: TurnSummary) -> list[str]:
 def cells(turn: ShownTurn) -> list[str]:
     """Return the cells of a turn with its texts; empty ones where it could not be read."""
     return [*summary_cells(turn.turn), *(getattr(turn.content, name, "") for name in _TEXTS)]
+
+
+def _ndjson(turns: Sequence[ShownTurn]) -> bytes:
+    return b"".join(to_json(turn) + b"\n" for turn in turns)
+
+
+def _csv_of(turns: Sequence[ShownTurn]) -> bytes:
+    return _csv([cells(turn) for turn in turns])
 
 
 def _csv(rows: Sequence[Sequence[str]]) -> bytes:

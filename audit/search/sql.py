@@ -14,7 +14,7 @@ from audit.ports import AuditIntegrityError, AuditUnavailableError, TurnSummary,
 from audit.readers import Readers, TurnEnds
 from audit.search.counts import count_turns
 from audit.search.ports import ALTERED, Counts, Position, TurnPage
-from audit.search.positions import find_positions
+from audit.search.positions import Positions, find_positions
 from audit.search.query import TurnQuery
 from audit.search.words import Phrase
 
@@ -39,23 +39,27 @@ class SqlTurnSearch:
 
     async def page(self, query: TurnQuery, after: Position | None, limit: int) -> TurnPage:
         """Return the next turns; see `audit.search.ports.TurnSearch`."""
-        if query.text:
-            async with self._reading:
-                return await self._read_through(query, after, limit)
-        async with self._connected() as connection:
-            positions = await find_positions(connection, query, after, limit)
+        positions = await self.positions(query, after, limit)
         return TurnPage(await self._summaries(positions.found), positions.reached, SOURCE)
 
     async def listed(self, turn_ids: Sequence[str]) -> tuple[TurnSummary, ...]:
         """Return the lines of turns by their ids (as columns hold them), in that order; those that there are."""
         return await self._summaries([Position(0, turn_id) for turn_id in turn_ids]) if turn_ids else ()
 
+    async def positions(self, query: TurnQuery, after: Position | None, limit: int) -> Positions:
+        """Return where the next turns stand, without what a list says of them."""
+        if query.text:
+            async with self._reading:
+                return await self._read_through(query, after, limit)
+        async with self._connected() as connection:
+            return await find_positions(connection, query, after, limit)
+
     async def counts(self, query: TurnQuery, bar_seconds: int) -> Counts:
         """Count turns; see `audit.search.ports.TurnSearch`."""
         async with self._connected() as connection:
             return await count_turns(connection, query, bar_seconds)
 
-    async def _read_through(self, query: TurnQuery, after: Position | None, limit: int) -> TurnPage:
+    async def _read_through(self, query: TurnQuery, after: Position | None, limit: int) -> Positions:
         """Read the texts of candidates until a page is full or `READ_FOR_A_PAGE` were read."""
         phrase, found, read, place = Phrase(query.text), list[Position](), 0, after
         while True:
@@ -73,7 +77,7 @@ class SqlTurnSearch:
                 place = candidates.reached
             if place is None or len(found) == limit or read >= READ_FOR_A_PAGE:
                 last = candidates.reached is None and candidates.found[-1:] == (place,)
-                return TurnPage(await self._summaries(found), None if last else place, SOURCE)
+                return Positions(tuple(found), None if last else place)
 
     async def _holding(self, positions: Sequence[Position], phrase: Phrase) -> set[Position]:
         """Return those whose texts hold the phrase; a turn with an altered record counts, so that somebody looks."""
