@@ -38,6 +38,8 @@ LONGEST_LINE = 64 * 2**20
 LONGEST_NOTE = 2**16
 LONGEST_MANIFEST = 2**26
 MOST_FILES = 100_000
+_AT_ONCE = 2**18
+"""Bytes that are read at once."""
 AHEAD = 256
 """How far records are looked for that are not in their place."""
 MOST_LATE = 1_000_000
@@ -380,6 +382,100 @@ def _quickly(leaf: bytes, text: str) -> tuple[Any, bool]:
     return value, _ENCODER.encode(value) == text
 
 
+_TEXT = rb'"[^"\\\x00-\x1f]*+"'
+"""A text that needs no escape: canonical JSON writes it as it is."""
+_PLAIN = rb"(?:(?:0|[1-9][0-9]{0,8}+)(?:\.[0-9]{0,5}[1-9])?+|0\.[1-9][0-9]{0,13}[1-9])(?=[],}])"
+"""Numbers so short that there is one way only to write them (RFC 8785, section 3.2.2.3)."""
+_KIND = b'"kind":"'
+_READ_ALWAYS = frozenset({"retention.pruned"})
+"""Kinds of which more is needed than the id."""
+
+
+class Forms:
+    """Tells canonical leaves at a glance: those of a form that was learnt from an earlier leaf.
+
+    A form is a regular expression, made of a leaf that `read_leaf` accepted: its names, their order and its kind stand
+    as they are; its texts may be any that need no escape, its numbers any that are short, its lists of any length. So
+    whatever has the form is canonical too. What has no known form is read the long way; nothing is refused here.
+    """
+
+    MOST_KINDS = 32
+    MOST_OF_A_KIND = 8
+    LONGEST_TO_LEARN = 2**13
+    LONGEST = 2**16
+
+    def __init__(self, decode: Callable[[bytes], Any] = json.loads) -> None:
+        """`decode` reads what is known to be canonical JSON."""
+        self._by_kind: dict[bytes, list[re.Pattern[bytes]]] = {}
+        self._decode = decode
+
+    def entry_id(self, leaf: bytes) -> str | None:
+        """Return the entry_id of a leaf of a known form; None where only `read_leaf` can tell."""
+        begin = leaf.find(_KIND) + len(_KIND)
+        known = self._by_kind.get(leaf[begin : leaf.find(b'"', begin)])  # only chooses which forms are tried
+        if known is None or len(leaf) > self.LONGEST:
+            return None
+        for form in known:
+            if match := form.fullmatch(leaf):
+                if form is not known[0]:
+                    known.remove(form)
+                    known.insert(0, form)
+                return match[1].decode() if leaf.isascii() or _is_text(leaf) else None
+        return None
+
+    def read(self, leaf: bytes) -> dict[str, Any]:
+        """Return the fields of a leaf, and learn its form. Raises `ValueError` as `read_leaf` does."""
+        if self.entry_id(leaf) is not None:
+            return cast("dict[str, Any]", self._decode(leaf))
+        fields = read_leaf(leaf)
+        if fields["kind"] not in _READ_ALWAYS and len(leaf) <= self.LONGEST_TO_LEARN:
+            self._learn(leaf, fields)
+        return fields
+
+    def _learn(self, leaf: bytes, fields: dict[str, Any]) -> None:
+        kind = fields["kind"].encode()
+        known = self._by_kind.get(kind, [])
+        if len(known) >= self.MOST_OF_A_KIND or (not known and len(self._by_kind) >= self.MOST_KINDS):
+            return
+        with suppress(RecursionError, OverflowError):
+            form = re.compile(_form_of(fields))
+            if form.fullmatch(leaf):
+                self._by_kind[kind] = [form, *known]
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _form_of(fields: dict[str, Any]) -> bytes:
+    known = {"entry_id": b'"(' + _UUID.pattern.encode() + b')"', "kind": re.escape(_literal(fields["kind"]))}
+    return rb"\{" + b",".join(_name(name) + known.get(name, _like(one)) for name, one in fields.items()) + rb"\}"
+
+
+def _like(value: Any) -> bytes:
+    """Return the regular expression of values that are built as this one."""
+    if isinstance(value, dict):
+        return rb"\{" + b",".join(_name(name) + _like(one) for name, one in value.items()) + rb"\}"
+    if isinstance(value, list):
+        each = b"(?:" + b"|".join(dict.fromkeys(map(_like, value))) + b")"
+        return rb"\[" + each + b"(?:," + each + rb")*+\]" if value else rb"\[\]"
+    if isinstance(value, str):
+        return _TEXT
+    return b"(?:true|false|null)" if value is None or isinstance(value, bool) else _PLAIN
+
+
+def _name(name: str) -> bytes:
+    return re.escape(_literal(name)) + b":"
+
+
+def _literal(text: str) -> bytes:
+    return _ENCODER.encode(text).encode()
+
+
 def commitment(nonce: bytes, text: bytes) -> str:
     """Return the commitment to a text, as hex: SHA-256 over its nonce and its UTF-8 bytes."""
     return hashlib.sha256(nonce + text).hexdigest()
@@ -536,22 +632,24 @@ class SeenIds:
         """Ids too late for the window: whether they came before is to be seen in a second reading."""
         self._window = window
         self._recent: dict[str, int] = {}
-        self._order: deque[str] = deque()
+        self._older: dict[str, int] = {}
         self._floor = ""
+        self._highest = ""
 
     def add(self, entry_id: str, index: int) -> int | None:
-        """Take an id; return the record that had it, if one of the last had."""
-        before = self._recent.get(entry_id)
-        if before is not None:
-            return before
-        if entry_id <= self._floor and len(self.late) < MOST_LATE:
-            self.late.setdefault(entry_id, index)
+        """Take an id; return the record that had it, if one of the last had (at least as many as the window has)."""
+        if entry_id > self._highest:
+            self._highest = entry_id
+        else:
+            before = self._recent.get(entry_id, self._older.get(entry_id))
+            if before is not None:
+                return before
+            if entry_id <= self._floor and len(self.late) < MOST_LATE:
+                self.late.setdefault(entry_id, index)
         self._recent[entry_id] = index
-        self._order.append(entry_id)
-        if len(self._order) > self._window:
-            old = self._order.popleft()
-            del self._recent[old]
-            self._floor = max(self._floor, old)
+        if len(self._recent) > self._window:
+            self._floor = max([self._floor, *self._older])
+            self._older, self._recent = self._recent, {}
         return None
 
 
@@ -923,7 +1021,8 @@ class Bundle:
 
     def _index(self) -> Iterator[Line]:
         for match in self._matches("index.txt", _INDEX_LINE):
-            yield Line(int(match[1]), binascii.unhexlify(match[2]), tuple(_hashes(match[3])) if match[3] else ())
+            place, digest, path = match.groups()
+            yield Line(int(place), binascii.unhexlify(digest), tuple(_hashes(path)) if path else ())
 
     def _leaves(self) -> Iterator[Leaf]:
         for data in self._lines("leaves.ndjson"):
@@ -938,11 +1037,16 @@ class Bundle:
 
     def _lines(self, name: str, *, again: bool = False) -> Iterator[bytes]:
         """Yield the lines of a file without their ends."""
-        reader = self._reader(name, again=again)
-        while data := reader.readline(LONGEST_LINE + 1):
-            if not data.endswith(b"\n"):
-                raise UnreadableError(f"{name} has a line that is too long, or ends within one")
-            yield data[:-1]
+        reader, begun = self._reader(name, again=again), [b""]
+        while (data := reader.read(_AT_ONCE)) and sum(map(len, begun)) <= LONGEST_LINE:
+            *lines, rest = data.split(b"\n")
+            if lines:
+                lines[0] = b"".join([*begun, lines[0]])
+                begun.clear()
+                yield from lines
+            begun.append(rest)
+        if any(begun):
+            raise UnreadableError(f"{name} has a line that is too long, or ends within one")
 
     def _whole(self, name: str, limit: int) -> bytes:
         if self._container.sizes[name] > limit:
@@ -1060,15 +1164,26 @@ def _hashes(match: bytes) -> list[bytes]:
 class Records:
     """What each record is held to by itself, whichever way it came."""
 
-    def __init__(self, report: Report, contents: "Contents | None" = None) -> None:
+    def __init__(self, report: Report, contents: "Contents | None" = None, forms: Forms | None = None) -> None:
         self.count = 0
         self.seen = SeenIds()
         self.pruned = Pruned(report)
+        self._forms = forms or Forms()
         self._report = report
         self._contents = contents
 
-    def add(self, index: int, leaf: Leaf | None) -> dict[str, Any] | None:
-        """Check a record; return its fields when it has a leaf that can be read. None: it was reported already."""
+    def add(self, index: int, leaf: Leaf | None) -> None:
+        """Check a record; None: that its leaf is missing was reported already."""
+        if leaf is not None and leaf.data and not (self._contents and self._contents.reaches(index)):
+            entry_id = self._forms.entry_id(leaf.data)
+            if entry_id is not None:
+                self.count += 1
+                self._see(entry_id, index)
+                return
+        self.read(index, leaf)
+
+    def read(self, index: int, leaf: Leaf | None) -> dict[str, Any] | None:
+        """Check a record as `add` does, and return its fields when it has a leaf that can be read."""
         self.count += 1
         if leaf is None:
             return None
@@ -1076,18 +1191,21 @@ class Records:
             self.pruned.gone(index)
             return None
         try:
-            fields = read_leaf(leaf.data)
+            fields = self._forms.read(leaf.data)
         except ValueError as error:
             self._report.add("malformed", f"its leaf is no record: {error}", index)
             return None
-        before = self.seen.add(fields["entry_id"], index)
-        if before is not None:
-            self._report.add("duplicate", f"its entry_id is that of record {before}", index)
+        self._see(fields["entry_id"], index)
         if fields["kind"] == "retention.pruned":
             self.pruned.said(index, fields)
         if self._contents is not None:
             self._contents.check(index, fields)
         return fields
+
+    def _see(self, entry_id: str, index: int) -> None:
+        before = self.seen.add(entry_id, index)
+        if before is not None:
+            self._report.add("duplicate", f"its entry_id is that of record {before}", index)
 
     def end(self) -> None:
         """Check what only the whole shows."""
@@ -1102,6 +1220,10 @@ class Contents:
         self._report = report
         self._texts = self._read(lines)
         self._next = next(self._texts, None)
+
+    def reaches(self, index: int) -> bool:
+        """Whether a text of this record, or of one before it, is the next one."""
+        return self._next is not None and self._next["index"] <= index
 
     def check(self, index: int, fields: dict[str, Any]) -> None:
         """Check the texts of a record."""

@@ -22,6 +22,7 @@ from audit.verification.turns import Turns
 from audit.verify import (
     Checkpoint,
     Finding,
+    Forms,
     Key,
     Leaf,
     Records,
@@ -79,7 +80,7 @@ class _Verification:
         self._trust = trust
         self._report = report
         self._walk = Walk(report)
-        self._records = Records(report)
+        self._records = Records(report, forms=Forms(msgspec.json.decode))
         self._tiles = Tiles(report, source)
         self._texts = Texts(report, source, trust.master_key)
         self._turns = Turns(report, source)
@@ -152,7 +153,7 @@ class _Verification:
             what += f": hash {own.hex()} instead of {stated.hex()}"
             self._report.add("reordered" if elsewhere else "altered", what, index)
         self._walk.add(own, stated)
-        return self._records.add(index, Leaf(data, own))
+        return self._records.read(index, Leaf(data, own))
 
     def _missing(self, begin: int, end: int, tiles: dict[int, bytes]) -> None:
         if begin < end:

@@ -14,22 +14,29 @@ _NAMES = ("entry_id", "kind", "at_us", "subject", "turn_id")
 def check_columns(report: Report, row: Values, fields: dict[str, Any], index: int | None) -> None:
     """Compare a row of `audit_entry` with the fields of its leaf."""
     _, entry_id, _, _, kind, at_us, subject, turn_id = row
-    expected = columns_of(fields)
-    for name, held in zip(_NAMES, (entry_id, kind, at_us, subject, turn_id), strict=True):
-        if held != expected[name]:
+    held, expected = (entry_id, kind, at_us, subject, turn_id), columns_of(fields)
+    if held == expected:
+        return
+    for name, one, said in zip(_NAMES, held, expected, strict=True):
+        if one != said:
             where = "" if index is not None else f"waiting record {entry_id!r}: "
             report.add("column", f"{where}its column {name} is not what its leaf says", index)
 
 
-def columns_of(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return what the columns of `audit_entry` must hold beside a leaf."""
-    return {
-        "entry_id": fields["entry_id"],
-        "kind": fields["kind"],
-        "at_us": at_us_of(fields),
-        "subject": column(text_of(fields, "subject")),
-        "turn_id": column(text_of(fields, "turn_id")),
-    }
+def columns_of(fields: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what the columns of `audit_entry` must hold beside a leaf: entry_id, kind, at_us, subject, turn_id."""
+    return (
+        fields["entry_id"],
+        fields["kind"],
+        at_us_of(fields),
+        column(text_of(fields, "subject")),
+        turn_of(fields),
+    )
+
+
+def turn_of(fields: dict[str, Any]) -> str:
+    """Return the turn of a leaf, as columns hold it; empty when it belongs to none."""
+    return column(text_of(fields, "turn_id"))
 
 
 def at_us_of(fields: dict[str, Any]) -> int | None:

@@ -4,6 +4,7 @@ Values are whatever is stored, of whatever type: a database that was tampered wi
 """
 
 import contextlib
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -27,8 +28,9 @@ _TEXTS = f"SELECT t.text_id, {_SEALED} FROM audit_text t LEFT JOIN subject_key k
 
 _TURNS = (
     "SELECT turn_id, opened_us, subject, conversation_id, verdict, opened_entry, closed_entry FROM audit_turn"
-    " WHERE turn_id IN"
+    " WHERE turn_id"
 )
+_AMONG_IN_SQLITE = " IN (SELECT value FROM json_each(:some))"
 
 
 class Source:
@@ -64,6 +66,16 @@ class Source:
         """Return (position, hashes, root_hash) of tiles."""
         return await self._all(
             "SELECT position, hashes, root_hash FROM audit_tile"
+            " WHERE level = :level AND position >= :begin AND position < :end ORDER BY position",
+            level=level,
+            begin=begin,
+            end=end,
+        )
+
+    async def tile_roots(self, level: int, begin: int, end: int) -> list[Values]:
+        """Return (position, root_hash) of tiles: what the level above is made of, a 250th of the tiles themselves."""
+        return await self._all(
+            "SELECT position, root_hash FROM audit_tile"
             " WHERE level = :level AND position >= :begin AND position < :end ORDER BY position",
             level=level,
             begin=begin,
@@ -107,19 +119,19 @@ class Source:
 
     async def contents_of(self, indices: Sequence[int]) -> list[Values]:
         """Return the texts of these records, as `contents`."""
-        return await self._in(f"{_CONTENTS} WHERE e.leaf_index IN", indices)
+        return await self._among(f"{_CONTENTS} WHERE e.leaf_index", indices)
 
     async def texts(self, text_ids: Sequence[str]) -> list[Values]:
         """Return (text_id, wrapped_key, sealed, key_id, subject, wrapped) of dialogue texts."""
-        return await self._in(f"{_TEXTS} WHERE t.text_id IN", text_ids)
+        return await self._among(f"{_TEXTS} WHERE t.text_id", text_ids)
 
     async def turns(self, turn_ids: Sequence[str]) -> list[Values]:
         """Return (turn_id, opened_us, subject, conversation_id, verdict, opened_entry, closed_entry) of turns."""
-        return await self._in(_TURNS, turn_ids)
+        return await self._among(_TURNS, turn_ids)
 
     async def facets(self, turn_ids: Sequence[str]) -> list[Values]:
         """Return (turn_id, facet, value, opened_us) of what turns are searched by."""
-        return await self._in("SELECT turn_id, facet, value, opened_us FROM audit_facet WHERE turn_id IN", turn_ids)
+        return await self._among("SELECT turn_id, facet, value, opened_us FROM audit_facet WHERE turn_id", turn_ids)
 
     async def leaves_of(self, turn_id: str) -> list[bytes]:
         """Return the leaves of a turn."""
@@ -133,7 +145,7 @@ class Source:
 
     async def records_of(self, indices: Sequence[int]) -> list[Values]:
         """Return the rows with these places, as `records`, in no order."""
-        return await self._in(f"{_ROWS} WHERE leaf_index IN", indices)
+        return await self._among(f"{_ROWS} WHERE leaf_index", indices)
 
     async def of_kind(self, kind: str, below: int) -> list[Values]:
         """Return the rows of a kind that have a place below this, in their order."""
@@ -157,12 +169,13 @@ class Source:
         statement = "SELECT 1 FROM audit_entry WHERE leaf_index IS NULL AND kind = :kind LIMIT 1"
         return bool(await self._all(statement, kind=kind))
 
-    async def _in(self, statement: str, values: Sequence[str] | Sequence[int]) -> list[Values]:
-        rows: list[Values] = []
-        for start in range(0, len(values), 500):
-            part = {f"v{at}": value for at, value in enumerate(values[start : start + 500])}
-            rows += await self._all(f"{statement} ({', '.join(f':{name}' for name in part)})", **part)
-        return rows
+    async def _among(self, statement: str, values: Sequence[str] | Sequence[int]) -> list[Values]:
+        """Return the rows whose last named column is one of some values: one bound value, however many they are."""
+        if not values:
+            return []
+        if self._connection.dialect.name == "sqlite":
+            return await self._all(statement + _AMONG_IN_SQLITE, some=json.dumps(values))
+        return await self._all(f"{statement} = ANY(:some)", some=list(values))
 
     async def _all(self, statement: str, **values: Any) -> list[Values]:
         return list((await self._connection.execute(text(statement), values)).all())

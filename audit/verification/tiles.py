@@ -38,8 +38,8 @@ class Tiles:
         for begin in range(0, count, PAGE // WIDTH):
             end = min(count, begin + PAGE // WIDTH)
             rows = {row[0]: row for row in await self._source.tiles(level, begin, end)}
-            below = await self._source.tiles(level - 1, begin * WIDTH, end * WIDTH)
-            roots = {row[0]: row[2] for row in below}
+            below = await self._source.tile_roots(level - 1, begin * WIDTH, end * WIDTH)
+            roots = {row[0]: row[1] for row in below}
             for position in range(begin, end):
                 tile = self._checked(level, position, rows.get(position))
                 for at, one in enumerate(tile):

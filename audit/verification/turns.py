@@ -6,7 +6,7 @@ from typing import Any
 from audit.canonical import column
 from audit.record import CLOSING_KINDS, Kind
 from audit.verification.facets import Facets
-from audit.verification.rows import at_us_of, text_of
+from audit.verification.rows import at_us_of, text_of, turn_of
 from audit.verification.source import Source, Values
 from audit.verify import Report
 
@@ -26,11 +26,10 @@ class Turns:
 
         `pruned`: earlier records are gone, and with them the entries of turns that they opened.
         """
-        told = [(index, fields) for index, fields in records if _tells(fields)]
-        ids = sorted({column(text_of(fields, "turn_id")) for _, fields in told})
-        rows = {row[0]: row for row in await self._source.turns(ids)} if ids else {}
-        for index, fields in told:
-            row = rows.get(column(text_of(fields, "turn_id")))
+        told = [(index, turn_of(fields), fields) for index, fields in records if _tells(fields)]
+        rows = {row[0]: row for row in await self._source.turns(sorted({turn for _, turn, _ in told}))}
+        for index, turn, fields in told:
+            row = rows.get(turn)
             if row is None and pruned and fields["kind"] != Kind.TURN_ACCEPTED.value:
                 continue
             if row is None:
@@ -41,8 +40,7 @@ class Turns:
             for name in _differences(row, fields):
                 self._report.add("turn", f"the list of turns has another {name} than it says", index)
         if rows:
-            named = [(index, column(text_of(fields, "turn_id")), fields) for index, fields in told]
-            await self._facets.check(named, rows)
+            await self._facets.check(told, rows)
 
     async def _closed_again(self, row: Values, fields: dict[str, Any]) -> bool:
         """Whether a later record closed the turn once more; then that one counts."""

@@ -45,10 +45,11 @@ def commands(work: Path) -> dict[str, tuple[str, ...]]:
 def run(command: tuple[str, ...], data: Path) -> Figures:
     """Run one command; return its wall and processor seconds and its largest memory, children included."""
     began = time.perf_counter()
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # as installed
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**os.environ, "ATTEST_DATA_DIR": str(data)},
+        env={**kept, "ATTEST_DATA_DIR": str(data)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from audit.canonical import canonical_json
 from audit.tree import consistency_path, inclusion_path, root_of
 from audit.verify import (
+    Forms,
     Report,
     SeenIds,
     Tree,
@@ -224,8 +225,9 @@ def test_the_same_id_twice_far_apart_is_named(tmp_path, monkeypatch):
 
 def test_seen_ids_forget_what_is_old_and_say_so():
     seen = SeenIds(window=3)
-    assert [seen.add(one, at) for at, one in enumerate("abcde")] == [None] * 5
-    assert (seen.add("e", 5), seen.add("a", 6), seen.late) == (4, None, {"a": 6})
+    assert [seen.add(one, at) for at, one in enumerate("abcdefgh")] == [None] * 8
+    assert [seen.add(one, 8) for one in "hgf"] == [7, 6, 5], "as many as the window has are surely known"
+    assert (seen.add("a", 9), seen.late) == (None, {"a": 9})
 
 
 # --- the parts, held to other implementations and to the specifications
@@ -313,6 +315,87 @@ def test_what_is_not_canonical_is_refused(value):
 def test_numbers_are_written_as_the_rfc_says(value):
     assert rfc8785.dumps(float(value)).decode() == value
     read_leaf(rfc8785.dumps({**RECORD, "value": "@"}).replace(b'"@"', value.encode()))
+
+
+LEAF = {
+    "at": "2026-11-24T10:00:00.000001Z",
+    "detail": {"flag": True, "rate": 0.25, "一": None},
+    "entry_id": "01a00000-0000-7000-8000-000000000001",
+    "findings": [{"score": 0.9812, "where": "é"}, {"score": 1}, "x", []],
+    "kind": "turn.accepted",
+    "subject": "person",
+}
+
+
+TELLING = b'\x00\x1f\n "\\,:.0159-+eE{}[]tnaz\x7f\x80\xa9\xc3\xed\xf0\xff'
+
+
+def long_way(leaf: bytes) -> str | None:
+    """What `read_leaf` makes of a leaf."""
+    try:
+        return read_leaf(leaf)["entry_id"]
+    except ValueError:
+        return None
+
+
+def test_a_form_holds_nothing_for_canonical_that_is_not():
+    forms, leaf = Forms(), canonical_json(LEAF)
+    assert forms.entry_id(leaf) is None
+    assert forms.read(leaf) == LEAF
+    assert forms.entry_id(leaf) == LEAF["entry_id"]
+    known = 0
+    for at, byte in ((at, byte) for at in range(len(leaf)) for byte in TELLING):
+        for other in (leaf[:at] + bytes([byte]) + leaf[at + 1 :], leaf[:at] + bytes([byte]) + leaf[at:]):
+            if (found := forms.entry_id(other)) is not None:
+                known += 1
+                assert found == long_way(other), other
+    assert known > 1000, "most changes within texts and numbers keep the form"
+    assert all(forms.entry_id(leaf[:at] + leaf[at + 1 :]) in (None, LEAF["entry_id"]) for at in range(len(leaf)))
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=300)
+def test_a_leaf_is_told_alike_with_and_without_forms(data):
+    """Leaves of every build, learnt in any order, then changed at some place."""
+    forms = Forms(data.draw(st.sampled_from((json.loads, msgspec.json.decode))))
+    for _ in range(4):
+        more = data.draw(st.dictionaries(st.text(min_size=1, max_size=3), VALUES, max_size=4))
+        leaf = canonical_json({**more, **LEAF, "kind": data.draw(st.sampled_from(("login", "logout", "\u00e9")))})
+        assert forms.read(leaf) == read_leaf(leaf)
+        at, byte = data.draw(st.integers(0, len(leaf) - 1)), data.draw(st.binary(max_size=2))
+        changed = leaf[:at] + byte + leaf[at + data.draw(st.integers(0, 2)) :]
+        for one in (leaf, changed):
+            assert forms.entry_id(one) in (None, long_way(one))
+            if (found := long_way(one)) is not None:
+                assert (forms.read(one), found) == (read_leaf(one), forms.read(one)["entry_id"])
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(-1e6, 1e6) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def test_no_leaf_makes_forms_that_cost_much():
+    forms, head = Forms(), canonical_json(LEAF)[1:]
+    deep = b'{"a":' + b"[" * 900 + b"]" * 900 + b"," + head
+    assert forms.read(deep)["kind"] == "turn.accepted"
+    for at in range(3 * Forms.MOST_OF_A_KIND):
+        forms.read(b'{"a%03d":1,' % at + head)
+    for at in range(3 * Forms.MOST_KINDS):
+        forms.read(canonical_json({**LEAF, "kind": f"k{at:03d}"}))
+    assert len(forms._by_kind) == Forms.MOST_KINDS
+    assert max(map(len, forms._by_kind.values())) == Forms.MOST_OF_A_KIND
+    wide = canonical_json({**LEAF, "context": ["x"] * 2**15})
+    assert forms.read(wide) == read_leaf(wide)
+    assert forms.entry_id(wide) is None, "long leaves are always read the long way"
+
+
+def test_what_the_log_says_of_prunings_is_always_read():
+    forms, leaf = Forms(), canonical_json({**LEAF, "kind": "retention.pruned"})
+    forms.read(leaf)
+    assert forms.entry_id(leaf) is None
 
 
 def test_notes_that_are_not_quite_notes_are_refused():
