@@ -7,7 +7,7 @@ all must fit). It is looked at inside the transactions that prune and erase.
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, and_, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.canonical import column
@@ -145,6 +145,27 @@ async def _touches(connection: AsyncConnection, hold: Hold, subject: str) -> boo
         return bool((await connection.execute(select(exists().where(and_(*turns))))).scalar())
     records = and_(entry.subject == subject, _within(entry.at_us, hold))
     return bool((await connection.execute(select(or_(exists().where(and_(*turns)), exists().where(records))))).scalar())
+
+
+async def holds_between(connection: AsyncConnection, begin_us: int, end_us: int) -> tuple[Hold, ...]:
+    """Return the holds in force that cover a record of a stretch of time that still has its leaf."""
+    holds = await in_force(connection)
+    return tuple([hold for hold in holds if await _covers_some(connection, hold, begin_us, end_us)])
+
+
+async def _covers_some(connection: AsyncConnection, hold: Hold, begin_us: int, end_us: int) -> bool:
+    entry, turn = AUDIT_ENTRY.c, AUDIT_TURN.c
+    query = (
+        select(entry.entry_id)
+        .outerjoin(AUDIT_TURN, turn.turn_id == entry.turn_id)
+        .where(entry.at_us >= begin_us, entry.at_us < end_us, func.length(entry.leaf) > 0)
+        .where(or_(_within(entry.at_us, hold), _within(turn.opened_us, hold)))
+    )
+    if hold.subject:
+        query = query.where(entry.subject == hold.subject)
+    if hold.conversation_id:
+        query = query.where(turn.conversation_id == hold.conversation_id)
+    return (await connection.execute(query.limit(1))).first() is not None
 
 
 def _within(at: ColumnElement[int], hold: Hold) -> ColumnElement[bool]:

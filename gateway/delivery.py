@@ -24,6 +24,7 @@ class Job(StrEnum):
     READER = "reader"
     VERIFIER = "verifier"
     ERASER = "eraser"
+    RETENTION = "retention"
     BOOTSTRAP = "bootstrap"
 
 

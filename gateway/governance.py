@@ -17,11 +17,12 @@ from audit.anchors.webhook import WebhookPlace
 from audit.approval import Action, Approval, Approvals, Decision
 from audit.elastic.client import ElasticSettingsError
 from audit.elastic.eraser import ElasticsearchEraser
+from audit.elastic.months import Months, OldMonths
 from audit.erasure import Erasure, Erasures
 from audit.governing import Governor
 from audit.hold import Hold, Holds
 from audit.ledger import ErasureLedger
-from audit.retention import Keeping, Retention
+from audit.retention import Keeping, Pruned, Retention
 from gateway.delivery import Job, elasticsearch_client
 from gateway.history.erasure import HistoryOfPerson
 from gateway.review.keeping import ReviewsOfPerson, ReviewsOfTurns
@@ -43,6 +44,8 @@ class Governance(msgspec.Struct, frozen=True):
     approvals: Approvals
     anchoring: Anchoring
     eraser: ElasticsearchEraser | None
+    months: OldMonths | None
+    """Drops old months from the search store, where somebody was given the right to."""
     four_eyes: frozenset[str]
     prune_every_s: float
     """How often the gateway prunes by itself, in seconds; 0: never."""
@@ -71,6 +74,11 @@ class Governance(msgspec.Struct, frozen=True):
             return await self.approvals.request(Action.HOLD_RELEASE, {"hold_id": hold_id}, by), ()
         hold = await self.holds.release(hold_id, by)
         return hold, await self.erasures.carry_out_pending()
+
+    async def prune(self, *, dry: bool = False) -> tuple[Pruned, Months]:
+        """Prune the log, then the search store; with `dry` only say what would be. Raises as `Retention.run`."""
+        pruned = await self.retention.run(dry=dry)
+        return pruned, await self.months.run(dry=dry) if self.months is not None else Months()
 
     async def grant(self, approval_id: str, by: str) -> tuple[Approval, tuple[Erasure, ...]]:
         """Grant what somebody else asked for, and do it: decision and deed are one transaction.
@@ -121,7 +129,7 @@ class Governance(msgspec.Struct, frozen=True):
         while True:
             await asyncio.sleep(wait_s)
             try:
-                await self.retention.run()
+                await self.prune()
             except Exception as error:  # noqa: BLE001 - told, and tried again: altered records stay until somebody looks
                 self.on_fault(error)
             wait_s = self.prune_every_s
@@ -129,8 +137,9 @@ class Governance(msgspec.Struct, frozen=True):
     async def close(self) -> None:
         """Close the connections to places outside and to the search store."""
         await self.anchoring.close()
-        if self.eraser is not None:
-            await self.eraser.close()
+        for one in (self.eraser, self.months):
+            if one is not None:
+                await one.close()
 
 
 def make_governance(
@@ -140,6 +149,7 @@ def make_governance(
     governor = Governor(engine)
     try:
         eraser = ElasticsearchEraser(elasticsearch_client(settings, Job.ERASER)) if settings.elasticsearch_url else None
+        months = old_months(settings, governor)
         places = places_of(settings)
     except (ElasticSettingsError, AnchorError) as error:
         raise SettingsError(str(error)) from None
@@ -157,10 +167,19 @@ def make_governance(
         approvals=Approvals(governor, timedelta(hours=settings.audit_approval_hours)),
         anchoring=Anchoring(governor, places, settings.anchor_interval_minutes * 60, on_fault),
         eraser=eraser,
+        months=months,
         four_eyes=settings.four_eyes,
         prune_every_s=settings.audit_retention_every_hours * 3600.0,
         on_fault=on_fault,
     )
+
+
+def old_months(settings: Settings, governor: Governor) -> OldMonths | None:
+    """Return what drops old months, where an identity for it is set. Raises `ElasticSettingsError`."""
+    if not (settings.elasticsearch_url and settings.elasticsearch_retention.get_secret_value()):
+        return None
+    client = elasticsearch_client(settings, Job.RETENTION)
+    return OldMonths(client, governor, timedelta(days=settings.elasticsearch_keep_days))
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

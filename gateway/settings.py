@@ -100,8 +100,11 @@ class Settings(BaseSettings):
     """Identity that deletes the texts of erased people, role `attest_eraser`; written as the writer's."""
     elasticsearch_bootstrap: SecretStr = SecretStr("")
     """Identity of `attest audit bootstrap`, role `attest_bootstrap` or an administrator; written as the writer's."""
+    elasticsearch_retention: SecretStr = SecretStr("")
+    """Identity that drops old months where Elasticsearch has no lifecycle policies, role `attest_retention`; written as
+    the writer's. Default: none, and such months stay."""
     elasticsearch_keep_days: Annotated[int, Field(ge=215, le=36_500)] = 215
-    """How long after its end a month stays in Elasticsearch, in days, where that has lifecycle policies."""
+    """How long after its end a month stays in Elasticsearch, in days."""
     kibana_url: AnyHttpUrl | None = None
     """Kibana that `attest audit bootstrap` puts data views, searches and dashboards into."""
 

@@ -75,7 +75,10 @@ class Bootstrap:
         wanted = lifecycle_policy(self._delete_after_days)
         found = await self._call("GET", path)
         if _absent(found):
-            detail = "the server has no lifecycle policies: attest audit retention run drops old months"
+            detail = (
+                "the server has no lifecycle policies: attest audit retention run drops old months, "
+                "with ATTEST_ELASTICSEARCH_RETENTION"
+            )
             return Step("lifecycle policy", POLICY, State.ABSENT, detail)
         if found.status == _MISSING:
             return _made("lifecycle policy", POLICY, await self._call("PUT", path, wanted))

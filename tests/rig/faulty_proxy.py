@@ -25,6 +25,8 @@ class FaultyProxy:
         self.fault: Fault = lambda _number, _path: None
         self.spoil: Callable[[int, dict[str, Any]], dict[str, Any] | None] = lambda _nth, _item: None
         """Place and item of a bulk answer → what the client is told instead; the server never sees that document."""
+        self.change: Callable[[str, dict[str, Any]], None] | None = None
+        """Path and JSON object of an answer, changed before the client gets it."""
         self.delay_s = 0.0
         self.is_elasticsearch = True
         """Whether answers carry the header by which clients know the product."""
@@ -89,7 +91,14 @@ class FaultyProxy:
             self.answered[got.status] += 1
             if not self.is_elasticsearch:
                 kept = {name: value for name, value in kept.items() if name.lower() != "x-elastic-product"}
-            return web.Response(body=await got.read(), status=got.status, headers=kept)
+            return web.Response(body=self._changed(request.path, await got.read()), status=got.status, headers=kept)
+
+    def _changed(self, path: str, body: bytes) -> bytes:
+        if self.change is None:
+            return body
+        answer = json.loads(body)
+        self.change(path, answer)
+        return json.dumps(answer).encode()
 
     async def _bulk(self, request: web.Request, body: bytes, fault: int | None) -> web.Response:
         lines = body.splitlines()
