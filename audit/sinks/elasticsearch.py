@@ -1,7 +1,7 @@
 """Delivery to Elasticsearch: bulk `create`, so that a document is made once and never overwritten."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -11,6 +11,9 @@ from elasticsearch import ApiError, AsyncElasticsearch, UnsupportedProductError
 
 from audit.sinks.ports import Answer, Fate, Parcel, SinkUnavailableError
 
+LARGEST_REQUEST = 2**20 - 1
+"""Bytes of one request at most, unless a single document has more. Above that aiohttp warns, for it hands a body to the
+socket in one piece; and a server that is short of memory refuses small requests last."""
 _BAD, _TOO_LARGE, _SERVER = 400, 413, 500
 _MADE = {201: Fate.CREATED, 409: Fate.PRESENT}
 _CODE = re.compile("[a-z][a-z_]{0,79}")
@@ -36,8 +39,14 @@ class ElasticsearchSink:
         self._client = client
 
     async def deliver(self, parcels: Sequence[Parcel]) -> tuple[Answer, ...]:
-        """Send documents; a request that is refused as a whole is halved until the document at fault is alone."""
-        return await self._send([_lines(one) for one in parcels]) if parcels else ()
+        """Send documents, in requests of bounded size, one after the other.
+
+        A request that is refused as a whole is halved until the document at fault is alone.
+        """
+        answers: list[Answer] = []
+        for lines in _requests([_lines(one) for one in parcels]):
+            answers += await self._send(lines)
+        return tuple(answers)
 
     async def close(self) -> None:
         """Close the client."""
@@ -60,6 +69,18 @@ class ElasticsearchSink:
         if len(items) != len(lines):
             raise SinkUnavailableError("unreadable")
         return tuple(_answer(item.get("create", {})) for item in items)
+
+
+def _requests(lines: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Cut the lines of documents into requests; each line is sent with its end."""
+    begin = size = 0
+    for at, line in enumerate(lines):
+        if at > begin and size + len(line) > LARGEST_REQUEST:
+            yield lines[begin:at]
+            begin, size = at, 0
+        size += len(line)
+    if lines:
+        yield lines[begin:]
 
 
 def _lines(parcel: Parcel) -> bytes:

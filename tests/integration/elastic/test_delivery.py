@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
@@ -22,8 +23,10 @@ from audit.elastic.projection import (
 from audit.elastic.rows import documents_of, read_rows
 from audit.record import Entry, Kind
 from audit.ring import KeyRing
+from audit.sinks.elasticsearch import LARGEST_REQUEST
 from tests.contract.audit.turns import accepted, completed, entry, released
 from tests.integration.elastic.conftest import MASTER, Line, closing, prepare, this_month
+from tests.rig.faulty_proxy import FaultyProxy
 from tests.unit.elastic.entries import ENTRIES
 
 
@@ -185,3 +188,23 @@ def test_no_record_that_a_log_can_hold_is_refused(prepared_server, entries: list
             lines += [json.dumps(action), msgspec.json.encode(document.source).decode()]
     answer = prepared_server.call("POST", "/_bulk", "\n".join(lines) + "\n")
     assert not answer["errors"], [item for item in answer["items"] if "error" in item["index"]][:1]
+
+
+async def test_no_request_is_larger_than_it_may_be(line: Line):
+    """Sixteen texts of 300 KB each make 10 MB of documents; every one of them fits into a request with another."""
+    for nth in range(8):
+        await turn(line, f"t{nth}", "问" * 100_000, "答" * 100_000)
+    async with FaultyProxy(line.server.url) as proxy, closing(line.delivery(proxy.url)) as delivery:
+        assert await delivery.drain() == 24
+        sizes = [int(headers["Content-Length"]) for headers in proxy.headers if "Content-Length" in headers]
+    assert max(sizes) <= LARGEST_REQUEST
+    assert len([size for size in sizes if size > LARGEST_REQUEST / 2]) > 5, "they are filled"
+    assert (line.watch.interruptions, line.watch.counts) == ([], {"created": 24})
+
+
+@pytest.mark.filterwarnings("default:Sending a large body")
+async def test_a_document_that_is_larger_than_a_request_goes_alone(line: Line):
+    await line.append(accepted("t1"), accepted("t2", "x" * 2 * LARGEST_REQUEST), accepted("t3"))
+    async with closing(line.delivery()) as delivery:
+        assert await delivery.drain() == 3
+    assert line.watch.counts == {"created": 3}
