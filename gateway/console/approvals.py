@@ -14,6 +14,7 @@ from gateway.auth.access import recorded_for
 from gateway.auth.principal import Role
 from gateway.console.section import Group, Part, Section
 from gateway.console.shell import ConsoleRequest, console_page
+from gateway.governance import Governance
 from gateway.inquiry.consent import Consent
 from gateway.inquiry.officer import PURPOSE_LIMIT
 from gateway.inquiry.refusals import officer_of
@@ -52,6 +53,7 @@ async def approvals_page(
     request: ConsoleRequest,
     pages: NamedDependency[Pages],
     consent: TheConsent,
+    governance: NamedDependency[SkipValidation[Governance]],
     settings: NamedDependency[Settings],
     shown: FromQuery[str] = "",
 ) -> Response[str]:
@@ -70,6 +72,7 @@ async def approvals_page(
         me=request.user.subject,
         now=now_us(),
         at=moment,
+        holds={one.hold_id: one for one in await governance.holds.listed(released=True)},
     )
 
 

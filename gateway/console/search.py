@@ -27,6 +27,7 @@ from gateway.console.shell import ConsoleRequest, address, console_page
 from gateway.http.audit_query import FILTERS, PAGING, Described
 from gateway.inquiry.desk import Desk
 from gateway.problems import PurposeRequiredError
+from gateway.web.markdown import visible
 from gateway.web.pages import Pages, View
 
 SECTION = Section(
@@ -107,6 +108,7 @@ async def search_page(
         counts=counts,
         histogram=_histogram(counts, view, only) if counts else None,
         facets=_facets(counts) if counts else (),
+        rule_title=lambda rule: pages.rule_title(rule, view.language) or visible(rule),
         only=only,
         verdicts=[(name, view.catalogue.text(f"console.verdict.{name}")) for name in VERDICTS],
         next_page=only(cursor=turns.next or "", limit=asked.text("limit")),

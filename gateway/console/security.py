@@ -141,13 +141,18 @@ class _Drawing:
         most = max((one.turns for one in shown), default=1)
         return tuple(
             Line(
-                self._view.category(one.value) if name == "category" else one.value,
+                self._label(name, one.value),
                 one.turns,
                 round(one.turns / most * 100, 1),
                 address(SEARCH, {**filters, name: one.value, "since": self._since}),
             )
             for one in shown
         )
+
+    def _label(self, name: str, value: str) -> str:
+        if name == "rule":
+            return self._view.pages.rule_title(value, self._view.language) or value
+        return self._view.category(value) if name == "category" else value
 
     def _chart(self, bars: Bars, seconds: int, path: str, filters: dict[str, str]) -> Chart:
         def link(start: datetime, end: datetime) -> str:

@@ -9,7 +9,7 @@ from litestar.params import FromPath, SkipValidation
 from litestar.response import Response
 from markupsafe import Markup
 
-from audit.record import CLOSING_KINDS, Entry, FindingRecord, Kind, StageRecord
+from audit.record import CLOSING_KINDS, Content, Entry, FindingRecord, Kind, StageRecord
 from audit.search.shown import ShownTexts, ShownTurn
 from gateway.auth.access import recorded_for
 from gateway.auth.principal import Role
@@ -34,6 +34,8 @@ _LONGEST_ID = 200
 _ROLES = (Role.COMPLIANCE, Role.SECURITY)
 MOST_DIALOGUE = 40
 """Earlier messages of the dialogue that the page shows unless all are asked for."""
+MOST_OF_EARLIER = 4000
+"""Characters of each of them that it shows."""
 
 TheDesk = NamedDependency[SkipValidation[Desk]]
 ThePurposes = NamedDependency[SkipValidation[Purposes]]
@@ -166,6 +168,21 @@ def stages_of(records: list[Entry]) -> tuple[StageLine, ...]:
     return tuple(StageLine(stage, round(max(0.5, stage.milliseconds / slowest * 100), 1)) for stage in stages)
 
 
+@dataclass(frozen=True)
+class EarlierMessage:
+    """A message of the dialogue before this turn, as the person saw it; `left_out` characters are not shown."""
+
+    role: str
+    html: str
+    left_out: int
+
+
+def _earlier(message: Content, view: View, *, whole: bool) -> EarlierMessage:
+    text = message.text if whole else message.text[:MOST_OF_EARLIER]
+    seen = Markup(view.markdown.html(text)) if message.role == "assistant" else visible(text)  # noqa: S704 - nh3
+    return EarlierMessage(message.role, seen, len(message.text) - len(text))
+
+
 def _texts(
     content: ShownTexts, findings: list[tuple[int, FindingRecord]], view: View, *, whole: bool
 ) -> dict[str, Any]:
@@ -174,7 +191,7 @@ def _texts(
     shown = earlier if whole else earlier[-MOST_DIALOGUE:]
     limit = None if whole else 20_000
     return {
-        "earlier": [(one.role, visible(one.text[:limit])) for one in shown],
+        "earlier": [_earlier(one, view, whole=whole) for one in shown],
         "earlier_left_out": len(earlier) - len(shown),
         "asked": visible(content.message[:limit]),
         "answered": Markup(view.markdown.html(content.delivered[:limit])),  # noqa: S704 - cleaned by nh3
