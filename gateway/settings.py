@@ -73,6 +73,17 @@ class Settings(BaseSettings):
     """The 32-byte key (base64) itself, where a secret store puts it into the environment; default: the file."""
     master_key_file: Path | None = None
     """File with the 32-byte key (base64) that wraps content keys; default: made in the data folder."""
+    vault_url: AnyHttpUrl | None = None
+    """Vault or OpenBao, whose transit engine keeps the master key sealed: its file then holds only what that sealed;
+    default: none."""
+    vault_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*/[A-Za-z0-9_-]+$")] = "transit/attest"
+    """Mount and name of the transit key."""
+    vault_token_file: Path | None = None
+    """File with the token for Vault, read at each start; an agent may renew it there."""
+    vault_namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_/-]*$")] = ""
+    """Namespace in Vault."""
+    vault_ca_file: Path | None = None
+    """CA certificates for Vault, when it uses a company CA."""
 
     audit_origin: str = ""
     """Name of this log in its checkpoints, the same for every gateway of one database, a name under your domain for
@@ -220,6 +231,7 @@ class Settings(BaseSettings):
             wrong.append("ATTEST_OIDC_ISSUER must be set unless ATTEST_HOST is a loopback address")
         if self.env is Environment.PRODUCTION and self.base_url.startswith("http://"):
             wrong.append("ATTEST_PUBLIC_URL must be https in production")
+        wrong += _wrong_about_vault(self)
         wrong += [f"{name!r} in ATTEST_AUDIT_FOUR_EYES is no action" for name in self.four_eyes - FOUR_EYES]
         if wrong:
             raise ValueError("; ".join(wrong))
@@ -279,6 +291,19 @@ class Settings(BaseSettings):
 
 FOUR_EYES = frozenset({"content", "erase", "hold_release"})
 ROLES = ("staff", "compliance", "security", "admin")
+
+
+def _wrong_about_vault(settings: Settings) -> list[str]:
+    if settings.vault_url is None:
+        return []
+    wrong = []
+    if settings.vault_token_file is None:
+        wrong.append("ATTEST_VAULT_TOKEN_FILE must be set with ATTEST_VAULT_URL")
+    if settings.vault_url.scheme != "https" and settings.vault_url.host not in LOOPBACK:
+        wrong.append("ATTEST_VAULT_URL must be https unless it is a loopback address")
+    if settings.master_key.get_secret_value():
+        wrong.append("ATTEST_MASTER_KEY and ATTEST_VAULT_URL exclude each other")
+    return wrong
 
 
 def load(**overrides: object) -> Settings:

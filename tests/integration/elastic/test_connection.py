@@ -1,15 +1,9 @@
 """The way to the server: TLS with a company CA, API keys, wrong credentials, a server that is none."""
 
 import datetime as dt
-import ipaddress
-import ssl
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from audit.elastic.client import Identity, Server, connect
 from audit.elastic.roles import WRITER
@@ -18,6 +12,7 @@ from audit.outbox import OutboxState
 from audit.sinks.elasticsearch import ElasticsearchSink
 from audit.sinks.ports import Fate, SinkUnavailableError
 from tests.integration.elastic.conftest import identity, prepare
+from tests.rig.certificate import certificate
 from tests.rig.elasticsearch import ElasticsearchServer
 from tests.rig.faulty_proxy import FaultyProxy
 
@@ -30,27 +25,6 @@ async def server(elastic_server: ElasticsearchServer) -> ElasticsearchServer:
     elastic_server.clear()
     await prepare(elastic_server)
     return elastic_server
-
-
-def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
-    """A certificate that vouches for itself, and what a server needs to show it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    made = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(NOW - dt.timedelta(days=1))
-        .not_valid_after(NOW + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    public, private = folder / f"{name}.crt", folder / f"{name}.key"
-    public.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    plain = serialization.NoEncryption()
-    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(public, private)
-    return public, context
 
 
 async def sent(server: Server, login: Identity) -> Fate:
