@@ -75,10 +75,14 @@ class Pipeline:
         return all(part.status in (StageStatus.RAN, StageStatus.SKIPPED) for part in decision.examinations)
 
     async def close(self) -> None:
-        """Close the guards that hold threads or models."""
+        """Close the guards that hold threads or models, and the second opinion."""
         for guard in self._guards:
             if (close := getattr(guard, "close", None)) is not None:
                 await close()
+        await self.close_opinion()
+
+    async def close_opinion(self) -> None:
+        """Close what this layer alone has: another one goes on with the guards."""
         if self._second_opinion is not None:
             await self._second_opinion.close()
 

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
-import yaml
 from msgspec.structs import replace
 
 from safety.decide import decide
+from safety.policy_errors import shape_errors
 from safety.policy_floor import weaker_overrides
 from safety.policy_shape import CLASSIFIED, FILTERED, Override, Policy, Thresholds
+from safety.policy_yaml import PolicyTextError, read_yaml
 from safety.verdict import Action, Category
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "load_policy",
     "parse_policy",
     "policy_hash",
+    "problems_of",
+    "read_policy",
 ]
 
 DEFAULT_POLICY = Path(__file__).parent / "policies" / "default.yaml"
@@ -33,7 +36,11 @@ DEFAULT_POLICY = Path(__file__).parent / "policies" / "default.yaml"
 
 
 class PolicyError(ValueError):
-    """A policy that cannot be used; the message names the field and what is wrong with it."""
+    """A policy that cannot be used; the message names every field that is wrong, and what is wrong with it."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 def load_policy(path: Path) -> Policy:
@@ -43,18 +50,26 @@ def load_policy(path: Path) -> Policy:
     except (OSError, UnicodeDecodeError) as error:
         raise PolicyError(f"the policy file {path} cannot be read: {error}") from None
     except PolicyError as error:
-        raise PolicyError(f"{path}: {error}") from None
+        raise PolicyError(*(f"{path}: {problem}" for problem in error.problems)) from None
 
 
 def parse_policy(text: str) -> Policy:
-    """Make a policy of YAML text; raise `PolicyError` that names what to mend."""
+    """Make a policy of YAML text; raise `PolicyError` that names everything to mend."""
+    return _checked(read_policy(text))
+
+
+def read_policy(text: str) -> Policy:
+    """Read a text as far as its fields have their shapes; what it means is not checked. Raises `PolicyError`."""
     try:
-        policy = msgspec.convert(yaml.safe_load(text), Policy)
-    except yaml.YAMLError as error:
-        raise PolicyError(f"not YAML: {error}") from None
+        fields = read_yaml(text)
+    except PolicyTextError as error:
+        raise PolicyError(str(error)) from None
+    if wrong := shape_errors(fields, Policy):
+        raise PolicyError(*wrong)
+    try:
+        return msgspec.convert(fields, Policy)
     except msgspec.ValidationError as error:
         raise PolicyError(str(error)) from None
-    return _checked(policy)
 
 
 def complete(policy: Policy, recommended: Mapping[Category, Thresholds]) -> Policy:
@@ -69,9 +84,14 @@ def complete(policy: Policy, recommended: Mapping[Category, Thresholds]) -> Poli
 
 
 def _checked(policy: Policy) -> Policy:
-    if wrong := [*_problems(policy), *weaker_overrides(policy)]:
-        raise PolicyError("; ".join(wrong))
+    if wrong := problems_of(policy):
+        raise PolicyError(*wrong)
     return policy
+
+
+def problems_of(policy: Policy) -> tuple[str, ...]:
+    """Return one line for each thing that does not go together, and for each override below the floor."""
+    return (*_problems(policy), *weaker_overrides(policy))
 
 
 def policy_hash(policy: Policy) -> str:

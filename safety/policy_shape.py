@@ -120,8 +120,8 @@ class Override(_Part, frozen=True, forbid_unknown_fields=True):
 class Policy(_Part, frozen=True, forbid_unknown_fields=True):
     """The whole policy. `policy_hash(policy)` identifies it."""
 
-    version: int
-    name: str
+    version: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
     categories: dict[Category, CategoryRule]
     classifier: dict[Category, Thresholds] = {}
     """A category that is left out takes the thresholds that the model was shipped with (`policy.complete`)."""

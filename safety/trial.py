@@ -1,5 +1,7 @@
 """Every rule against its own examples: what `attest safety rules test` prints."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from safety.compose import filters
@@ -36,15 +38,18 @@ def try_rules(policy: Policy) -> Trial:
     guards = [guard for guard in filters(policy) if isinstance(guard, RuleGuard)]
     rules = [(guard, rule) for guard in guards for rule in guard.rules]
     failures = [failure for guard, rule in rules for failure in _failures(guard, rule)]
-    known = {rule.id for _, rule in rules} | {f"{Category.COMPANY}.{name}" for name in policy.company} | set(OTHERS)
-    parts = {"": policy.rules} | {f" of group {name}": group.rules for name, group in policy.groups.items()}
     failures += [
-        Failure(name, f"the policy's entry{where} is about no rule")
-        for where, entries in parts.items()
-        for name in entries
-        if name not in known
+        Failure(name, f"the policy's entry{f' of group {group}' if group else ''} is about no rule")
+        for group, name in unknown_rules(policy, (rule.id for _, rule in rules))
     ]
     return Trial(len(rules), sum(len(rule.match) + len(rule.no_match) for _, rule in rules), tuple(failures))
+
+
+def unknown_rules(policy: Policy, rules: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return the entries that are about no rule: the group (empty: everyone) and the rule's id."""
+    known = {*rules, *(f"{Category.COMPANY}.{name}" for name in policy.company), *OTHERS}
+    parts = {"": policy.rules} | {name: group.rules for name, group in policy.groups.items()}
+    return tuple((group, name) for group, entries in parts.items() for name in entries if name not in known)
 
 
 def _failures(guard: RuleGuard, rule: Rule) -> list[Failure]:

@@ -1,16 +1,22 @@
 """The policy: what is refused, what its hash is of, and what is made of findings."""
 
+import time
+
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from safety.candidate import candidate
+from safety.classifier.manifest import SHIPPED, load
+from safety.compose import recommended
 from safety.policy import DEFAULT_POLICY, PolicyError, complete, decide, load_policy, parse_policy, policy_hash
 from safety.ports import Direction, TurnContext
 from safety.verdict import Action, Band, Category, Examination, StageStatus, severity_of
 from tests.unit.safety.guards import BANDS, INPUT, OUTPUT, default_policy, finding, ran
 
 TEXT = DEFAULT_POLICY.read_text("utf-8")
+BANDS_THAT_SHIP = recommended(load(SHIPPED)[0])
 
 
 def changed(path, value):
@@ -35,7 +41,7 @@ def decided(*examinations, policy=None, context=INPUT):
     ("path", "value", "message"),
     [
         ("colour", "red", "unknown field `colour`"),
-        ("rules/secret.jwt", {"inptu": "block"}, r"unknown field `inptu` - at `\$.rules"),
+        ("rules/secret.jwt", {"inptu": "block"}, "rules.secret.jwt: unknown field `inptu`"),
         ("rules/secret.jwt", {"output": "pseudonymise"}, "rules.secret.jwt.output: pseudonymise is for .* use redact"),
         (
             "categories/personal_data",
@@ -55,6 +61,72 @@ def decided(*examinations, policy=None, context=INPUT):
 def test_a_policy_that_cannot_be_used_is_refused_by_name(path, value, message):
     with pytest.raises(PolicyError, match=message):
         parse_policy(changed(path, value))
+
+
+def test_every_error_is_named_at_once():
+    text = """
+version: many
+colour: red
+categories: {secret: {input: explode, output: {low: flag, medium: flag}}}
+rules: {secret.jwt: {inptu: block, mode: later}, secret.aws: block}
+classifier: {hate: {uncertain: 2, block: .nan}, weather: {uncertain: 0.1, block: 0.2}}
+company: {projects: {words: [1]}}
+groups: {sales: {rules: {secret.jwt: {input: maybe}}}}
+"""
+    with pytest.raises(PolicyError) as refused:
+        parse_policy(text)
+    problems = "\n".join(refused.value.problems)
+    for named in (
+        "the policy: unknown field `colour`", "version: Expected `int`", "the policy: `name` is missing",
+        "categories.secret.input: Invalid enum value 'explode'", "categories.secret.output: `high` is missing",
+        "rules.secret.jwt: unknown field `inptu`", "rules.secret.jwt.mode: Invalid", "rules.secret.aws: must be",
+        "classifier.hate.uncertain:", "classifier.hate.block:", "classifier.weather: Invalid",
+        "company.projects.words: Expected `str`", "groups.sales.rules.secret.jwt.input: Invalid",
+    ):  # fmt: skip
+        assert named in problems
+
+
+def test_every_field_below_the_floor_is_named_at_once():
+    override = {"rules": {"secret.jwt": {"output": "flag"}}, "failures": {"default": "allow"}}
+    with pytest.raises(PolicyError) as refused:
+        usable("groups/sales", override)
+    assert len(refused.value.problems) == 2
+
+
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LAUGHS, "line 2, column 8: aliases"),
+        ("name: &n default\nversion: *n", "line 2, column 10: aliases"),
+        ("<<: {version: 1}", "line 1, column 1: merge keys"),
+        (TEXT + "\nname: other\n", "this key stands twice"),
+        (TEXT.replace("default: block", "default: block\n  default: flag"), "this key stands twice"),
+        ("[" * 50_000, "more than 20 levels"),
+        ("{a: " * 50_000, "more than 20 levels"),
+        ("- " * 50_000, "more than 20 levels"),
+        ("version: !!python/object/apply:os.system [id]", "not YAML: line 1"),
+        ("version: !secret x", "not YAML: line 1"),
+        ("version: " + "9" * 5000, "out of range"),
+        ("version: 99999999999999999999", "version: "),
+        ("? [a]\n: b", "this cannot be a key"),
+        ('name: "\\ud800"', "half of a surrogate pair"),
+        ('name: "a\\0b"', "name: Expected `str` matching"),
+        ("name: 2026-99-99", "Expected `str`|out of range"),
+        ("a" * 2_000_000, "longer than 200000 characters"),
+        ("--- 1\n--- 2", "not YAML"),
+        ("%YAML 9.9\n---\n1", "not YAML|must be fields"),
+    ],
+)
+def test_a_hostile_text_is_refused_at_once(text, message):
+    began = time.process_time()
+    with pytest.raises(PolicyError, match=message):
+        parse_policy(text)
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize("text", ["", "a: [", "- 1", "\x00"])
@@ -215,3 +287,22 @@ def test_a_group_never_weakens_a_decision(found, direction, category):
     one = decided(ran(*found), policy=policy, context=TurnContext(direction=direction))
     other = decided(ran(*found), policy=policy, context=TurnContext(direction=direction, groups=("g",)))
     assert severity_of(other.action) >= severity_of(one.action)
+
+
+def test_a_candidate_names_slips_that_a_start_lets_pass():
+    text = changed("rules/secret.jtw", {"input": "block"})
+    parse_policy(text)
+    data = yaml.safe_load(text) | {
+        "groups": {"sales": {"rules": {"secret.none": {"input": "block"}, "secret.jwt": {"output": "flag"}}}},
+        "company": {"projects": {"words": ["x", "  "]}},
+    }
+    with pytest.raises(PolicyError) as refused:
+        candidate(yaml.safe_dump(data))
+    problems = "\n".join(refused.value.problems)
+    assert len(refused.value.problems) == 4
+    for named in (
+        "rules.secret.jtw: there is no such rule", "groups.sales.rules.secret.none: there is no such rule",
+        "groups.sales.rules.secret.jwt.output: flag is weaker", "company.projects: ",
+    ):  # fmt: skip
+        assert named in problems
+    assert policy_hash(candidate(TEXT)) == policy_hash(complete(parse_policy(TEXT), BANDS_THAT_SHIP))
