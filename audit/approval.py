@@ -29,6 +29,8 @@ class Action(StrEnum):
     """Arguments: `hold_id`."""
     CONTENT = "content"
     """Reading texts of turns. Arguments: `case_number`."""
+    POLICY = "policy"
+    """Activating a version of the policy. Arguments: `gateway.policies.versions.Wanted`."""
 
 
 class Decision(StrEnum):
@@ -118,6 +120,13 @@ class Approvals:
         async with self._governor.reading() as connection:
             rows = (await connection.execute(query.order_by(table.decided_us.desc()))).all()
         return next((one for one in map(_approval, rows) if one.arguments == dict(arguments)), None)
+
+    async def asked(self, approval_id: str) -> Approval | None:
+        """Return a request, decided or not, or None."""
+        async with self._governor.reading() as connection:
+            query = select(APPROVAL).where(APPROVAL.c.approval_id == approval_id)
+            row = (await connection.execute(query)).first()
+        return _approval(row) if row is not None else None
 
     async def listed(self, *, decided: bool = False) -> tuple[Approval, ...]:
         """Return what waits, oldest first; with `decided` everything that was ever asked."""

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     ACCESS_DENIED = "access.denied"
     FEEDBACK_GIVEN = "feedback.given"
     POLICY_ACTIVATED = "policy.activated"
+    POLICY_PROPOSED = "policy.proposed"
     MODEL_ACTIVATED = "model.activated"
     HOLD_PLACED = "hold.placed"
     HOLD_RELEASED = "hold.released"

@@ -41,7 +41,13 @@ MINIMUM = timedelta(days=180)
 KEPT = frozenset(
     {
         *(Kind.HOLD_PLACED, Kind.HOLD_RELEASED, Kind.SUBJECT_ERASED, Kind.RETENTION_PRUNED),
-        *(Kind.POLICY_ACTIVATED, Kind.MODEL_ACTIVATED, Kind.KEY_ROTATED, Kind.CHECKPOINT_ANCHORED),
+        *(
+            Kind.POLICY_PROPOSED,
+            Kind.POLICY_ACTIVATED,
+            Kind.MODEL_ACTIVATED,
+            Kind.KEY_ROTATED,
+            Kind.CHECKPOINT_ANCHORED,
+        ),
         *(Kind.APPROVAL_REQUESTED, Kind.APPROVAL_DECIDED),
     }
 )

@@ -1,5 +1,6 @@
 """`policy.activated`: which policy is in force from when on, once for each change, before the first turn."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -13,8 +14,10 @@ SUBJECT = "attest"
 _MOST = 1_000_000
 
 
-async def record_activation(audit: AuditLog, safety: Pipeline) -> bool:
+async def record_activation(audit: AuditLog, safety: Pipeline, decided: Mapping[str, str] | None = None) -> bool:
     """Record the policy and the classifier in force, unless the last such record names the same; say whether it did.
+
+    `decided` says who put it in force; nothing: it is that of the policy file.
 
     Gateways that start side by side may both record the change. Raises `AuditUnavailableError`: then no turn may run.
     """
@@ -37,6 +40,7 @@ async def record_activation(audit: AuditLog, safety: Pipeline) -> bool:
                 "name": safety.policy.name,
                 "version": safety.policy.version,
                 "previous": last.policy_hash if last else "",
+                **(decided or {}),
             },
             contents=(Content(name="policy", role="", text=policy),),
         )

@@ -16,7 +16,6 @@ from audit.log import SqlAuditLog
 from audit.sequencer import Sequencer, SequencerLimits
 from audit.signing import SigningKeys
 from gateway import VERSION
-from gateway.activation import record_activation
 from gateway.auth.access import PUBLIC
 from gateway.auth.authentication import Authentication
 from gateway.console.compose import console_parts
@@ -39,16 +38,17 @@ from gateway.http.moderations import moderation_routes
 from gateway.http.openai import ChatParts, openai_routes
 from gateway.http.usage import usage_routes
 from gateway.inquiry.compose import make_inquiry
-from gateway.judge import ModelJudge, make_judge
+from gateway.judge import make_judge
 from gateway.keys.registry import ApiKeys
-from gateway.lexicon import forbidden_words
 from gateway.limits.admission import Admission
 from gateway.logging import RequestLog
 from gateway.master_key import load_master_key
-from gateway.measured import MeasuredModel, MeasuredSafety
+from gateway.measured import MeasuredModel
 from gateway.mirroring import Mirroring
 from gateway.model_activation import ModelActivations
 from gateway.models import ModelCatalogue, ModelRoutes
+from gateway.policies.compose import make_policies
+from gateway.policies.in_force import PolicyInForce
 from gateway.problems import AttestError
 from gateway.settings import Settings
 from gateway.telemetry import Telemetry
@@ -60,9 +60,6 @@ from gateway.web.headers import SecurityHeaders
 from gateway.web.pages import make_pages
 from inference.openai_compat import Bounds, OpenAICompatModel
 from migrations.run import upgrade
-from safety.compose import build_safety
-from safety.pipeline import Pipeline
-from safety.policy_shape import SecondOpinionRule
 
 SWEEP_S = 60.0
 """How often turns of gateways that died are looked for and closed."""
@@ -95,9 +92,12 @@ def create_app(settings: Settings) -> Litestar:
     )
     model = MeasuredModel(endpoint, telemetry)
     catalogue = ModelCatalogue(model, settings.model)
-    safety = _safety(settings, make_judge(model, catalogue))
-    turns = _turns(settings, safety, model, catalogue, audit, admission, authentication, allowances, telemetry)
-    pages = make_pages(settings, safety.rule_title, sections=SECTIONS)
+    judge_for = make_judge(model, catalogue)
+    policies = make_policies(settings, engine, master_key, audit, governance, telemetry, inquiry.desk, judge_for)
+    turns = _turns(
+        settings, policies.in_force, model, catalogue, audit, admission, authentication, allowances, telemetry
+    )
+    pages = make_pages(settings, policies.in_force.rule_title, sections=SECTIONS)
     history = HistoryStore(engine)
     readiness = Readiness(
         {
@@ -105,7 +105,8 @@ def create_app(settings: Settings) -> Litestar:
             "audit proof": sequencer.healthy,
             "inference": catalogue.refresh,
             "limits": admission.ready,
-            "safety": safety.ready,
+            "policy": policies.in_force.ready,
+            "safety": policies.in_force.safety_ready,
             "sign-in": authentication.ready,
         }
     )
@@ -123,7 +124,7 @@ def create_app(settings: Settings) -> Litestar:
             stack.push_async_callback(audit.close)
             await audit.start()
             await audit.recover()
-            await record_activation(audit, safety)
+            await stack.enter_async_context(policies.at_work())
             await sequencer.start()
             await stack.enter_async_context(governance.at_work())
             await stack.enter_async_context(inquiry.at_work(lambda error: telemetry.fault("review", error)))
@@ -132,7 +133,6 @@ def create_app(settings: Settings) -> Litestar:
                 stack.push_async_callback(_ended, asyncio.create_task(delivery.run()))
             stack.push_async_callback(authentication.close)
             await authentication.start()
-            stack.push_async_callback(safety.close)
             stack.push_async_callback(admission.aclose)
             stack.push_async_callback(endpoint.close)
             stack.push_async_callback(turns.close)
@@ -156,6 +156,7 @@ def create_app(settings: Settings) -> Litestar:
         "reviews": inquiry.reviews,
         "proofs": inquiry.proofs,
         "replays": inquiry.replays,
+        "policies": policies.desk,
         **console_parts(settings, engine, master_key, audit, governance, signing_keys),
         "settings": settings,
         "pages": pages,
@@ -219,7 +220,7 @@ def _openapi(stylesheet: str) -> OpenAPIConfig:
 
 def _turns(
     settings: Settings,
-    safety: Pipeline,
+    policy: PolicyInForce,
     model: MeasuredModel,
     catalogue: ModelCatalogue,
     audit: SqlAuditLog,
@@ -228,9 +229,8 @@ def _turns(
     allowances: Allowances,
     telemetry: Telemetry,
 ) -> TurnService:
-    measured = MeasuredSafety(safety, telemetry)
     return TurnService(
-        safety=measured,
+        policy=policy,
         model=model,
         audit=audit,
         admission=admission,
@@ -239,13 +239,8 @@ def _turns(
         telemetry=telemetry,
         settings=settings,
         routes=ModelRoutes(catalogue, ModelActivations(audit)),
-        mirroring=Mirroring(model, measured, telemetry, settings.answer_limit_chars),
-        forbidden=forbidden_words(safety),
+        mirroring=Mirroring(model, telemetry, settings.answer_limit_chars),
     )
-
-
-def _safety(settings: Settings, judge_for: Callable[[SecondOpinionRule], ModelJudge]) -> Pipeline:
-    return build_safety(settings.policy, None, settings.guard_timeout_s, settings.cores_for_classifier, judge_for)
 
 
 def _giver(part: object) -> Callable[[], object]:

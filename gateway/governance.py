@@ -25,6 +25,7 @@ from audit.ledger import ErasureLedger
 from audit.retention import Keeping, Pruned, Retention
 from gateway.delivery import Job, elasticsearch_client
 from gateway.history.erasure import HistoryOfPerson
+from gateway.policies.versions import PolicyVersions
 from gateway.review.keeping import ReviewsOfPerson, ReviewsOfTurns
 from gateway.settings import Settings, SettingsError
 
@@ -42,6 +43,7 @@ class Governance(msgspec.Struct, frozen=True):
     erasures: Erasures
     retention: Retention
     approvals: Approvals
+    versions: PolicyVersions
     anchoring: Anchoring
     eraser: ElasticsearchEraser | None
     months: OldMonths | None
@@ -86,6 +88,9 @@ class Governance(msgspec.Struct, frozen=True):
         Raises as `erase`.
         """
         asked = None
+        wanted = await self.approvals.asked(approval_id)
+        if wanted is not None and wanted.action == Action.POLICY:
+            await self.versions.check_granting(wanted)
         async with self.governor.transaction() as connection:
             approval = await self.approvals.decide(approval_id, Decision.APPROVED, by, connection)
             what = approval.arguments
@@ -94,6 +99,8 @@ class Governance(msgspec.Struct, frozen=True):
                 asked = await self.erasures.request(person, case, approval.requested_by, connection)
             elif approval.action == Action.HOLD_RELEASE:
                 await self.holds.release(what["hold_id"], approval.requested_by, connection)
+            elif approval.action == Action.POLICY:
+                await self.versions.activate(approval, connection)
         if asked is not None:
             return approval, (await self.erasures.attempt(asked, by),)
         if approval.action == Action.HOLD_RELEASE:
@@ -165,6 +172,7 @@ def make_governance(
         erasures=Erasures(governor, ErasureLedger(settings.erasure_ledger_path), own_data, eraser),
         retention=Retention(governor, keeping, (ReviewsOfTurns(),)),
         approvals=Approvals(governor, timedelta(hours=settings.audit_approval_hours)),
+        versions=PolicyVersions(governor),
         anchoring=Anchoring(governor, places, settings.anchor_interval_minutes * 60, on_fault),
         eraser=eraser,
         months=months,

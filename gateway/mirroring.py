@@ -27,19 +27,21 @@ class MirrorLog(Protocol):
 class Mirroring:
     """Runs mirrored answers beside the turns. Nothing that happens here reaches a turn."""
 
-    def __init__(self, model: ChatModel, safety: SafetyLayer, telemetry: Telemetry, limit_chars: int) -> None:
+    def __init__(self, model: ChatModel, telemetry: Telemetry, limit_chars: int) -> None:
         self._model = model
-        self._safety = safety
         self._telemetry = telemetry
         self._limit_chars = limit_chars
         self._running: set[asyncio.Task[None]] = set()
 
-    def begin(self, request: ChatRequest, mirror: Use, groups: tuple[str, ...], log: MirrorLog) -> None:
-        """Let the mirror answer `request`; its record goes to `log`."""
+    def begin(
+        self, request: ChatRequest, mirror: Use, groups: tuple[str, ...], log: MirrorLog, safety: SafetyLayer
+    ) -> None:
+        """Let the mirror answer `request`; `safety` (the turn's own) examines it, its record goes to `log`."""
         if len(self._running) >= AT_ONCE:
             self._telemetry.mirrored("left_out")
             return
-        task = asyncio.create_task(self._answer(request, mirror, groups, log))
+        answer = Answer(safety=safety, groups=groups, limit_chars=self._limit_chars)
+        task = asyncio.create_task(self._answer(request, mirror, answer, log))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -50,8 +52,7 @@ class Mirroring:
         if self._running:
             await asyncio.wait(tuple(self._running), timeout=10)
 
-    async def _answer(self, request: ChatRequest, mirror: Use, groups: tuple[str, ...], log: MirrorLog) -> None:
-        answer = Answer(safety=self._safety, groups=groups, limit_chars=self._limit_chars)
+    async def _answer(self, request: ChatRequest, mirror: Use, answer: Answer, log: MirrorLog) -> None:
         reason = ""
         try:
             async with asyncio.timeout(LONGEST_S):

@@ -198,6 +198,14 @@ class InferenceUnavailableError(AttestError):
     title = "The model does not answer now; try again shortly"
 
 
+class PolicyUnavailableError(AttestError):
+    """The policy in force cannot be used here, or is not known; nothing is judged by another one."""
+
+    code = "policy-unavailable"
+    status = 503
+    title = "The policy in force cannot be used here now; try again shortly"
+
+
 class ProviderUnavailableError(AttestError):
     """The identity provider does not answer."""
 

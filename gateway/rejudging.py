@@ -18,8 +18,8 @@ from gateway.lexicon import GUARD as DECODING
 from gateway.turn_records import findings_of, strictest
 from inference.ports import Delta, FinishReason
 from safety.classifier.guard import HarmClassifier
-from safety.compose import filters
 from safety.normalise import VERSION
+from safety.parts import filters
 from safety.pipeline import Pipeline
 from safety.policy_shape import CLASSIFIER, Policy
 from safety.ports import Direction, TurnContext

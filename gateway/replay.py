@@ -1,6 +1,6 @@
 """A policy tried on the audit history: which turns would have ended otherwise. Nothing is asked of a model again."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import datetime
 
 import msgspec
@@ -10,7 +10,7 @@ from audit.readers import Readers
 from audit.record import Kind
 from safety.ports import Direction, SafetyLayer, TurnContext
 from safety.stream import StreamWindow
-from safety.verdict import Action, Decision, severity_of
+from safety.verdict import Action, Decision, Verdict, severity_of
 
 AT_ONCE = 50
 """Turns that are read and held in memory at once."""
@@ -26,6 +26,15 @@ class Changed(msgspec.Struct, frozen=True):
     now: str
     rules: tuple[str, ...]
     """Rules behind the new verdict; where it is milder, none."""
+    categories: tuple[str, ...] = ()
+    """What the change is about: of the findings behind a stricter verdict, of all recorded ones behind a milder."""
+    groups: tuple[str, ...] = ()
+    """The person's groups, as the turn has them on record."""
+
+    @property
+    def stricter(self) -> bool:
+        """Whether the new verdict asks for more."""
+        return severity_of(Action(self.now)) > severity_of(Action(self.recorded))
 
 
 class Replay(msgspec.Struct, frozen=True):
@@ -42,20 +51,56 @@ class Replay(msgspec.Struct, frozen=True):
     changed: tuple[Changed, ...]
 
 
-async def replay(readers: Readers, safety: SafetyLayer, turns: Iterable[TurnSummary]) -> Replay:
-    """Judge turns again under the policy of `safety`; refused turns, which no guard saw, are left out."""
+AfterEach = Callable[[], Awaitable[None]]
+
+
+async def _nothing() -> None:
+    """Go on at once."""
+
+
+async def replay(
+    readers: Readers, safety: SafetyLayer, turns: Iterable[TurnSummary], after_each: AfterEach = _nothing
+) -> Replay:
+    """Judge turns again under the policy of `safety`; refused turns, which no guard saw, are left out.
+
+    `after_each` is called after each turn: to tell how far it is, and to rest.
+    """
     changed: list[Changed] = []
     judged = unreadable = 0
-    async for trail in _trails(readers, [turn.turn_id for turn in turns if turn.verdict in set(Action)]):
-        if not trail.message:
+    async for trail in _trails(readers, [turn.turn_id for turn in judged_once(turns)]):
+        if trail.message:
+            judged += 1
+            change = await _changed(safety, trail)
+            changed += [change] if change is not None else []
+        else:
             unreadable += 1
-            continue
-        judged += 1
-        action, rules = await _judge(safety, trail)
-        if action.value != trail.verdict:
-            changed.append(Changed(trail.turn_id, trail.at, trail.subject, trail.verdict, action.value, rules))
-    stricter = sum(severity_of(Action(one.now)) > severity_of(Action(one.recorded)) for one in changed)
+        await after_each()
+    stricter = sum(one.stricter for one in changed)
     return Replay(safety.policy_hash, judged, unreadable, stricter, len(changed) - stricter, tuple(changed))
+
+
+def judged_once(turns: Iterable[TurnSummary]) -> tuple[TurnSummary, ...]:
+    """Return the turns that guards saw."""
+    return tuple(turn for turn in turns if turn.verdict in set(Action))
+
+
+async def _changed(safety: SafetyLayer, trail: TurnTrail) -> Changed | None:
+    groups = next((record.groups for record in trail.records if record.kind is Kind.TURN_ACCEPTED), ())
+    action, said = await _judge(safety, trail, groups)
+    if action.value == trail.verdict:
+        return None
+    milder = severity_of(action) < severity_of(Action(trail.verdict))
+    categories = trail.categories if milder else (one.finding.category.value for one in said)
+    return Changed(
+        turn_id=trail.turn_id,
+        at=trail.at,
+        subject=trail.subject,
+        recorded=trail.verdict,
+        now=action.value,
+        rules=tuple(dict.fromkeys(one.finding.rule for one in said)),
+        categories=tuple(dict.fromkeys(categories)),
+        groups=groups,
+    )
 
 
 async def _trails(readers: Readers, turn_ids: list[str]) -> AsyncIterator[TurnTrail]:
@@ -67,22 +112,21 @@ async def _trails(readers: Readers, turn_ids: list[str]) -> AsyncIterator[TurnTr
                 yield trails[turn_id]
 
 
-async def _judge(safety: SafetyLayer, trail: TurnTrail) -> tuple[Action, tuple[str, ...]]:
-    """Return the strictest action over question and answer, and the rules that ask for it."""
-    groups = next((record.groups for record in trail.records if record.kind is Kind.TURN_ACCEPTED), ())
+async def _judge(safety: SafetyLayer, trail: TurnTrail, groups: tuple[str, ...]) -> tuple[Action, tuple[Verdict, ...]]:
+    """Return the strictest action over question and answer, and the verdicts that ask for it."""
     earlier = tuple(text.text for text in trail.dialogue[:-1] if text.role == "user")
     asked = TurnContext(direction=Direction.INPUT, groups=groups, window=earlier)
     decisions = [await safety.examine(trail.message, asked)]
     if not decisions[0].blocked and trail.generated:
         decisions += await _answer(safety, trail.generated, groups)
     action = max((decision.action for decision in decisions), key=severity_of)
-    rules = (
-        verdict.finding.rule
+    said = (
+        verdict
         for decision in decisions
         for verdict in decision.verdicts
         if verdict.action is action is not Action.ALLOW and not verdict.shadow
     )
-    return action, tuple(dict.fromkeys(rules))
+    return action, tuple(said)
 
 
 async def _answer(safety: SafetyLayer, generated: str, groups: tuple[str, ...]) -> list[Decision]:

@@ -68,7 +68,9 @@ class Settings(BaseSettings):
     model: str = ""
     """Model that the chat page asks for; default: the first that the inference server names."""
     policy: Path | None = None
-    """Policy file; default: the policy that ships."""
+    """Policy file, until a version is activated in the console; default: the policy that ships."""
+    policy_check_s: Annotated[float, Field(ge=0.1, le=20)] = 5.0
+    """How often a gateway looks which version of the policy is in force, in seconds."""
     master_key: SecretStr = SecretStr("")
     """The 32-byte key (base64) itself, where a secret store puts it into the environment; default: the file."""
     master_key_file: Path | None = None

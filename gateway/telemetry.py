@@ -85,6 +85,7 @@ class Metrics:
         self.unsequenced = Gauge("attest_audit_unsequenced_records", "Records that wait for their place", registry=own)
         self.checkpoint_age = Gauge("attest_audit_checkpoint_age_seconds", "Since the newest checkpoint", registry=own)
         self.refused_tree = Gauge("attest_audit_tree_refused", "1 while the tree may not be signed", registry=own)
+        self.policy_refused = Gauge("attest_policy_refused", "1 while the policy in force cannot be used", registry=own)
         self.delivery_pending = Gauge("attest_delivery_pending_records", "Records that wait for delivery", registry=own)
         self.delivery_lag = Gauge("attest_delivery_lag_seconds", "Age of the oldest of them", registry=own)
         self.dead_letters = Gauge("attest_delivery_dead_letters", "Records that the store refused", registry=own)
@@ -247,6 +248,10 @@ class Telemetry:
         metrics.unsequenced.set_function(lambda: status().unsequenced)
         metrics.checkpoint_age.set_function(lambda: status().age_s(time.time()))
         metrics.refused_tree.set_function(lambda: bool(status().refused))
+
+    def watch_policy(self, refused: Callable[[], bool]) -> None:
+        """Read the gauge of the policy from this whenever metrics are asked for."""
+        self.metrics.policy_refused.set_function(lambda: float(refused()))
 
     @contextmanager
     def request(self, method: str, route: str) -> Iterator[Callable[[int], None]]:

@@ -17,6 +17,7 @@ from gateway.delta_reader import DeltaReader
 from gateway.dialogue import ExaminedDialogue, examine_dialogue
 from gateway.ending.watch import AccessWatch, Watched
 from gateway.identifiers import uuid7
+from gateway.judging import InForce
 from gateway.lexicon import Lexicon
 from gateway.limits.admission import Admission
 from gateway.mirroring import Mirroring
@@ -30,8 +31,7 @@ from gateway.turn_log import TurnLog
 from gateway.turn_records import blocking, reason_of
 from gateway.usage.allowance import Allowance, Allowances
 from inference.errors import ContextOverflowError
-from inference.ports import ChatModel, ChatRequest, Delta, ForbiddenWords, InferenceError
-from safety.ports import SafetyLayer
+from inference.ports import ChatModel, ChatRequest, Delta, InferenceError
 from safety.verdict import Decision
 
 TICK_S = 0.25
@@ -49,7 +49,7 @@ Events = asyncio.Queue[TurnEvent | AttestError | None]
 class TurnService:
     """Runs governed turns with the parts that the composition root gives it."""
 
-    safety: SafetyLayer
+    policy: InForce
     model: ChatModel
     audit: AuditLog
     admission: Admission
@@ -60,8 +60,6 @@ class TurnService:
     routes: Routes
     """Chooses the version of the model that answers; its being in use is on record by then."""
     mirroring: Mirroring
-    forbidden: Callable[[tuple[str, ...]], tuple[ForbiddenWords, ...]] = lambda _: ()
-    """Words at which the model is stopped, for members of these groups."""
     running: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
@@ -130,9 +128,12 @@ class _Conductor:
         self._allowance: Allowance | None = None
         self._max_tokens = request.max_tokens
         self._asked = False
-        self._log = TurnLog(service.audit, service.safety, service.telemetry, request, self._turn_id)
+        # One policy from the first stage to the last, whatever comes into force meanwhile; the records name it.
+        self._judging = service.policy.now
+        safety = self._judging.safety
+        self._log = TurnLog(service.audit, safety, service.telemetry, request, self._turn_id)
         self._answer = Answer(
-            safety=service.safety, groups=request.principal.groups, limit_chars=service.settings.answer_limit_chars
+            safety=safety, groups=request.principal.groups, limit_chars=service.settings.answer_limit_chars
         )
 
     async def conduct(self) -> TurnEnded:
@@ -163,10 +164,11 @@ class _Conductor:
         log, answer, request = self._log, self._answer, self._request
         if not request.principal.may_ask(request.model):
             raise ForbiddenError("Your key may not ask this model.")
+        self._service.policy.check()
         async with self._service.admission.admit(request.principal), self._allowed():
             dialogue = await self._examine_input()
             answer.restorer = dialogue.pseudonyms.restorer()
-            answer.lexicon = Lexicon(self._service.forbidden(request.principal.groups))
+            answer.lexicon = Lexicon(self._judging.forbidden(request.principal.groups))
             route = await self._route()
             await log.accepted(request, dialogue, route)
             if dialogue.deciding.blocked:
@@ -174,7 +176,7 @@ class _Conductor:
             await self._emit(TurnStarted(self._turn_id, message_redacted=bool(dialogue.decisions[-1].redactions)))
             if route.mirror is not None:
                 mirrored = self._model_request(dialogue, route.mirror, route)
-                self._service.mirroring.begin(mirrored, route.mirror, request.principal.groups, log)
+                self._service.mirroring.begin(mirrored, route.mirror, request.principal.groups, log, answer.safety)
             last = await self._infer_and_release(dialogue, route, watched)
             if answer.blocking is not None:
                 return await self._blocked("output", answer.blocking, last)
@@ -182,7 +184,7 @@ class _Conductor:
 
     async def _examine_input(self) -> ExaminedDialogue:
         with self._service.telemetry.stage("input"):
-            return await examine_dialogue(self._service.safety, self._request)
+            return await examine_dialogue(self._judging.safety, self._request)
 
     async def _route(self) -> Route:
         request = self._request

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from safety.classifier.manifest import SHIPPED, load
-from safety.compose import filters, recommended
 from safety.filters.company import CompanyWords
 from safety.filters.engine import RuleGuard
+from safety.parts import filters, recommended
 from safety.policy import PolicyError, problems_of, read_policy
 from safety.policy_shape import Policy
 from safety.trial import unknown_rules
@@ -29,7 +29,7 @@ def candidate(text: str) -> Policy:
 
 
 def _slips(policy: Policy) -> Iterable[str]:
-    packs = [guard for guard in filters(replace(policy, company={})) if isinstance(guard, RuleGuard)]
+    packs = [guard for guard in filters() if isinstance(guard, RuleGuard)]
     for group, name in unknown_rules(policy, (rule.id for guard in packs for rule in guard.rules)):
         yield f"{f'groups.{group}.' if group else ''}rules.{name}: there is no such rule"
     for name, part in policy.company.items():

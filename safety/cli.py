@@ -10,8 +10,9 @@ import click
 import msgspec
 
 from safety.classifier.manifest import SHIPPED, load
-from safety.compose import build_safety, recommended
+from safety.compose import build_safety
 from safety.explain import Report, explain
+from safety.parts import recommended
 from safety.pipeline import Pipeline
 from safety.policy import DEFAULT_POLICY, complete, load_policy, policy_hash
 from safety.ports import Direction, TurnContext

@@ -6,18 +6,14 @@ from functools import cached_property
 from pathlib import Path
 
 from safety.classifier.guard import HarmClassifier
-from safety.classifier.manifest import SHIPPED, Manifest
+from safety.classifier.manifest import SHIPPED
 from safety.filters.company import CompanyWords
 from safety.filters.engine import RuleGuard
-from safety.filters.output_review import output_review
-from safety.filters.personal_data import personal_data
-from safety.filters.prompt_attack import prompt_attack
-from safety.filters.secrets import secrets
+from safety.parts import filters, recommended
 from safety.pipeline import Pipeline
 from safety.policy import DEFAULT_POLICY, complete, load_policy
-from safety.policy_shape import Policy, SecondOpinionRule, Thresholds
+from safety.policy_shape import Policy, SecondOpinionRule
 from safety.second_opinion import Judge, SecondOpinion
-from safety.verdict import Category
 
 
 @dataclass(frozen=True)
@@ -47,12 +43,12 @@ class Layers:
         return pipeline
 
     def _filters(self, policy: Policy) -> tuple[RuleGuard | CompanyWords, ...]:
-        packs = self._packs
-        return tuple(CompanyWords(policy.company) if isinstance(one, CompanyWords) else one for one in packs)
+        own = CompanyWords(policy.company)
+        return tuple(one if isinstance(one, RuleGuard) else own for one in self._packs)
 
     @cached_property
     def _packs(self) -> tuple[RuleGuard | CompanyWords, ...]:
-        return (personal_data(), secrets(), prompt_attack(), CompanyWords({}), output_review())
+        return filters()
 
 
 def build_safety(
@@ -68,16 +64,3 @@ def build_safety(
     """
     layers = Layers(HarmClassifier(model_dir or SHIPPED, threads=threads), guard_timeout_s, judge_for)
     return layers.over(layers.completed(load_policy(policy_path or DEFAULT_POLICY)))
-
-
-def recommended(manifest: Manifest) -> dict[Category, Thresholds]:
-    """Return the thresholds that were chosen on the development set when the model was made."""
-    return {
-        Category(name): Thresholds(uncertain=bands.uncertain, block=bands.block)
-        for name, bands in manifest.thresholds.items()
-    }
-
-
-def filters(policy: Policy) -> tuple[RuleGuard | CompanyWords, ...]:
-    """Make the filters alone, in the order of their stages."""
-    return (personal_data(), secrets(), prompt_attack(), CompanyWords(policy.company), output_review())

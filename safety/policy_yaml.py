@@ -5,6 +5,7 @@ silently), tags that make objects, nesting without end, and texts that cannot be
 """
 
 from collections.abc import Hashable
+from typing import Protocol
 
 import yaml
 
@@ -13,6 +14,13 @@ LONGEST = 200_000
 DEEPEST = 20
 """Levels of nesting; a policy has six."""
 _MERGE = "tag:yaml.org,2002:merge"
+
+
+class _Mark(Protocol):
+    """A place in the text, counted from 0."""
+
+    line: int
+    column: int
 
 
 class PolicyTextError(ValueError):
@@ -28,7 +36,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Compose one node. Raises `PolicyTextError` for an alias, or too many levels."""
-        event = self.peek_event()  # type: ignore[no-untyped-call] - PyYAML's stubs leave it open
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             raise PolicyTextError(f"{_place(event.start_mark)}: aliases (*name) are not allowed; write it out")
         self._depth += 1
@@ -53,7 +61,7 @@ class _Loader(yaml.SafeLoader):
         mapping: dict[Hashable, object] = super().construct_mapping(node, deep=deep)
         return mapping
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> str:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> str:
         """Return a text. Raises `PolicyTextError` for one that no file could hold."""
         text = str(super().construct_scalar(node))
         try:
@@ -80,5 +88,5 @@ def read_yaml(text: str) -> object:
         raise PolicyTextError("not YAML: a number or date is out of range") from None
 
 
-def _place(mark: yaml.Mark | None) -> str:
+def _place(mark: _Mark | None) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"

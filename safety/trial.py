@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from safety.compose import filters
 from safety.filters.engine import RuleGuard
 from safety.filters.rules import Rule
 from safety.normalise import normalise
+from safety.parts import filters
 from safety.policy_shape import Policy
 from safety.titles import OTHERS
 from safety.verdict import Category

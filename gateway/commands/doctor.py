@@ -102,7 +102,7 @@ async def _safety(settings: Settings) -> str:
         build_safety, settings.policy, None, settings.guard_timeout_s, settings.cores_for_classifier
     )
     try:
-        return f"policy {safety.policy_hash[:12]}, classifier {safety.classifier_hash[:12]}"
+        return f"policy file {safety.policy_hash[:12]}, classifier {safety.classifier_hash[:12]}"
     finally:
         await safety.close()
 

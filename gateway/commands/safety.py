@@ -6,7 +6,7 @@ from gateway.commands.lazy import LazyGroup
 
 COMMANDS = {
     "check": "safety.cli:check",
-    "policy": "safety.cli:policy",
+    "policy": "gateway.commands.policy:policy",
     "rules": "safety.cli:rules",
     "train": "safety.training.command:train",
     "eval": "safety.evaluation.command:evaluate",

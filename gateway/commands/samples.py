@@ -13,9 +13,10 @@ from audit.record import Kind
 from gateway.commands.audit.common import FAILED, access, opened
 from gateway.commands.audit.filters import check_granted, check_purpose
 from gateway.commands.audit.keeping import carry
+from gateway.policies.in_force import policy_in_force
+from gateway.policies.versions import PolicyVersions
 from gateway.review.samples import Samples
 from gateway.review.store import Reviews
-from safety.policy import DEFAULT_POLICY, load_policy
 
 
 @click.group()
@@ -46,7 +47,7 @@ async def _export(target: Path, purpose: str) -> tuple[int, int]:
     async with opened() as parts:
         await check_granted(parts, purpose)
         try:
-            policy = load_policy(parts.settings.policy or DEFAULT_POLICY)
+            policy = await policy_in_force(parts.settings, PolicyVersions(Governor(parts.engine)))
         except ValueError as error:
             raise GoverningError(str(error)) from None
         if not policy.samples.allowed:

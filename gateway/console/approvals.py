@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, SkipValidation, URLEncodedBody
 from litestar.response import Redirect, Response
 
-from audit.approval import Decision
+from audit.approval import Action, Decision
 from audit.governing import moment, now_us
 from gateway.auth.access import recorded_for
 from gateway.auth.principal import Role
@@ -68,7 +68,7 @@ async def approvals_page(
         "console/approvals.html",
         approvals=found[::-1][:SHOWN],
         everything=shown == "all",
-        demanded=sorted(settings.four_eyes),
+        demanded=sorted(settings.four_eyes | {Action.POLICY.value}),
         me=request.user.subject,
         now=now_us(),
         at=moment,

@@ -124,7 +124,7 @@ async def case_page(
     """Show a case."""
     shown = await _case(cases, case_id)
     officer, case = await purposes.officer(request)
-    turns = await desk.listed(officer, await cases.turn_ids(case_id), case_id)
+    turns = await desk.listed(officer, await cases.turn_ids(case_id), {"case_id": case_id})
     holds = [one for one in await governance.holds.listed(released=True) if one.case_number == shown.number]
     said = request.query_params.get("said", "")
     return console_page(

@@ -7,6 +7,7 @@ from gateway.console.exports import EXPORT_ROUTES
 from gateway.console.integrity import PART as INTEGRITY
 from gateway.console.keeping import PART as KEEPING
 from gateway.console.people import PART as PEOPLE
+from gateway.console.policy import PART as POLICY
 from gateway.console.readings import PART as READINGS
 from gateway.console.reviews import PART as REVIEWS
 from gateway.console.search import PART as SEARCH
@@ -15,7 +16,11 @@ from gateway.console.start import console_start
 from gateway.console.turn import TURN_ROUTES
 from gateway.console.usage import PART as USAGE
 
-PARTS = (SEARCH, CASES, REVIEWS, APPROVALS, SECURITY, INTEGRITY, KEEPING, READINGS, PEOPLE, API_KEYS, USAGE)
+PARTS = (
+    *(SEARCH, CASES, REVIEWS, APPROVALS, POLICY, SECURITY),
+    *(INTEGRITY, KEEPING, READINGS),
+    *(PEOPLE, API_KEYS, USAGE),
+)
 
 SECTIONS = tuple(part.section for part in PARTS)
 

@@ -112,8 +112,10 @@ async def moderations(
     texts = data.texts(settings)
     context = TurnContext(direction=Direction.INPUT, groups=request.user.groups)
     async with turns.admission.admit(request.user):
-        decisions = await asyncio.gather(*(turns.safety.examine(text, context) for text in texts))
-    classifier = turns.safety.classifier_hash
+        turns.policy.check()
+        safety = turns.policy.now.safety
+        decisions = await asyncio.gather(*(safety.examine(text, context) for text in texts))
+    classifier = safety.classifier_hash
     return ModerationResponse(
         id=f"modr-{uuid7()}", model=MODEL, results=[_result(decision, classifier) for decision in decisions]
     )

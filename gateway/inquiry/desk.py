@@ -82,11 +82,11 @@ class Desk:
             source=page.source,
         )
 
-    async def listed(self, officer: Officer, turn_ids: Sequence[str], case_id: str) -> tuple[TurnSummary, ...]:
-        """Return the lines of turns that were collected in a case, without texts."""
+    async def listed(self, officer: Officer, turn_ids: Sequence[str], about: Detail) -> tuple[TurnSummary, ...]:
+        """Return the lines of turns that are known by their ids, without texts; `about` says what for."""
         with plainly():
             turns = await self._lines.listed(turn_ids)
-        detail: Detail = {"case_id": case_id, "results": len(turns)}
+        detail: Detail = {**about, "results": len(turns)}
         await self._access.append(access_entry(officer, Kind.ACCESS_SEARCH, detail))
         return turns
 

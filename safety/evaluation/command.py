@@ -9,10 +9,10 @@ import msgspec
 
 from safety.classifier.guard import HarmClassifier
 from safety.classifier.manifest import SHIPPED, ClassifierError
-from safety.compose import filters, recommended
 from safety.evaluation.figures import Figures
 from safety.evaluation.rows import Row, RowsError, read
 from safety.evaluation.run import Report, judge_all, judge_by_pipeline, report
+from safety.parts import filters, recommended
 from safety.pipeline import Pipeline
 from safety.policy import DEFAULT_POLICY, PolicyError, complete, load_policy
 

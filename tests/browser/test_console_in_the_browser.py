@@ -146,6 +146,38 @@ def test_hostile_turns_run_nothing_and_hide_nothing(open_page: Open, product: Pr
     expect(page.locator(".verbatim .unseen", has_text="U+200B").first).to_be_visible()
 
 
+def test_a_policy_is_proposed_and_tried(open_page: Open, product: Product):
+    ask(product, "My card is 4111 1111 1111 1111.")
+    engine = axe_script()
+    officer = open_page()
+    officer.expected.append("400")
+    page = enter(officer, "carol")
+    page.goto(f"{product.url}/console/policy")
+    page.click('a[href="/console/policy/new"]')
+    text = page.input_value("textarea")
+    page.fill("textarea", text + "colour: red\nshape: '<img src=x onerror=alert(1)>'\n")
+    page.click("main form button")
+    expect(page.locator("[role=alert] li")).to_have_count(2)
+    text = text.replace("version: 1\n", "version: 7\n").replace("bank_card: {", "bank_card: {input: block, ")
+    page.fill("textarea", text)
+    page.fill("input[name=note]", "<img src=x onerror=alert(1)> cards stop")
+    page.click("main form button")
+    expect(page.locator("h1")).to_contain_text("default 7")
+    expect(page.locator(".lead")).to_contain_text("<img src=x")
+    expect(page.locator("main ins").first).to_be_visible()
+    page.click('form[action$="/trial"] button')
+    expect(page.locator("main")).to_contain_text("would end stricter", timeout=60_000)
+    page.click('form[action$="/activation"] button')
+    expect(page.locator("main")).to_contain_text("Another person must decide")
+    for path in (page.url, f"{product.url}/console/policy/new", f"{product.url}/console/approvals"):
+        page.goto(path)
+        page.wait_for_selector("body[data-ready]")
+        page.evaluate(engine)
+        found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+        assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+        assert page.locator("main img").count() == 0
+
+
 @pytest.mark.parametrize(
     ("name", "language", "scheme"), [("carol", "en-US", "light"), ("sam", "zh-CN", "dark"), ("ada", "zh-CN", "light")]
 )

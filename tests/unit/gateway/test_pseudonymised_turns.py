@@ -1,5 +1,7 @@
 """A pseudonymised turn: the model sees placeholders, the person the real values, and the records both truly."""
 
+from dataclasses import replace
+
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,10 +11,10 @@ from gateway.answer import Answer
 from gateway.dialogue import examine_dialogue
 from gateway.turn_events import Outcome, TextReleased
 from inference.ports import Delta
-from safety.compose import filters
+from safety.parts import filters
 from safety.pipeline import Pipeline
 from safety.policy import DEFAULT_POLICY, complete, parse_policy
-from tests.unit.gateway.test_turn import ScriptedModel, Trace, request, run, service
+from tests.unit.gateway.test_turn import FixedPolicy, ScriptedModel, Trace, request, run, service
 from tests.unit.safety.guards import BANDS
 
 PHONE, CARD = "13800138000", "4111 1111 1111 1111"
@@ -33,8 +35,7 @@ SAFETY = pipeline()
 
 def governed(trace, *deltas, **options):
     turns = service(trace, ScriptedModel(trace, *deltas, **options))
-    object.__setattr__(turns, "safety", SAFETY)
-    return turns
+    return replace(turns, policy=FixedPolicy(SAFETY))
 
 
 async def test_the_model_is_sent_placeholders_and_the_person_sees_the_values():

@@ -11,11 +11,17 @@ from audit.ports import AuditUnavailableError
 from audit.record import Entry, Kind, Receipt
 from gateway.auth.principal import Principal, Role
 from gateway.ending.watch import Watched
+from gateway.judging import Judging
 from gateway.limits.admission import Admission
 from gateway.mirroring import AT_ONCE, Mirroring
 from gateway.model_activation import Use
 from gateway.models import Route
-from gateway.problems import AccessEndedError, AuditUnavailableProblemError, RateLimitedError
+from gateway.problems import (
+    AccessEndedError,
+    AuditUnavailableProblemError,
+    PolicyUnavailableError,
+    RateLimitedError,
+)
 from gateway.settings import load
 from gateway.telemetry import Telemetry
 from gateway.turn import TurnService
@@ -59,6 +65,17 @@ class WordSafety:
                     redactions.append(Redaction(at, at + len(word), "[SECRET]"))
         return Decision(action=action, verdicts=tuple(verdicts), examinations=(examination,), policy_hash="policy",
                         normaliser_version="1", redactions=tuple(redactions))  # fmt: skip
+
+
+class FixedPolicy:
+    """One policy, until a test changes it."""
+
+    def __init__(self, safety, forbidden=lambda _: ()):
+        self.now, self.trouble = Judging(safety, forbidden), False
+
+    def check(self):
+        if self.trouble:
+            raise PolicyUnavailableError(retry_after=5)
 
 
 class ScriptedModel:
@@ -136,11 +153,12 @@ class Watch:
 def service(trace: Trace, model: ScriptedModel, log: ListLog | None = None, watch=None, **settings) -> TurnService:
     settings = load(**settings)
     return TurnService(
-        safety=WordSafety(), model=model, audit=log or ListLog(trace), admission=Admission.from_settings(settings),
+        policy=FixedPolicy(WordSafety()), model=model, audit=log or ListLog(trace),
+        admission=Admission.from_settings(settings),
         allowances=Allowances(Budgets.load(None), SqlCounters(None), Unwritten(None)),  # type: ignore[arg-type]
         watch=watch or Watch(),  # type: ignore[arg-type]
         telemetry=Telemetry({}), settings=settings, routes=FixedRoutes(),
-        mirroring=Mirroring(model, WordSafety(), Telemetry({}), settings.answer_limit_chars),
+        mirroring=Mirroring(model, Telemetry({}), settings.answer_limit_chars),
     )  # fmt: skip
 
 
@@ -393,12 +411,36 @@ async def test_what_a_canary_answers_says_so():
     assert (trace.entries[0].model, model.asked[0].model) == ("m", "m@b")
 
 
+async def test_a_turn_keeps_the_policy_with_which_it_began():
+    trace = Trace()
+    turns = service(trace, ScriptedModel(trace, "One. ", "It is bad. ", "Three"))
+    other = WordSafety()
+    other.policy_hash, other.examine = "other", None
+    async for event in turns.run(request("hello")):
+        if isinstance(event, TurnStarted):
+            turns.policy.now = Judging(other)
+    assert event.outcome is Outcome.BLOCKED
+    assert {entry.policy_hash for entry in trace.entries} == {"policy"}
+
+
+async def test_no_turn_begins_while_the_policy_in_force_cannot_be_used():
+    trace = Trace()
+    turns = service(trace, model := ScriptedModel(trace, "x"))
+    turns.policy.trouble = True
+    with pytest.raises(PolicyUnavailableError) as refused:
+        await run(turns, "hello")
+    assert (refused.value.status, refused.value.retry_after, model.asked) == (503, 5, [])
+    [entry] = trace.entries
+    assert (entry.kind, entry.reason) == (Kind.TURN_REFUSED, "policy_unavailable")
+
+
 FORBIDDEN = (ForbiddenWords("company.projects", ("夜莺计划",)),)
 
 
 def stopping(trace: Trace, *deltas: Delta, stops_words: bool = True) -> tuple[TurnService, ScriptedModel]:
     model = ScriptedModel(trace, *deltas)
-    turns = replace(service(trace, model), forbidden=lambda groups: FORBIDDEN if "staff" in groups else ())
+    policy = FixedPolicy(WordSafety(), lambda groups: FORBIDDEN if "staff" in groups else ())
+    turns = replace(service(trace, model), policy=policy)
     turns.routes.chosen = Route(Use("m", "r1"), stops_words=stops_words)
     return turns, model
 

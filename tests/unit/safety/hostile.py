@@ -1,7 +1,7 @@
 """Texts made to cost time: thousands of hits of every rule, near misses, and patterns that overlap themselves."""
 
-from safety.compose import filters
 from safety.filters.engine import RuleGuard
+from safety.parts import filters
 from tests.unit.safety.guards import default_policy
 
 GUARDS = [guard for guard in filters(default_policy()) if isinstance(guard, RuleGuard)]

@@ -9,9 +9,9 @@ import pytest
 
 import safety
 from safety.classifier.guard import HarmClassifier
-from safety.compose import filters, recommended
 from safety.normalise import normalise
 from safety.normalising.tables import tables
+from safety.parts import filters, recommended
 from safety.pipeline import Pipeline
 from safety.policy import DEFAULT_POLICY, complete, load_policy
 from safety.policy_shape import CategoryRule, WordList

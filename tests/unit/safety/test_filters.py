@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from safety.compose import filters
 from safety.filters.engine import RuleGuard
 from safety.filters.rules import RuleError, load_pack
 from safety.filters.words import WordFinder
 from safety.normalise import NormalisedText, normalise
+from safety.parts import filters
 from safety.policy_shape import WordList
 from safety.ports import Direction
 from safety.verdict import StageStatus

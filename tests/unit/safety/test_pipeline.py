@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from safety.compose import filters
+from safety.parts import filters
 from safety.pipeline import Pipeline
 from safety.ports import Direction, TurnContext
 from safety.verdict import Action, Category, Examination, StageStatus

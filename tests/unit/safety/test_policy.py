@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from safety.candidate import candidate
 from safety.classifier.manifest import SHIPPED, load
-from safety.compose import recommended
+from safety.parts import recommended
 from safety.policy import DEFAULT_POLICY, PolicyError, complete, decide, load_policy, parse_policy, policy_hash
 from safety.ports import Direction, TurnContext
 from safety.verdict import Action, Band, Category, Examination, StageStatus, severity_of

@@ -1,0 +1,1 @@
+"""Versions of the policy: proposed, tried, activated by two people, at work."""

@@ -1,0 +1,169 @@
+"""A policy goes its way on the running product: proposed, tried, granted by a second person, in force, kept."""
+
+import html
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from safety.policy import DEFAULT_POLICY
+from tests.integration.client import by_api
+from tests.integration.test_access import NoRedirect
+from tests.rig.product import ROOT, Product, running_product
+
+ROLES = "staff=staff,compliance=compliance,security=security,admin=compliance"
+"""Ada is a second officer here."""
+TEXT = DEFAULT_POLICY.read_text("utf-8")
+CARD = "My card is 4111 1111 1111 1111."
+HOSTILE = "<script>alert(1)</script>"
+MARKER = f"zebra-lantern {HOSTILE}"
+LAUGHS = "a: &a [x]\n" + "".join(f"{name}: &{name} [{', '.join([f'*{old}'] * 9)}]\n" for old, name in ("ab", "bc"))
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    script = {"default": {"text": "A short answer."}}
+    settings = {"ATTEST_OIDC_ROLES": ROLES, "ATTEST_POLICY_CHECK_S": "0.3"}
+    with running_product(tmp_path_factory.mktemp("policy"), script, **settings) as running:
+        yield running
+
+
+def ask(product: Product, path: str, person: str, form: dict[str, str] | None = None) -> tuple[int, str, str]:
+    """Return status, body and where it leads."""
+    data = urllib.parse.urlencode(form).encode() if form is not None else None
+    request = urllib.request.Request(f"{product.url}{path}", data=data)
+    request.add_header("Authorization", f"Bearer {product.token(person)}")
+    try:
+        with urllib.request.build_opener(NoRedirect).open(request, timeout=60) as answer:
+            return answer.status, answer.read().decode(), ""
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode(), error.headers.get("location") or ""
+
+
+def blocking(version: int) -> str:
+    text = TEXT.replace("version: 1\n", f"version: {version}\n")
+    return text.replace("personal_data.bank_card: {", "personal_data.bank_card: {input: block, ") + (
+        f"groups: {{'{HOSTILE}': {{}}}}\n"
+    )
+
+
+def proposed(product: Product, text: str, note: str = "") -> str:
+    status, _, to = ask(product, "/console/policy", "carol", {"text": text, "note": note})
+    assert status == 303
+    return urllib.parse.urlsplit(to).path
+
+
+def attest(product: Product, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gateway", *arguments]
+    return subprocess.run(
+        command, env=product.environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_a_version_is_proposed_tried_granted_and_kept(product: Product):
+    before = by_api(product, f"{CARD} {MARKER}")
+    assert before.outcome == "completed"
+    path = proposed(product, blocking(2), f"cards stop {HOSTILE}\u202e")
+    page = ask(product, path, "carol")[1]
+    assert HOSTILE not in page
+    assert html.escape(HOSTILE) in page
+    assert "[U+202E]" in page
+    assert "rules.personal_data.bank_card.input" in page
+    assert HOSTILE not in ask(product, "/console/policy", "sam")[1]
+
+    assert ask(product, f"{path}/trial", "carol")[0] == 404
+    assert ask(product, f"{path}/trial", "carol", {"days": "2", "most": "7"})[0] == 400
+    assert ask(product, f"{path}/trial", "carol", {"days": "1", "most": "100"})[0] == 303
+    until = time.monotonic() + 120
+    while (progress := json.loads(ask(product, f"{path}/trial", "carol")[1]))["state"] == "running":
+        assert time.monotonic() < until
+        time.sleep(0.3)
+    assert progress == {"state": "done", "done": 1, "total": 1}
+    page = ask(product, path, "sam")[1]
+    assert f"/console/turns/{before.turn_id}" in page
+    assert "1 stricter" in page
+    assert "zebra" not in page
+    assert ask(product, f"{path}?texts=open", "carol")[0] == 400  # no case was chosen
+    assert ask(product, f"{path}?texts=open", "sam")[0] == 403
+
+    assert ask(product, f"{path}/activation", "carol", {})[0] == 303
+    [waiting] = json.loads(ask(product, "/api/audit/approvals", "ada")[1])
+    assert (waiting["action"], waiting["arguments"]["policy"]) == ("policy", "default 2")
+    grant = f"/console/approvals/{waiting['approval_id']}"
+    assert ask(product, grant, "carol", {"decision": "approved"})[0] == 409  # one's own
+    assert ask(product, grant, "sam", {"decision": "approved"})[0] == 403
+    assert by_api(product, CARD).outcome == "completed"
+    assert ask(product, grant, "ada", {"decision": "approved"})[0] == 303
+    until = time.monotonic() + 60
+    while (after := by_api(product, CARD)).outcome != "blocked":
+        assert time.monotonic() < until
+    records = [
+        json.loads(line) for line in product.attest("audit", "records", "--kind", "policy.activated").splitlines()
+    ]
+    assert [one["detail"].get("granted_by") for one in records] == [None, waiting_for(product, "ada")]
+    accepted = product.show(after.turn_id)["records"][0]
+    assert accepted["policy_hash"] == records[-1]["policy_hash"] != records[0]["policy_hash"]
+    assert json.loads(product.attest("audit", "replay", after.turn_id, "--json"))["outcome"] == "same"
+    product.restart_gateway()
+    assert by_api(product, CARD).outcome == "blocked"
+
+
+def waiting_for(product: Product, person: str) -> str:
+    """Return the subject of a person, as records have it."""
+    [one] = [o for o in json.loads(ask(product, "/api/audit/approvals?decided=true", "ada")[1]) if o["decided_by"]]
+    assert person in one["decided_by"]
+    return one["decided_by"]
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "said"),
+    [
+        (LAUGHS, 400, "aliases (*name) are not allowed"),
+        ("name: !!python/object/apply:os.system [id]", 400, "could not determine a constructor"),
+        ("[" * 100_000, 400, "more than 20 levels"),
+        ("a" * 300_000, 400, "longer than 200000 characters"),
+        ("a" * 2_000_000, 413, ""),
+        (TEXT + "colour: red\nfailures: {default: block}\n", 400, "this key stands twice"),
+        (TEXT + f"'{HOSTILE}': 1\nshape: round\n", 400, "unknown field `shape`"),
+        (
+            TEXT + "groups: {sales: {failures: {default: allow}}}\n",
+            400,
+            "groups.sales.failures.default: allow is weaker",
+        ),
+        ("", 400, "must be fields with values"),
+    ],
+)
+def test_a_hostile_or_wrong_text_is_shown_again_with_what_to_mend(product: Product, text: str, status: int, said: str):
+    got, page, _ = ask(product, "/console/policy", "carol", {"text": text, "note": HOSTILE})
+    assert got == status
+    assert said in html.unescape(page)
+    assert HOSTILE not in page
+
+
+def test_the_command_line_goes_the_same_way(product: Product, tmp_path):
+    file = tmp_path / "three.yaml"
+    file.write_text(TEXT + "colour: red\nshape: round\n", "utf-8")
+    refused = attest(product, "safety", "policy", "propose", str(file))
+    assert (refused.returncode, refused.stderr.count("unknown field")) == (1, 2)
+    file.write_text(TEXT.replace("version: 1\n", "version: 33\n"), "utf-8")
+    assert attest(product, "safety", "policy", "check", str(file)).returncode == 0
+    version = attest(product, "safety", "policy", "propose", str(file), "--note", "by hand").stdout.strip()
+    assert attest(product, "safety", "policy", "show", version).stdout == file.read_text("utf-8")
+    changed = json.loads(attest(product, "safety", "policy", "diff", version, "--json").stdout)
+    assert {"version", "rules.personal_data.bank_card.input"} >= {
+        one["field"] for one in changed if not one["field"].startswith("groups")
+    }
+    asked = attest(product, "safety", "policy", "activate", version)
+    assert asked.returncode == 4
+    own = attest(product, "audit", "approve", "grant", asked.stdout.strip())
+    assert (own.returncode, "somebody else must" in own.stderr) == (4, True)
+    assert ask(product, f"/console/approvals/{asked.stdout.strip()}", "ada", {"decision": "approved"})[0] == 303
+    lines = json.loads(attest(product, "safety", "policy", "list", "--json").stdout)
+    assert {(one["version"]["number"], one["state"]) for one in lines} >= {(33, "in_force"), (1, "candidate")}
