@@ -28,6 +28,7 @@ class Kind(StrEnum):
     PERSON_DISABLED = "person.disabled"
     PERSON_RESTORED = "person.restored"
     PERSON_MOVED = "person.moved"
+    DIRECTORY_CHANGED = "directory.changed"
     API_KEY_CREATED = "api_key.created"
     API_KEY_ROTATED = "api_key.rotated"
     API_KEY_REVOKED = "api_key.revoked"

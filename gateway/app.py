@@ -50,6 +50,8 @@ from gateway.models import ModelCatalogue, ModelRoutes
 from gateway.policies.compose import make_policies
 from gateway.policies.in_force import PolicyInForce
 from gateway.problems import AttestError
+from gateway.scim.compose import make_provisioning
+from gateway.scim.routes import scim_router
 from gateway.settings import Settings
 from gateway.telemetry import Telemetry
 from gateway.turn import TurnService
@@ -85,6 +87,7 @@ def create_app(settings: Settings) -> Litestar:
     inquiry = make_inquiry(settings, engine, master_key, audit, signing_keys, governance, authentication.watch)
     admission = Admission.from_settings(settings, on_limiter_failure=telemetry.limiter_failed)
     allowances = Allowances.from_settings(settings, engine)
+    provisioning = make_provisioning(settings, governance.governor, authentication.endings, telemetry.limiter_failed)
     endpoint = OpenAICompatModel(
         settings.inference,
         api_key=settings.inference_api_key.get_secret_value(),
@@ -110,8 +113,7 @@ def create_app(settings: Settings) -> Litestar:
             "sign-in": authentication.ready,
         }
     )
-    telemetry.watch(lambda: admission.running, lambda: admission.queued)
-    telemetry.watch_sequencer(lambda: sequencer.status)
+    _watch(telemetry, admission, sequencer)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None, None]:
@@ -122,8 +124,7 @@ def create_app(settings: Settings) -> Litestar:
             await asyncio.to_thread(upgrade, settings.database)
             stack.push_async_callback(sequencer.close)
             stack.push_async_callback(audit.close)
-            await audit.start()
-            await audit.recover()
+            await _open(audit)
             await stack.enter_async_context(policies.at_work())
             await sequencer.start()
             await stack.enter_async_context(governance.at_work())
@@ -134,6 +135,7 @@ def create_app(settings: Settings) -> Litestar:
             stack.push_async_callback(authentication.close)
             await authentication.start()
             stack.push_async_callback(admission.aclose)
+            stack.push_async_callback(provisioning.rates.aclose)
             stack.push_async_callback(endpoint.close)
             stack.push_async_callback(turns.close)
             stack.push_async_callback(_ended, asyncio.create_task(_sweep(audit, telemetry)))
@@ -147,6 +149,7 @@ def create_app(settings: Settings) -> Litestar:
         "people": People(engine),
         "endings": authentication.endings,
         "keys": ApiKeys(governance.governor),
+        **provisioning.parts(),
         "catalogue": catalogue,
         "history": history,
         "audit": audit,
@@ -177,6 +180,7 @@ def create_app(settings: Settings) -> Litestar:
             *audit_export_routes,
             *approval_routes,
             *console_routes,
+            scim_router,
             static_file,
             favicon,
         ],
@@ -241,6 +245,17 @@ def _turns(
         routes=ModelRoutes(catalogue, ModelActivations(audit)),
         mirroring=Mirroring(model, telemetry, settings.answer_limit_chars),
     )
+
+
+def _watch(telemetry: Telemetry, admission: Admission, sequencer: Sequencer) -> None:
+    telemetry.watch(lambda: admission.running, lambda: admission.queued)
+    telemetry.watch_sequencer(lambda: sequencer.status)
+
+
+async def _open(audit: SqlAuditLog) -> None:
+    """Open the log, and close what an earlier process left open."""
+    await audit.start()
+    await audit.recover()
 
 
 def _giver(part: object) -> Callable[[], object]:

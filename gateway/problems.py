@@ -1,7 +1,8 @@
 """Every error that a client may see: one base class, mapped once to RFC 9457 problem details.
 
 `type` is `urn:attest:problem:<code>`; docs/errors.md describes each code, and a test compares. Under `/v1` the same
-errors take OpenAI's shape, so that its client libraries understand them. No message ever quotes a request.
+errors take OpenAI's shape, under `/scim/v2` SCIM's, so that clients of these protocols understand them. No message ever
+quotes a request.
 """
 
 from typing import Any, ClassVar
@@ -243,6 +244,16 @@ def openai_error(error: AttestError) -> dict[str, Any]:
     if error.turn_id:
         body["turn_id"] = error.turn_id
     return {"error": body}
+
+
+def scim_error(error: AttestError) -> dict[str, Any]:
+    """Return the same as SCIM's clients read it (RFC 7644, section 3.12)."""
+    body: dict[str, Any] = {
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"],
+        "status": str(error.status),
+        "detail": error.detail,
+    }
+    return body | ({"scimType": "invalidSyntax"} if isinstance(error, BadRequestError) else {})
 
 
 def all_codes() -> dict[str, type[AttestError]]:

@@ -28,6 +28,20 @@ class WhenLimiterFails(StrEnum):
     OPEN = "open"
 
 
+class ScimSubject(StrEnum):
+    """Which attribute of a SCIM user says who it is at sign-in."""
+
+    EXTERNAL_ID = "externalId"
+    USER_NAME = "userName"
+
+
+class ScimGroup(StrEnum):
+    """Which attribute of a SCIM group names it as the provider's tokens do."""
+
+    DISPLAY_NAME = "displayName"
+    EXTERNAL_ID = "externalId"
+
+
 class SettingsError(Exception):
     """Settings that cannot be used; the message names each one."""
 
@@ -171,6 +185,15 @@ class Settings(BaseSettings):
     oidc_ca_file: Path | None = None
     """CA certificates for the provider, when it uses a company CA."""
 
+    oidc_subject_claim: str = "sub"
+    """Claim that says who a person is, in id and access tokens: where SCIM knows people by another id than `sub` (Entra
+    ID: `oid`). Changing it later makes everyone somebody else."""
+    scim_subject: ScimSubject = ScimSubject.EXTERNAL_ID
+    """What of a SCIM user equals that claim: `externalId` or `userName` (whose case does not count)."""
+    scim_group: ScimGroup = ScimGroup.DISPLAY_NAME
+    """What of a SCIM group equals its name in the groups claim: `displayName` or `externalId`."""
+    scim_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 1500
+    """Requests a minute that one provisioning client may make; so many may come at once after a rest."""
     oidc_introspect: bool = True
     """Ask the provider about bearer tokens, where it offers introspection and a client secret is set."""
     access_check_s: Annotated[int, Field(ge=2, le=3600)] = 60

@@ -32,7 +32,7 @@ from gateway.ending.endings import Endings
 from gateway.ending.watch import AccessWatch
 from gateway.keys.recognised import RecognisedKeys
 from gateway.problems import ProviderUnavailableError
-from gateway.settings import Settings
+from gateway.settings import ScimSubject, Settings
 
 
 def utc_now() -> datetime:
@@ -94,7 +94,7 @@ class Authentication:
             trail=trail,
             ended=access.ended,
         )
-        logout_tokens = LogoutTokens(engine, provider, settings.oidc_client_id, unix_time)
+        logout_tokens = LogoutTokens(engine, provider, settings.oidc_client_id, unix_time, settings.oidc_subject_claim)
         back_channel = BackChannel(logout_tokens, access.endings, trail)
         development = DevelopmentProvider(settings) if settings.uses_development_provider else None
         return cls(
@@ -153,7 +153,8 @@ def _access(
     audience = settings.oidc_audience or settings.oidc_client_id
     introspection = Introspection(settings, oidc.provider)
     bearer = BearerTokens(oidc.provider, roles, audience, introspection, interval_s, unix_time)
-    ended = EndedAccess(engine, roles, interval_s)
+    fold: Callable[[str], str] = str.casefold if settings.scim_subject is ScimSubject.USER_NAME else str
+    ended = EndedAccess(engine, roles, interval_s, fold=fold)
     keys = RecognisedKeys(engine, interval_s, unix_time=unix_time)
     watch = AccessWatch(ended, {"session": sessions, "token": bearer, "key": keys}, (keys,))
     return Access(sessions, bearer, keys, ended, endings, checks, watch)

@@ -48,11 +48,17 @@ class LogoutTokens:
     """Checks logout tokens (section 2.6), and that each counts once."""
 
     def __init__(
-        self, engine: AsyncEngine, provider: Provider, client_id: str, unix_time: Callable[[], float] = time.time
+        self,
+        engine: AsyncEngine,
+        provider: Provider,
+        client_id: str,
+        unix_time: Callable[[], float] = time.time,
+        subject_claim: str = "sub",
     ) -> None:
         self._engine = engine
         self._provider = provider
         self._client_id = client_id
+        self._subject_claim = subject_claim
         self._unix_time = unix_time
 
     async def check(self, token: str) -> Logout:
@@ -78,7 +84,7 @@ class LogoutTokens:
             raise TokenError("claim_events")
         if "nonce" in claims:
             raise TokenError("claim_nonce")
-        subject, session, jti = (_text(claims, name) for name in ("sub", "sid", "jti"))
+        subject, session, jti = (_text(claims, name) for name in (self._subject_claim, "sid", "jti"))
         if not (subject or session):
             raise TokenError("claim_sub")
         if not jti:

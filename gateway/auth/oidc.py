@@ -124,11 +124,10 @@ class OidcClient:
         try:
             verified = await verify(tokens.id_token, self.provider)
             self._check_id_token(verified, tokens.access_token, metadata.issuer, under_way.nonce)
+            subject = self._roles.subject(verified.claims)
         except TokenError as error:
             raise SignInError(f"id_token_{error.reason}") from None
-        claims = verified.claims
-        if not self._roles.has_groups(claims) and metadata.userinfo_endpoint and tokens.access_token:
-            claims = claims | await self._userinfo(metadata.userinfo_endpoint, tokens.access_token, claims["sub"])
+        claims = await self._with_groups(metadata, tokens.access_token, verified.claims, subject)
         session = claims.get("sid")
         return Identity(
             claims,
@@ -155,10 +154,9 @@ class OidcClient:
             except TokenError as error:
                 raise SignInError(f"id_token_{error.reason}") from None
             claims = verified.claims
-            if claims["sub"] != subject:
+            if not self._roles.about(claims, subject):
                 raise SignInError("other_person")
-        if not self._roles.has_groups(claims) and metadata.userinfo_endpoint and tokens.access_token:
-            claims = claims | await self._userinfo(metadata.userinfo_endpoint, tokens.access_token, subject)
+        claims = await self._with_groups(metadata, tokens.access_token, claims, subject)
         return Renewed(claims, tokens.refresh_token or refresh_token)
 
     async def end_session_url(self, id_token: str) -> str | None:
@@ -224,14 +222,24 @@ class OidcClient:
         if nonce is not None and not hmac.compare_digest(str(verified.claims.get("nonce")).encode(), nonce.encode()):
             raise TokenError("claim_nonce")
 
-    async def _userinfo(self, endpoint: str, access_token: str, subject: str) -> dict[str, Any]:
-        """Ask for the groups of a provider that keeps them out of the id token (OIDC Core, section 5.3)."""
-        answer = await self.provider.http.request("GET", endpoint, headers={"authorization": f"Bearer {access_token}"})
+    async def _with_groups(
+        self, metadata: Metadata, access_token: str, claims: dict[str, Any], subject: str
+    ) -> dict[str, Any]:
+        """Add what the userinfo endpoint says, where the provider keeps groups out of the id token (OIDC Core, 5.3).
+
+        An answer about somebody else counts as none. `claims` are empty where there is no id token.
+        """
+        if self._roles.has_groups(claims) or not metadata.userinfo_endpoint or not access_token:
+            return claims
+        endpoint, headers = metadata.userinfo_endpoint, {"authorization": f"Bearer {access_token}"}
+        answer = await self.provider.http.request("GET", endpoint, headers=headers)
         try:
-            claims = msgspec.json.decode(answer.body, type=dict[str, Any]) if answer.status == _OK else {}
+            found = msgspec.json.decode(answer.body, type=dict[str, Any]) if answer.status == _OK else {}
         except (msgspec.DecodeError, UnicodeDecodeError):
-            claims = {}
-        return claims if claims.get("sub") == subject else {}
+            return claims
+        both = claims | found
+        own = not claims or found.get("sub") == claims["sub"]
+        return both if own and self._roles.about(both, subject) else claims
 
 
 def _error(body: bytes) -> str:

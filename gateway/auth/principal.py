@@ -16,6 +16,12 @@ class Role(StrEnum):
     """May review metadata, never content."""
     ADMIN = "admin"
     """May run the installation."""
+    PROVISIONING = "provisioning"
+    """May say who is there (SCIM), and nothing else: a key of the directory's, never a person's role."""
+
+
+OF_PEOPLE = tuple(role for role in Role if role is not Role.PROVISIONING)
+"""The roles that people have, and programs that act like people."""
 
 
 class Credential(msgspec.Struct, frozen=True):

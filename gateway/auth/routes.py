@@ -14,7 +14,7 @@ from gateway.auth.access import PUBLIC, open_to
 from gateway.auth.oidc import OidcClient, SignInError
 from gateway.auth.pages import Pages
 from gateway.auth.pending import PENDING_S, SignIns
-from gateway.auth.principal import Principal, Role
+from gateway.auth.principal import OF_PEOPLE, Principal
 from gateway.auth.return_path import safe_return_path
 from gateway.auth.roles import RoleMap
 from gateway.auth.sealing import looks_like_secret, new_secret
@@ -229,7 +229,7 @@ def sign_in_router(steps: SignInRoutes) -> Router:
     async def signed_out(request: AnyRequest) -> Response[Any]:
         return steps.signed_out(request.headers.get("accept-language", ""))
 
-    @get("/me", **open_to(*Role), summary="Who am I", operation_id="me")
+    @get("/me", **open_to(*OF_PEOPLE), summary="Who am I", operation_id="me")
     async def me(request: AnyRequest) -> Me:
         principal: Principal = request.user
         return Me(

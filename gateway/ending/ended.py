@@ -52,10 +52,13 @@ class EndedAccess:
         roles: RoleMap,
         interval_s: float,
         *,
+        fold: Callable[[str], str] = str,
         unix_time: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`fold` makes two subjects that are one person the same text."""
         self._engine = engine
+        self._fold = fold
         self._roles = roles
         self._interval_s = interval_s
         self._unix_time = unix_time
@@ -63,6 +66,8 @@ class EndedAccess:
         self._read_at = float("-inf")
         self._seen_us = 0
         self._known: dict[tuple[str, str], Ending] = {}
+        self._people: dict[str, set[str]] = {}
+        """Subjects that are on the list, by what they are folded to."""
 
     async def refresh(self) -> None:
         """Read what changed since the last time. Raises `sqlalchemy.exc.SQLAlchemyError` or `OSError`."""
@@ -77,6 +82,8 @@ class EndedAccess:
 
     def _take(self, row: sa.Row[tuple[object, ...]]) -> None:
         key = (row.scope, row.value)
+        if row.scope == Scope.PERSON:
+            self._people.setdefault(self._fold(row.value), set()).add(row.value)
         known = self._known.get(key, Ending())
         if row.group_name:
             group = bare(row.group_name)
@@ -97,9 +104,7 @@ class EndedAccess:
             session = self._known.get((Scope.PROVIDER_SESSION, credential.provider_session))
             if session is not None and credential.issued_at <= session.since:
                 raise AccessEndedError
-        person = self._known.get((Scope.PERSON, principal.subject))
-        if person is None:
-            return principal
+        person = self._person(principal.subject)
         if person.lasting or credential.issued_at <= person.since:
             raise AccessEndedError
         if not person.groups:
@@ -109,4 +114,12 @@ class EndedAccess:
 
     def disabled(self, subject: str) -> bool:
         """Whether nothing of this person counts until access is restored."""
-        return self._known.get((Scope.PERSON, subject), Ending()).lasting
+        return self._person(subject).lasting
+
+    def _person(self, subject: str) -> Ending:
+        """Return what is known of a person, under whatever spelling: all of it counts."""
+        found = Ending()
+        for each in self._people.get(self._fold(subject), ()):
+            known = self._known[Scope.PERSON, each]
+            found = Ending(max(found.since, known.since), found.lasting or known.lasting, found.groups | known.groups)
+        return found

@@ -1,7 +1,7 @@
 """Access that is ended or restored: what changes and the record that says so are one transaction."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +20,16 @@ PROVIDER = "provider"
 _MOST_NAMED = 20
 
 Detail = dict[str, str | int | float | bool]
+_AT_ONCE = 250
+"""Changes and records that one step of a long transaction writes: the event loop is free in between."""
+
+
+class Move(msgspec.Struct, frozen=True):
+    """Groups of one person that no longer count, and that count again."""
+
+    subject: str
+    gone: frozenset[str] = frozenset()
+    back: frozenset[str] = frozenset()
 
 
 class Endings:
@@ -65,28 +75,40 @@ class Endings:
         async with self._governor.transaction() as connection:
             return await self.restore_in(connection, subject, reason=reason, by=by)
 
-    async def restore_in(self, connection: AsyncConnection, subject: str, *, reason: str, by: str) -> bool:
-        """Do what `restore` does in an open transaction."""
+    async def restore_in(
+        self, connection: AsyncConnection, subject: str, *, reason: str, by: str, only_by: str | None = None
+    ) -> bool:
+        """Do what `restore` does in an open transaction; with `only_by`, only where it was ended by that one."""
         table = tables.ended
-        lasting = sa.and_(
-            table.c.scope == Scope.PERSON, table.c.value == subject, table.c.group_name == "", table.c.lasting
-        )
+        lasting = _lasting(subject)
+        if only_by is not None:
+            lasting = sa.and_(lasting, table.c.ended_by == only_by)
         changed = {"lasting": False, "since": int(self._unix_time()), "changed_us": now_us(), "ended_by": by}
         done = await connection.execute(sa.update(table).where(lasting).values(**changed))
         if done.rowcount:
             await self._record(connection, Kind.PERSON_RESTORED, subject, reason, by, {})
         return bool(done.rowcount)
 
-    async def change_groups_in(
-        self, connection: AsyncConnection, subject: str, *, gone: set[str], back: set[str], reason: str, by: str
-    ) -> None:
-        """Let groups of a person no longer count, or count again, whatever the provider's tokens say."""
-        for group in sorted(gone | back):
-            await self._note(
-                connection, Scope.PERSON, subject, group=group, lasting=group in gone, reason=reason, by=by
-            )
-        detail: Detail = {"gone": _named(sorted(gone)), "back": _named(sorted(back))}
-        await self._record(connection, Kind.PERSON_MOVED, subject, reason, by, detail)
+    async def ended_by_in(self, connection: AsyncConnection, subject: str) -> str | None:
+        """Return who ended a person's access for as long as it lasts; None: it stands."""
+        found: str | None = await connection.scalar(sa.select(tables.ended.c.ended_by).where(_lasting(subject)))
+        return found
+
+    async def without_group_in(self, connection: AsyncConnection, group: str) -> frozenset[str]:
+        """Return the subjects of those for whom a group no longer counts."""
+        table = tables.ended
+        query = sa.select(table.c.value).where(
+            table.c.scope == Scope.PERSON, table.c.group_name == group, table.c.lasting
+        )
+        return frozenset((await connection.execute(query)).scalars())
+
+    async def move_in(self, connection: AsyncConnection, moves: Sequence[Move], *, reason: str, by: str) -> None:
+        """Let groups of people no longer count, or count again, whatever the provider's tokens say."""
+        for first in range(0, len(moves), _AT_ONCE):
+            some = moves[first : first + _AT_ONCE]
+            await self._note_groups(connection, some, reason, by)
+            entries = [_moved(move, reason, by) for move in some]
+            await self._governor.record(connection, *entries)
 
     async def moved(self, id_hash: str, values: dict[str, Any], groups: tuple[str, ...], *, gone: list[str]) -> None:
         """Write what the provider now says of a session's groups."""
@@ -123,7 +145,6 @@ class Endings:
         lasting: bool | None,
         reason: str,
         by: str,
-        group: str = "",
     ) -> None:
         """Put an ending on the list; `lasting=None` leaves it as it is where there is one."""
         dialect = postgresql if self._governor.postgresql else sqlite
@@ -131,11 +152,27 @@ class Endings:
         now = int(self._unix_time())
         values: dict[str, Any] = {"since": now, "reason": reason[:64], "ended_by": by[:255], "changed_us": now_us()}
         adding = dialect.insert(table).values(
-            scope=scope.value, value=value, group_name=group, lasting=bool(lasting), **values
+            scope=scope.value, value=value, group_name="", lasting=bool(lasting), **values
         )
         changed = values if lasting is None else values | {"lasting": lasting}
         keys = [table.c.scope, table.c.value, table.c.group_name]
         await connection.execute(adding.on_conflict_do_update(index_elements=keys, set_=changed))
+
+    async def _note_groups(self, connection: AsyncConnection, moves: Sequence[Move], reason: str, by: str) -> None:
+        dialect = postgresql if self._governor.postgresql else sqlite
+        table = tables.ended
+        common = {"scope": Scope.PERSON.value, "since": int(self._unix_time()), "reason": reason[:64],
+                  "ended_by": by[:255], "changed_us": now_us()}  # fmt: skip
+        rows = [
+            {"value": move.subject, "group_name": group, "lasting": group in move.gone, **common}
+            for move in moves
+            for group in sorted(move.gone | move.back)
+        ]
+        adding = dialect.insert(table)
+        keys = [table.c.scope, table.c.value, table.c.group_name]
+        changed = {name: adding.excluded[name] for name in ("lasting", "since", "reason", "ended_by", "changed_us")}
+        if rows:
+            await connection.execute(adding.on_conflict_do_update(index_elements=keys, set_=changed), rows)
 
     async def _record(
         self, connection: AsyncConnection, kind: Kind, subject: str, reason: str, by: str, detail: Detail
@@ -146,6 +183,17 @@ class Endings:
 def _entry(kind: Kind, subject: str, reason: str, by: str, detail: Detail) -> Entry:
     who: Detail = {"by": by}
     return Entry(kind=kind, at=moment(now_us()), subject=subject, reason=reason, detail=who | detail)
+
+
+def _moved(move: Move, reason: str, by: str) -> Entry:
+    detail: Detail = {"gone": _named(sorted(move.gone)), "back": _named(sorted(move.back))}
+    return _entry(Kind.PERSON_MOVED, move.subject, reason, by, detail)
+
+
+def _lasting(subject: str) -> sa.ColumnElement[bool]:
+    """Choose the row that keeps a person out."""
+    table = tables.ended
+    return sa.and_(table.c.scope == Scope.PERSON, table.c.value == subject, table.c.group_name == "", table.c.lasting)
 
 
 def _named(groups: list[str]) -> str:

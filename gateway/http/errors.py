@@ -1,4 +1,7 @@
-"""Errors on their way out: RFC 9457 problem details, OpenAI's shape under `/v1`, a page for browsers that want one."""
+"""Errors on their way out: RFC 9457 problem details, a page for browsers that want one.
+
+Under `/v1` and `/scim/v2` they have the shape of these protocols.
+"""
 
 from typing import Any
 
@@ -17,11 +20,13 @@ from gateway.problems import (
     UnsupportedMediaError,
     openai_error,
     problem,
+    scim_error,
 )
 from gateway.telemetry import Telemetry
 from gateway.web.pages import Pages, place_of
 
 PROBLEM_JSON = "application/problem+json"
+SCIM_JSON = "application/scim+json"
 REFUSED_AS = "attest_refused_as"
 """Key in the scope's state: the code of the error that is answered."""
 _BY_STATUS: dict[int, type[AttestError]] = {
@@ -52,6 +57,8 @@ def respond(request: AnyRequest, error: AttestError) -> Response[Any]:
         headers["www-authenticate"] = 'Bearer error="invalid_token"' if "authorization" in request.headers else "Bearer"
     if request.url.path.startswith("/v1/"):
         return Response(openai_error(error), status_code=error.status, headers=headers, media_type=MediaType.JSON)
+    if request.url.path == "/scim/v2" or request.url.path.startswith("/scim/v2/"):
+        return Response(scim_error(error), status_code=error.status, headers=headers, media_type=SCIM_JSON)
     pages: Pages | None = request.app.state.get("pages")
     if pages is not None and request.headers.get("accept", "").startswith("text/html"):
         if request.method == "GET" and error.status == UnauthenticatedError.status and _is_console(request):

@@ -35,6 +35,8 @@ class NewKey(msgspec.Struct, frozen=True):
             raise GoverningError(f"Give the key a name of at most {_NAME_LIMIT} printable characters.")
         if not self.roles:
             raise GoverningError("Give the key at least one role.")
+        if Role.PROVISIONING in self.roles and (set(self.roles) != {Role.PROVISIONING} or self.models):
+            raise GoverningError("A key with the role provisioning has no other role, and no models.")
         if len(self.models) > _MODELS_LIMIT or not all(0 < len(model) <= _MODEL_LIMIT for model in self.models):
             raise GoverningError(f"Name at most {_MODELS_LIMIT} models.")
         if not 1 <= self.days <= LONGEST_DAYS:

@@ -33,6 +33,14 @@ def refusal_of(error: AttestError) -> Refusal | None:
             return None
 
 
+def make_limiter(settings: Settings, per_minute: int, burst: int, on_failure: Callable[[], None]) -> RateLimiter:
+    """Return buckets on Redis where `ATTEST_REDIS_URL` is set, else in this process."""
+    url = settings.redis_url.get_secret_value()
+    if not url:
+        return MemoryRateLimiter(per_minute, burst)
+    return RedisRateLimiter(url, per_minute, burst, when_gone=settings.redis_failure, on_failure=on_failure)
+
+
 class Admission:
     """Rate limit per subject, then a place among the running turns.
 
@@ -55,18 +63,7 @@ class Admission:
         on_limiter_failure: Callable[[], None] = lambda: None,
     ) -> Self:
         """Compose it: buckets on Redis where `ATTEST_REDIS_URL` is set, else in this process."""
-        url = settings.redis_url.get_secret_value()
-        limiter: RateLimiter = (
-            RedisRateLimiter(
-                url,
-                settings.rate_per_minute,
-                settings.rate_burst,
-                when_gone=settings.redis_failure,
-                on_failure=on_limiter_failure,
-            )
-            if url
-            else MemoryRateLimiter(settings.rate_per_minute, settings.rate_burst)
-        )
+        limiter = make_limiter(settings, settings.rate_per_minute, settings.rate_burst, on_limiter_failure)
         gate = ConcurrencyGate(settings.concurrent_turns, settings.queued_turns, settings.queue_wait_s)
         return cls(limiter, gate, on_refused=on_refused)
 

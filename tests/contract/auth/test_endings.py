@@ -12,7 +12,7 @@ from gateway.auth.principal import Credential, Principal, Role
 from gateway.auth.roles import RoleMap
 from gateway.auth.session import Sessions, SessionTimes
 from gateway.ending.ended import EndedAccess
-from gateway.ending.endings import Endings
+from gateway.ending.endings import Endings, Move
 from gateway.ending.watch import AccessWatch
 from gateway.problems import AccessEndedError, ProviderUnavailableError
 
@@ -112,16 +112,14 @@ async def test_a_session_of_the_provider_takes_its_tokens_with_it(rig: Rig) -> N
 async def test_a_group_that_is_gone_takes_its_role_and_gives_it_back(rig: Rig) -> None:
     governor = Governor(rig.engine)
     async with governor.transaction() as connection:
-        await rig.endings.change_groups_in(
-            connection, "alice", gone={"audit"}, back=set(), reason="scim_groups", by="scim"
-        )
+        gone = Move("alice", gone=frozenset({"audit"}))
+        await rig.endings.move_in(connection, [gone], reason="scim_groups", by="scim")
     await rig.ended.refresh()
     assert rig.ended.standing(person()).roles == {Role.STAFF}
     assert rig.ended.standing(person()).groups == ("/staff",)
     async with governor.transaction() as connection:
-        await rig.endings.change_groups_in(
-            connection, "alice", gone=set(), back={"audit"}, reason="scim_groups", by="scim"
-        )
+        back = Move("alice", back=frozenset({"audit"}))
+        await rig.endings.move_in(connection, [back], reason="scim_groups", by="scim")
     await rig.ended.refresh()
     assert rig.ended.standing(person()).roles == {Role.STAFF, Role.COMPLIANCE}
 

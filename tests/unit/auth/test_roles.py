@@ -4,6 +4,7 @@ import pytest
 
 from gateway.auth.principal import Role
 from gateway.auth.roles import RoleMap
+from gateway.auth.tokens import TokenError
 
 MAPPING = {"staff": "staff", "/risk": "compliance", "corp/sec": "security"}
 
@@ -47,3 +48,13 @@ def test_groups_give_roles(claim: str, claims: dict[str, Any], groups: tuple[str
 )
 def test_the_name_is_one_to_show(claims: dict[str, Any], name: str) -> None:
     assert RoleMap("groups", MAPPING).principal({"sub": "s", **claims}, session=True).name == name
+
+
+def test_another_claim_may_say_who_somebody_is() -> None:
+    roles = RoleMap("groups", MAPPING, "ids.oid")
+    assert roles.principal({"sub": "pairwise", "ids": {"oid": "0a-1"}}, session=True).subject == "0a-1"
+    assert roles.about({"ids": {"oid": "0a-1"}}, "0a-1")
+    for wrong in (None, "", 5, "a\nb", "x" * 256):
+        with pytest.raises(TokenError, match=r"^claim_ids\.oid$"):
+            roles.principal({"sub": "pairwise", "ids": {"oid": wrong}}, session=True)
+        assert not roles.about({"sub": "0a-1", "ids": {"oid": wrong}}, "0a-1")

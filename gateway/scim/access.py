@@ -1,0 +1,92 @@
+"""What the directory's changes do to access, in the transaction that makes them.
+
+A user is a person by `externalId` or `userName` (`ATTEST_SCIM_SUBJECT`), a group one of the provider's groups by
+`displayName` or `externalId` (`ATTEST_SCIM_GROUP`). The directory only gives back what the directory took: whom an
+administrator shut out stays out.
+"""
+
+from collections.abc import Collection
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.auth.roles import bare
+from gateway.ending.endings import Endings, Move
+from gateway.scim.resources import Group, User
+from gateway.settings import ScimGroup, ScimSubject
+
+SCIM = "scim"
+"""Who ended it, in records and on the administrators' page."""
+
+
+class DirectoryAccess:
+    """Ends and restores access as the directory says."""
+
+    def __init__(self, endings: Endings, subject: ScimSubject, group: ScimGroup) -> None:
+        self._endings = endings
+        self._subject = subject
+        self._group = group
+
+    def subject(self, user: User) -> str:
+        """Return whom a user is at sign-in; empty: nobody that could be known."""
+        return self.subject_of(user.user_name, user.external_id)
+
+    def subject_of(self, user_name: str | None, external_id: str | None) -> str:
+        """Return the same from the two attributes alone."""
+        return (user_name if self._subject is ScimSubject.USER_NAME else external_id) or ""
+
+    def group_name(self, group: Group) -> str:
+        """Return which of the provider's groups a group is; empty: none that could be known."""
+        found = group.display_name if self._group is ScimGroup.DISPLAY_NAME else group.external_id
+        return bare(found or "")
+
+    async def user_is(self, connection: AsyncConnection, user: User, *, new: bool) -> None:
+        """End or restore access as a user's `active` says; where it says nothing, only a new user is let in."""
+        subject = self.subject(user)
+        if not subject:
+            structlog.get_logger("attest.scim").warning("scim.user_unmapped", attribute=self._subject.value)
+            return
+        if user.active is False:
+            await self._disable(connection, subject, "scim_inactive")
+        elif user.active or new:
+            await self._endings.restore_in(connection, subject, reason="scim_active", by=SCIM, only_by=SCIM)
+
+    async def user_gone(self, connection: AsyncConnection, user: User) -> None:
+        """End access of a user who left the directory."""
+        if subject := self.subject(user):
+            await self._disable(connection, subject, "scim_deleted")
+
+    async def members_are(
+        self,
+        connection: AsyncConnection,
+        *,
+        before: str,
+        after: str,
+        came: Collection[str],
+        went: Collection[str],
+        stayed: Collection[str],
+    ) -> None:
+        """Let a group count no longer for the people who left it, and again for those who came.
+
+        `before` and `after` are its names, which differ where it was renamed (empty: it is not there); the others are
+        subjects of people.
+        """
+        renamed = before != after
+        gone = await self._endings.without_group_in(connection, before) if before else frozenset()
+        back = await self._endings.without_group_in(connection, after) if after else frozenset()
+        lose = {*went, *(stayed if renamed else ())} - gone if before else set()
+        regain = {*came, *(stayed if renamed else ())} & back
+        moves = [
+            Move(
+                subject,
+                frozenset({before} if subject in lose else ()),
+                frozenset({after} if subject in regain else ()),
+            )
+            for subject in sorted(lose | regain)
+            if subject
+        ]
+        await self._endings.move_in(connection, moves, reason="scim_groups", by=SCIM)
+
+    async def _disable(self, connection: AsyncConnection, subject: str, reason: str) -> None:
+        if await self._endings.ended_by_in(connection, subject) is None:
+            await self._endings.disable_in(connection, subject, reason=reason, by=SCIM)

@@ -1,0 +1,181 @@
+"""What the directory's changes do to access, on each database."""
+
+from typing import Any
+
+import pytest
+
+from gateway.auth.principal import Principal, Role
+from gateway.scim import groups
+from tests.contract.scim.conftest import GROUP, PATCH, USER, Scim
+
+
+async def group(scim: Scim, name: str, *users: Any) -> Any:
+    body = {"schemas": [GROUP], "displayName": name, "members": [{"value": user["id"]} for user in users]}
+    return await scim.send("POST", "/Groups", body, 201)
+
+
+async def test_an_inactive_user_has_no_access_until_active_again(scim: Scim) -> None:
+    alice = await scim.user("alice")
+    secret = await scim.sessions.open(Principal("alice", "A", ("staff",), frozenset({Role.STAFF})), "", "t", None)
+    assert await scim.standing("alice", "staff") == {Role.STAFF}
+    await scim.patch(f"/Users/{alice['id']}", {"op": "Replace", "path": "active", "value": "False"})
+    assert await scim.sessions.find(secret) is None
+    assert await scim.standing("alice", "staff") is None
+    await scim.patch(f"/Users/{alice['id']}", {"op": "replace", "value": {"active": True}})
+    await scim.ended.refresh()
+    assert not scim.ended.disabled("alice")
+    changed = ("directory.changed", "alice")
+    ends = [("person.disabled", "alice"), changed, ("person.restored", "alice"), changed]
+    assert await scim.records() == [changed, *ends]
+
+
+async def test_a_user_who_leaves_the_directory_has_no_access_and_comes_back_as_a_new_one(scim: Scim) -> None:
+    alice = await scim.user("alice")
+    await scim.send("DELETE", f"/Users/{alice['id']}", status=204)
+    assert await scim.standing("alice", "staff") is None
+    await scim.send("GET", f"/Users/{alice['id']}", status=404)
+    await scim.user("alice")
+    await scim.ended.refresh()
+    assert not scim.ended.disabled("alice")
+
+
+async def test_whom_an_administrator_shut_out_the_directory_does_not_let_in(scim: Scim) -> None:
+    alice = await scim.user("alice")
+    await scim.endings.disable("alice", reason="administrator", by="ada")
+    for active in (False, True):
+        await scim.patch(f"/Users/{alice['id']}", {"op": "replace", "path": "active", "value": active})
+    await scim.send("DELETE", f"/Users/{alice['id']}", status=204)
+    await scim.user("alice")
+    assert await scim.standing("alice", "staff") is None
+
+
+async def test_silence_about_active_lets_nobody_back_in(scim: Scim) -> None:
+    alice = await scim.user("alice", active=False)
+    assert await scim.standing("alice", "staff") is None
+    body = {"schemas": [USER], "userName": "alice", "externalId": "alice"}
+    assert "active" not in await scim.send("PUT", f"/Users/{alice['id']}", body)
+    await scim.patch(f"/Users/{alice['id']}", {"op": "remove", "path": "active"})
+    assert await scim.standing("alice", "staff") is None
+    await scim.send("PUT", f"/Users/{alice['id']}", body | {"active": True})
+    await scim.ended.refresh()
+    assert not scim.ended.disabled("alice")
+
+
+async def test_a_person_is_known_by_user_name_where_the_setting_says_so(make_scim: Any) -> None:
+    scim = await make_scim(scim_subject="userName")
+    scim.ended._fold = str.casefold
+    alice = await scim.user("Alice@Corp.example", externalId="00u1")
+    await scim.patch(f"/Users/{alice['id']}", {"op": "replace", "path": "active", "value": False})
+    assert await scim.standing("alice@corp.example", "staff") is None, "the case of a userName does not count"
+    assert await scim.standing("00u1", "staff") == {Role.STAFF}
+    await scim.endings.disable("ALICE@corp.example", reason="administrator", by="ada")
+    await scim.patch(f"/Users/{alice['id']}", {"op": "replace", "path": "active", "value": True})
+    assert await scim.standing("alice@corp.example", "staff") is None, "no spelling takes back what another ended"
+
+
+async def test_a_user_without_the_attribute_is_kept_but_nobody_known(scim: Scim) -> None:
+    body = {"schemas": [USER], "userName": "bob", "active": False}
+    await scim.send("POST", "/Users", body, 201)
+    assert await scim.standing("bob", "staff") == {Role.STAFF}
+    assert await scim.records() == [("directory.changed", "service:idp")]
+
+
+async def test_a_group_counts_no_longer_for_who_left_it(scim: Scim) -> None:
+    alice, bob = await scim.user("alice"), await scim.user("bob")
+    audit = await group(scim, "audit", alice, bob)
+    both = {Role.STAFF, Role.COMPLIANCE}
+    assert await scim.standing("alice", "/staff", "/audit") == both
+    leaves = {"op": "Remove", "path": f'members[value eq "{alice["id"]}"]'}
+    await scim.patch(f"/Groups/{audit['id']}", leaves)
+    assert await scim.standing("alice", "/staff", "/audit") == {Role.STAFF}
+    assert await scim.standing("bob", "/staff", "/audit") == both
+    await scim.patch(f"/Groups/{audit['id']}", {"op": "add", "path": "members", "value": [{"value": alice["id"]}]})
+    assert await scim.standing("alice", "/staff", "/audit") == both
+    assert await scim.records("person.moved") == [("person.moved", "alice")] * 2
+    await scim.send("DELETE", f"/Groups/{audit['id']}", status=204)
+    assert await scim.standing("alice", "/staff", "/audit") == {Role.STAFF}
+    assert await scim.standing("bob", "/staff", "/audit") == {Role.STAFF}
+
+
+async def test_a_renamed_group_counts_under_its_new_name(scim: Scim) -> None:
+    alice = await scim.user("alice")
+    audit = await group(scim, "audit", alice)
+    renamed = {"op": "replace", "value": {"id": audit["id"], "displayName": "auditors"}}
+    await scim.patch(f"/Groups/{audit['id']}", renamed)
+    assert await scim.standing("alice", "staff", "audit") == {Role.STAFF}
+    await scim.patch(f"/Groups/{audit['id']}", {"op": "replace", "path": "displayName", "value": "audit"})
+    assert await scim.standing("alice", "staff", "audit") == {Role.STAFF, Role.COMPLIANCE}
+
+
+async def test_members_by_put_and_by_the_forms_of_entra_and_okta(scim: Scim) -> None:
+    people = [await scim.user(name) for name in ("alice", "bob", "carol")]
+    ids = [each["id"] for each in people]
+    made = await group(scim, "audit")
+    path = f"/Groups/{made['id']}"
+
+    async def members() -> set[int]:
+        shown = await scim.send("GET", path)
+        return {ids.index(each["value"]) for each in shown.get("members", [])}
+
+    def values(*which: int) -> list[dict[str, str]]:
+        return [{"value": ids[each]} for each in which]
+
+    steps: list[tuple[dict[str, Any], set[int]]] = [
+        ({"op": "Add", "path": "members", "value": values(0, 1)}, {0, 1}),
+        ({"op": "Remove", "path": "members", "value": values(0)}, {1}),
+        ({"op": "add", "value": {"members": values(2)}}, {1, 2}),
+        ({"op": "replace", "path": "members", "value": values(0)}, {0}),
+        ({"op": "replace", "value": {"members": values(1, 2), "displayName": "audit"}}, {1, 2}),
+        ({"op": "remove", "path": f'Members[value EQ "{ids[1]}"]'}, {2}),
+        ({"op": "add", "path": f"{GROUP}:members", "value": {"value": ids[0]}}, {0, 2}),
+        ({"op": "remove", "path": "members"}, set()),
+    ]
+    for operation, expected in steps:
+        await scim.patch(path, operation)
+        assert await members() == expected, operation
+    await scim.patch(path, *[operation for operation, _ in steps[:3]])
+    assert await members() == {1, 2}
+    await scim.send("PUT", path, {"schemas": [GROUP], "displayName": "audit", "members": values(0)})
+    assert await members() == {0}
+    shown = await scim.send("GET", f'/Groups?filter=members.value%20eq%20"{ids[0]}"&excludedAttributes=members')
+    assert [each["id"] for each in shown["Resources"]] == [made["id"]]
+    assert "members" not in shown["Resources"][0]
+    await scim.send("DELETE", f"/Users/{ids[0]}", status=204)
+    assert await members() == set()
+
+
+async def test_changes_of_nothing_leave_no_record_and_the_same_version(scim: Scim) -> None:
+    alice = await scim.user("alice")
+    before = await scim.records()
+    again = await scim.patch(f"/Users/{alice['id']}", {"op": "replace", "path": "active", "value": True})
+    assert again["meta"]["version"] == alice["meta"]["version"]
+    assert await scim.records() == before
+
+
+async def test_a_version_that_is_not_the_newest_changes_nothing(scim: Scim) -> None:
+    alice = await scim.user("alice")
+    path, off = f"/Users/{alice['id']}", {"op": "replace", "path": "active", "value": False}
+    await scim.patch(path, {"op": "replace", "path": "displayName", "value": "A"}, if_match='W/"1"')
+    await scim.patch(path, off, status=412, if_match='W/"1"')
+    await scim.send("DELETE", path, status=412, if_match='"1"')
+    await scim.send("GET", path, status=304, if_none_match='W/"2"')
+    await scim.patch(path, off, if_match='W/"9", W/"2"')
+    await scim.patch(path, {"op": "add", "path": "displayName", "value": "B"}, if_match="*")
+
+
+@pytest.mark.parametrize("most", [3])
+async def test_a_group_of_too_many_and_of_strangers_is_refused_whole(
+    scim: Scim, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "MOST_MEMBERS", most)
+    people = [await scim.user(f"p{number}") for number in range(4)]
+    audit = await group(scim, "audit", *people[:3])
+    more = {"op": "add", "path": "members", "value": [{"value": people[3]["id"]}]}
+    stranger = {"op": "add", "path": "members", "value": [{"value": "nobody"}]}
+    name = {"op": "replace", "path": "displayName", "value": "other"}
+    for operation in (more, stranger):
+        error = await scim.patch(f"/Groups/{audit['id']}", name, operation, status=400)
+        assert error["scimType"] == "invalidValue"
+    shown = await scim.send("GET", f"/Groups/{audit['id']}")
+    assert (shown["displayName"], len(shown["members"])) == ("audit", 3)
+    assert PATCH not in shown["schemas"]
