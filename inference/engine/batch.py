@@ -1,8 +1,9 @@
 """The loop that decodes several requests together, in a thread of its own.
 
-Prompts are read in chunks of a fixed size, a few layers at a time: between two slices every running request gets its
-next token, so that a long prompt holds nobody up for longer than about one decode step. Where a chunk is cut does not
-change what it computes, so an answer never depends on who else is there. Requests join and leave between turns.
+Prompts are read in chunks of a fixed size, a few parts of a layer at a time: between two slices every running request
+gets its next token, so that a long prompt holds nobody up for longer than about one decode step, and a request that
+comes meanwhile gets its place. Where a chunk pauses does not change what it computes, so an answer never depends on who
+else is there. Requests join and leave between turns.
 """
 
 import contextlib
@@ -164,16 +165,20 @@ class BatchLoop:
             for jobs in (self._running, self._waiting):
                 for job in [job for job in jobs if job.cancelled.is_set()]:
                     jobs.remove(job)
-            while self._waiting and len(self._running) < self._places and self._fits(self._waiting[0]):
+            while self._one_may_start():
                 job = self._waiting.popleft()
                 job.clock.admitted = time.monotonic()
                 self._running.append(job)
+
+    def _one_may_start(self) -> bool:
+        """Say whether a request waits that would get a place now."""
+        return bool(self._waiting) and len(self._running) < self._places and self._fits(self._waiting[0])
 
     def _fits(self, job: Job) -> bool:
         return job.capacity + sum(other.capacity for other in self._running) <= self._memory_tokens
 
     def _read(self) -> None:
-        """Read on in one prompt: a whole chunk, or as many layers of it as those that decode can wait for."""
+        """Read on in one prompt: a whole chunk, or as much of it as those that decode, or that come, can wait for."""
         job = self._prompts.next(self._running)
         if job is None:
             return
@@ -185,7 +190,7 @@ class BatchLoop:
                 job.reading = slots.Reading(self._model, job.memory, job.prompt[job.read : job.read + self._chunk])
             began = time.monotonic()
             while not job.reading.advance():
-                if pause_s is not None and time.monotonic() - began >= pause_s:
+                if self._one_may_start() or (pause_s is not None and time.monotonic() - began >= pause_s):
                     return
             reading, job.reading = job.reading, None
             job.read += reading.count

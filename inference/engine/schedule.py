@@ -33,7 +33,7 @@ class Prompts:
 class Pace:
     """How long reading may hold up those that decode: about as long as one of their steps takes.
 
-    So the longest gap between two tokens of theirs is two steps and one layer of a chunk.
+    So the longest gap between two tokens of theirs is two steps and one part of a layer of a chunk.
     """
 
     def __init__(self) -> None:

@@ -5,12 +5,14 @@ its own tokens, without padding: what one request computes does not depend on wh
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, GlmConfig, GlmForCausalLM
+from transformers.models.glm.modeling_glm import GlmDecoderLayer
 
 from inference.quant.linear import QuantLinear
 
@@ -44,9 +46,10 @@ def register(model: GlmForCausalLM) -> None:
 
 
 class Pass:
-    """One pass through the model (rows × tokens), layer by layer, so that it can pause between two layers.
+    """One pass through the model (rows × tokens), part by part, so that it can pause between two of them.
 
-    What it computes does not depend on where it paused.
+    A layer has three parts: its attention, and the first and the second matrix of its feed-forward. What a pass
+    computes does not depend on where it paused.
     """
 
     def __init__(self, model: GlmForCausalLM, ids: Tensor, positions: Tensor, step: Step) -> None:
@@ -54,18 +57,36 @@ class Pass:
         self._step = step
         self._hidden: Tensor = model.model.embed_tokens(ids)
         self._rotary: tuple[Tensor, Tensor] = model.model.rotary_emb(self._hidden, position_ids=positions)
+        self._between: Tensor = self._hidden
+        self._parts = [partial(part, self, layer) for layer in model.model.layers for part in self.PARTS]
         self._next = 0
 
     @property
     def done(self) -> bool:
         """Whether every layer has run."""
-        return self._next == len(self._model.model.layers)
+        return self._next == len(self._parts)
 
     def advance(self) -> None:
-        """Run one layer."""
-        layer = self._model.model.layers[self._next]
-        self._hidden = layer(self._hidden, position_embeddings=self._rotary, attest_step=self._step)
+        """Run the next part of a layer."""
+        self._parts[self._next]()
         self._next += 1
+
+    # The three together are `GlmDecoderLayer.forward` of transformers.
+
+    def _attend(self, layer: GlmDecoderLayer) -> None:
+        found, _ = layer.self_attn(
+            layer.input_layernorm(self._hidden), position_embeddings=self._rotary, attest_step=self._step
+        )
+        self._hidden = self._hidden + found
+
+    def _widen(self, layer: GlmDecoderLayer) -> None:
+        self._between = layer.mlp.gate_up_proj(layer.post_attention_layernorm(self._hidden))
+
+    def _narrow(self, layer: GlmDecoderLayer) -> None:
+        gate, up = self._between.chunk(2, dim=-1)
+        self._hidden = self._hidden + layer.mlp.down_proj(up * layer.mlp.activation_fn(gate))
+
+    PARTS = (_attend, _widen, _narrow)
 
     def logits(self) -> Tensor:
         """Return the logits after each row's last token in fp32 (rows × vocabulary), once every layer has run."""
@@ -86,7 +107,7 @@ class Reading:
         """Tokens of the chunk."""
 
     def advance(self) -> bool:
-        """Run one layer; return whether the chunk is read, and then count it in the request's memory."""
+        """Run a part of a layer; return whether the chunk is read, and then count it in the request's memory."""
         self._pass.advance()
         if self._pass.done:
             self._memory.length += self.count

@@ -26,10 +26,10 @@ from inference.sealed import SealedError, plain_view
 
 LOG = logging.getLogger("attest.inference.engine")
 
-PREFILL_CHUNK = 256
-"""Tokens of a prompt that are read in one pass; a late request's first token waits for at most one such chunk."""
+PREFILL_CHUNK = 512
+"""Tokens of a prompt that are read in one pass, which may pause after each part of a layer."""
 
-QUANTISED_CHUNK = 512
+QUANTISED_CHUNK = 1024
 """The same for quantised weights: making them wide costs the same for each chunk, so there are fewer of them."""
 
 _SMALL_PARAMETERS = 200_000_000

@@ -17,10 +17,15 @@ _SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75)
 
 
 def to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return codes (rows x columns, int8) and scales (rows, float32) of a matrix of finite values."""
+    """Return codes (rows x columns, int8) and scales (rows, float32) of a matrix of finite values.
+
+    Scales are rounded up to what bfloat16 can hold, so that a product in bfloat16 takes them as they are.
+    """
     rows = weight.float()
     scale = rows.abs().amax(dim=1) / _INT8_MOST
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    near = scale.to(torch.bfloat16)
+    scale = torch.where(near.float() < scale, near.nextafter(torch.full_like(near, torch.inf)), near).float()
     return (rows / scale[:, None]).round_().clamp_(-_INT8_MOST, _INT8_MOST).to(torch.int8), scale
 
 

@@ -18,6 +18,9 @@ FEW = 64
 """Most rows that are taken as decoding; no engine decodes more requests together."""
 
 _BLOCK = 1024
+"""Rows of weights that are made wide together."""
+_ROWS = 512
+"""Rows of a prompt that are multiplied together; twice as many took up to 1.8 times as long a row."""
 _PANEL = 64
 """Rows of weights that INT4's kernel keeps together."""
 _KERNEL_ROWS = 16
@@ -26,6 +29,8 @@ _HALF = 256
 _MOST = 127 * _HALF
 _SIGN = 0x80
 _TINY = 1e-20
+_SIXTEEN_BYTES = torch.complex128
+"""The widest type that copies without a look at what it copies."""
 
 
 class Halves:
@@ -109,11 +114,15 @@ class Int8Linear(QuantLinear):
     def _many(self, rows: Tensor) -> Tensor:
         found = rows.new_empty(rows.shape[0], self.out_features)
         wide = rows.new_empty(min(_BLOCK, self.out_features), self.in_features)
+        # In one type: a product of two takes four times as long. `to_int8` makes scales that lose nothing by it.
+        scale = self.weight_scale.to(rows.dtype)
         for start in range(0, self.out_features, _BLOCK):
             codes = self.weight[start : start + _BLOCK]
             block = wide[: codes.shape[0]].copy_(codes)
             end = start + codes.shape[0]
-            found[:, start:end] = linear(rows, block) * self.weight_scale[start:end]
+            for top in range(0, rows.shape[0], _ROWS):
+                some = slice(top, top + _ROWS)
+                torch.mul(linear(rows[some], block), scale[start:end], out=found[some, start:end])
         return found
 
 
@@ -155,28 +164,40 @@ class Int4Linear(QuantLinear):
         if not self._order:
             return self._few(rows)
         found = rows.new_empty(rows.shape[0], self.out_features)
+        halves = found.view(rows.shape[0], -1, 2, _PANEL // 2)
         panels = self.weight.view(-1, self.in_features, _PANEL // 2)
         step = _BLOCK // _PANEL
         for first in range(0, panels.shape[0], step):
             codes = _widened(panels[first : first + step], rows.dtype)
-            start, end = first * _PANEL, first * _PANEL + codes.shape[1]
-            groups = codes.view(-1, GROUP, codes.shape[1])
-            groups.mul_(self.weight_scale[:, None, start:end, 0]).add_(self.weight_scale[:, None, start:end, 1])
-            found[:, start:end] = rows @ codes
+            last = first + codes.shape[2] // (_PANEL // 2)
+            groups = codes.view(2, -1, GROUP, codes.shape[2])
+            scale, middle = self._steps(first, last)
+            # One pass and one rounding; a multiplication and an addition take half as long again.
+            torch.addcmul(middle, groups, scale, out=groups)
+            for top in range(0, rows.shape[0], _ROWS):
+                some = slice(top, top + _ROWS)
+                for half in range(2):
+                    halves[some, first:last, half] = (rows[some] @ codes[half]).view(-1, last - first, _PANEL // 2)
         return found
+
+    def _steps(self, first: int, last: int) -> Tensor:
+        """Return scales and middles of some panels, as `_widened` orders weights (2 x halves x groups x 1 x rows)."""
+        steps = self.weight_scale[:, first * _PANEL : last * _PANEL].view(-1, last - first, 2, _PANEL // 2, 2)
+        return steps.permute(4, 2, 0, 1, 3).reshape(2, 2, steps.shape[0], 1, -1)
 
 
 def _widened(panels: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return codes less eight (columns x rows of weights) of panels in the kernel's order (panels x columns x 32).
+    """Return codes less eight of panels in the kernel's order (panels x columns x 32 bytes).
 
-    A byte has row n of its panel in its low half and row n + 32 in its high half.
+    A byte has row n of its panel in its low half and row n + 32 in its high half. What comes back is 2 (low, high) x
+    columns x rows of those halves: in this order every step runs along whole rows, far faster than along 32 values.
     """
     count, columns, half = panels.shape
-    found = torch.empty(columns, count, 2, half, dtype=dtype)
-    along = panels.transpose(0, 1)
-    found[:, :, 0] = (along & 15).view(torch.int8).sub_(8)
-    found[:, :, 1] = (along >> 4).view(torch.int8).sub_(8)
-    return found.view(columns, -1)
+    along = panels.view(_SIXTEEN_BYTES).transpose(0, 1).contiguous().view(torch.uint8).view(columns, -1)
+    found = torch.empty(2, columns, count * half, dtype=dtype)
+    found[0] = (along & 15).view(torch.int8).sub_(8)
+    found[1] = (along >> 4).view(torch.int8).sub_(8)
+    return found
 
 
 def order_is_known() -> bool:
@@ -186,4 +207,5 @@ def order_is_known() -> bool:
     if packed.shape != (2 * _PANEL, GROUP // 2):
         return False
     found = _widened(packed.view(2, GROUP, _PANEL // 2), torch.float32)
-    return torch.equal(found.t(), codes.float() - 8)
+    rows = found.view(2, GROUP, 2, _PANEL // 2).permute(2, 0, 3, 1).reshape(2 * _PANEL, GROUP)
+    return torch.equal(rows, codes.float() - 8)

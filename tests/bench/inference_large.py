@@ -1,10 +1,11 @@
 """ChatGLM3-6B's shapes with random weights: bfloat16, INT8 and INT4 beside each other, and llama.cpp beside them.
 
-    python -m tests.bench.inference_large [--layers 4] [--rounds 5] [--llama PYTHON]
+    python -m tests.bench.inference_large [--layers 4] [--rounds 5] [--threads N] [--llama PYTHON]
 
 A slice of a few layers is measured, layer by layer, and extrapolated to 28: t = outer + layers x 28 / slice. Rounds
-alternate within one run, so that other work on the machine touches every side alike. PYTHON is the interpreter of an
-environment that has llama-cpp-python and gguf.
+alternate within one run, so that other work on the machine touches every side alike; where that work owns a core, take
+`--threads 1` and bind the process to another one. PYTHON is the interpreter of an environment that has
+llama-cpp-python and gguf.
 """
 
 import argparse
@@ -31,7 +32,8 @@ from tests.bench import random_weights, report
 
 LAYERS = random_weights.SHAPE.num_layers
 CONTEXT = 64
-PROMPT = 512
+PROMPT = 1024
+"""Tokens of a chunk of quantised weights; others are read in half as many."""
 STREAMS = 8
 
 
@@ -125,6 +127,9 @@ def measure(folder: Path, layers: int, rounds: int) -> dict[str, dict[str, float
         ratios = [one / other for one, other in zip(each, found["bf16", work], strict=True)]
         result[name][f"{work} ratio"] = statistics.median(ratios)
     for name in sides:
+        own, wide = found[name, f"prefill {PROMPT}"], found["bf16", f"prefill {PROMPT // 2}"]
+        result[name]["own chunk"] = statistics.median(one / other for one, other in zip(own, wide, strict=True))
+    for name in sides:
         pairs = zip(found[name, f"decode {STREAMS}"], found[name, "decode 1"], strict=True)
         result[name]["eight over one"] = statistics.median(eight / one for eight, one in pairs)
     return result
@@ -132,7 +137,8 @@ def measure(folder: Path, layers: int, rounds: int) -> dict[str, dict[str, float
 
 def llama(python: str, folder: Path, layers: int, rounds: int) -> dict[str, dict[str, float]]:
     """Run llama.cpp on a file of the same shapes, in its own environment."""
-    command = [python, str(Path(__file__).with_name("llama_side.py")), str(folder), str(layers), str(rounds)]
+    side = Path(__file__).with_name("llama_side.py")
+    command = [python, str(side), str(folder), str(layers), str(rounds), str(torch.get_num_threads())]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     found: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -148,20 +154,24 @@ def document(found: dict[str, dict[str, float]], options: argparse.Namespace, co
             for w in WORK
         ]
         size = f"{sizes[name] / 2**30:.2f} GiB ({sizes[name] / wide:.2f} x)" if name in sizes else ""
-        rows.append([name, size, *cells, f"{each['eight over one']:.1f} x" if "eight over one" in each else ""])
+        own = f"{each['own chunk']:.2f} x" if name.startswith("int") else ""
+        rows.append([name, size, *cells, own, f"{each['eight over one']:.1f} x"])
     intro = (
         f"ChatGLM3-6B's shapes with random weights: {options.layers} of its 28 layers measured and extrapolated to 28, "
         f"the outer parts counted once. Tokens a second, medians of {options.rounds} alternating rounds, and beside "
         "them the median ratio to bf16 (for llama.cpp, measured after the others, the ratio of medians). Decoding at a "
-        "context of 64 tokens. Weights: memory at the full size. llama-cpp-python 0.3.36 is built from source with "
-        "AVX-512 (VBMI, VNNI, BF16) and without AMX.\n"
+        f"context of 64 tokens; threads: {torch.get_num_threads()}. Each in its own chunks: the engine reads {PROMPT} "
+        f"tokens of a prompt at a time where weights are quantised, {PROMPT // 2} where not. Weights: memory at the "
+        "full size. "
+        "llama-cpp-python 0.3.36 is built from source with AVX-512 (VBMI, VNNI, BF16) and without AMX.\n"
     )
     columns = [
         "",
         "weights",
         *(f"{w.split()[0]}, {w.split()[1]} {'streams' if 'dec' in w else 'tokens'}" for w in WORK),
     ]
-    return "\n".join([report.heading(command, on), intro, report.table([*columns, "eight streams over one"], rows)])
+    columns += ["prefill, each in its own chunks", "eight streams over one"]
+    return "\n".join([report.heading(command, on), intro, report.table(columns, rows)])
 
 
 def prepare(folder: Path, layers: int) -> None:
@@ -178,11 +188,14 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where the slices are made, and found again; default: thrown away")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=0, help="default: as torch has it")
     parser.add_argument("--llama", default="", help="interpreter with llama-cpp-python and gguf")
     parser.add_argument("--prepare", action="store_true", help="only make the slices")
     parser.add_argument("--no-write", dest="write", action="store_false", help="leave docs/benchmarks.md as it is")
     options = parser.parse_args()
     on = report.machine()
+    if options.threads:
+        torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as made:
         folder = options.folder or Path(made)
         prepare(folder, options.layers)

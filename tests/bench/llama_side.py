@@ -1,7 +1,7 @@
-"""llama.cpp on random weights of ChatGLM3-6B's shapes: `llama_side.py FOLDER LAYERS ROUNDS`, in its own environment.
+"""llama.cpp on random weights of ChatGLM3-6B's shapes: `llama_side.py FOLDER LAYERS ROUNDS THREADS`.
 
 Prints one line of JSON: tokens a second by precision and work. Two slices of different depth are measured, and the
-difference extrapolated to 28 layers. Imports nothing of ours.
+difference extrapolated to 28 layers. It runs in an environment of its own and imports nothing of ours.
 """
 
 import ctypes
@@ -66,12 +66,12 @@ def write(path, kind, layers):
 
 
 class Side:
-    def __init__(self, path):
+    def __init__(self, path, threads):
         parameters = llama_cpp.llama_model_default_params()
         self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
         context = llama_cpp.llama_context_default_params()
-        context.n_ctx, context.n_batch, context.n_ubatch, context.n_seq_max = 8 * 1024, 512, 512, 8
-        context.n_threads = context.n_threads_batch = 2
+        context.n_ctx, context.n_batch, context.n_ubatch, context.n_seq_max = 8 * 1024, 1024, 512, 8
+        context.n_threads = context.n_threads_batch = threads
         context.kv_unified = True
         self.context = llama_cpp.llama_init_from_model(self.model, context)
 
@@ -109,7 +109,7 @@ class Side:
 
 
 def main():
-    folder, layers, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    folder, (layers, rounds, threads) = Path(sys.argv[1]), map(int, sys.argv[2:])
     quiet = llama_cpp.llama_log_callback(lambda *_: None)
     llama_cpp.llama_log_set(quiet, ctypes.c_void_p())
     llama_cpp.llama_backend_init()
@@ -121,9 +121,9 @@ def main():
             path = folder / f"{kind.name}-{depth}.gguf"
             if not path.exists():
                 write(path, kind, depth)
-            sides.append(Side(path))
+            sides.append(Side(path, threads))
         found[name] = {}
-        work = {f"decode {n}": (n, "decode") for n in (1, 8)} | {f"prefill {n}": (n, "prefill") for n in (256, 512)}
+        work = {f"decode {n}": (n, "decode") for n in (1, 8)} | {f"prefill {n}": (n, "prefill") for n in (512, 1024)}
         for label, (count, what) in work.items():
             each = []
             for _ in range(rounds):

@@ -48,6 +48,14 @@ def test_matrices_without_a_range_stay_finite_and_near(weight):
         assert torch.allclose(wide, weight, rtol=1e-2, atol=1e-30)
 
 
+def test_scales_in_eight_bits_lose_nothing_in_bfloat16_and_clip_nothing():
+    weight = random(300, 64) * torch.logspace(-20, 4, 300)[:, None]
+    codes, scale = arithmetic.to_int8(weight)
+    assert torch.equal(scale.to(torch.bfloat16).float(), scale)
+    largest = weight.abs().amax(dim=1)
+    assert (codes.float().abs().amax(dim=1) * scale - largest).abs().div(largest).max() < 1 / 127
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=64, max_size=64))
 def test_no_value_is_off_by_more_than_its_step(values):
@@ -69,7 +77,7 @@ def test_codes_are_packed_and_unpacked():
 
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize(("rows", "columns"), [(128, 192), (72, 64), (2048, 128)])
-@pytest.mark.parametrize("count", [1, 5, FEW, FEW + 1, 130])
+@pytest.mark.parametrize("count", [1, 5, FEW, FEW + 1, 130, 600])
 def test_products_are_those_of_the_wide_matrix(bits, rows, columns, count):
     made, wide = layer(bits, random(rows, columns), bias=random(rows, seed=1))
     given_rows = random(2, count, columns, seed=2)[:1]
