@@ -31,9 +31,9 @@ from audit.sinks.ports import Answer, Document, Fate, Parcel, Sink, SinkUnavaila
 class DeliveryLimits(msgspec.Struct, frozen=True):
     """Bounds of delivery: memory, waits, how often it is looked at."""
 
-    records: int = 500
+    records: int = 1000
     """Records that are claimed at once."""
-    part: int = 500
+    part: int = 1000
     """Records of these that are made ready, sent and settled at once."""
     size_bytes: int = 8 * 2**20
     """Size of the documents in memory at once, roughly; one record that is larger goes alone."""

@@ -1,5 +1,6 @@
 """Delivery to Elasticsearch: bulk `create`, so that a document is made once and never overwritten."""
 
+import asyncio
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -39,13 +40,16 @@ class ElasticsearchSink:
         self._client = client
 
     async def deliver(self, parcels: Sequence[Parcel]) -> tuple[Answer, ...]:
-        """Send documents, in requests of bounded size, one after the other.
+        """Send documents, in requests of bounded size, together: the server syncs its disk for several at once.
 
         A request that is refused as a whole is halved until the document at fault is alone.
         """
+        sending = [self._send(lines) for lines in _requests([_lines(one) for one in parcels])]
         answers: list[Answer] = []
-        for lines in _requests([_lines(one) for one in parcels]):
-            answers += await self._send(lines)
+        for done in await asyncio.gather(*sending, return_exceptions=True):
+            if isinstance(done, BaseException):
+                raise done
+            answers += done
         return tuple(answers)
 
     async def close(self) -> None:
