@@ -2,7 +2,7 @@
 
 Every few seconds it looks which one that is. Another one is built and checked beside the old one, its being in force is
 made durable, and only then the next turns are judged by it. What cannot be built is never passed over: until it can, no
-turn begins here (docs/decisions/0015).
+turn begins here (docs/decisions/0014).
 """
 
 import asyncio
