@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Found when a line runs, not when make expands its recipe: that same recipe may have installed it.
 UV = "$$(if [ -x $(VENV)-uv/bin/uv ]; then echo $(VENV)-uv/bin/uv; else command -v uv; fi)"
 
-.PHONY: help run test check bench demo-audit soak lock clean
+.PHONY: help run test check bench demo-audit screenshots soak lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ bench: $(VENV)/.dev ## measure, and write docs/benchmarks.md
 
 demo-audit: $(VENV)/.dev ## a few turns, a bundle of their records, and its verification where nothing of Attest is installed
 	@UV=$(UV) $(BIN)/python -m tests.demo_audit data/demo-audit
+
+screenshots: $(VENV)/.dev ## take pictures of every page in both languages anew, into docs/screenshots (needs chromium)
+	$(BIN)/python -m tests.screenshots
 
 soak: $(VENV)/.dev ## send every harmless prompt and 500 labelled ones through the running product
 	$(BIN)/python -m tests.bench.soak

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Text, any_, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.search.ports import MOST_VALUES, Bar, Count, Counts, Position
@@ -16,7 +17,7 @@ MOST_COUNTED = 20_000
 """Turns that are counted at most, beginning with the first in the query's order."""
 MOST_STEPS = 100
 """Pages of candidates that are looked at for that."""
-_AT_ONCE = 1000
+_AT_ONCE = 5000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS = 1_000_000
 
@@ -32,7 +33,7 @@ class _Tally:
     async def add(self, connection: AsyncConnection, ids: Sequence[str]) -> None:
         """Count these turns, those of them that are closed."""
         turn, facet = AUDIT_TURN.c, AUDIT_FACET.c
-        turns = select(turn.turn_id, turn.opened_us, turn.verdict).where(turn.turn_id.in_(ids))
+        turns = select(turn.turn_id, turn.opened_us, turn.verdict).where(_among(connection, turn.turn_id, ids))
         closed = (await connection.execute(turns.where(turn.closed_entry.is_not(None)))).all()
         for row in closed:
             bar = row.opened_us // (self._bar_seconds * _MICROSECONDS)
@@ -40,10 +41,9 @@ class _Tally:
         # Grouped by an expression: else SQLite walks the whole table in the order of its key.
         name = facet.facet.concat("").label("facet")
         of_turns = select(name, facet.value, func.count().label("turns")).group_by(name, facet.value)
-        of_turns = of_turns.where(facet.turn_id.in_([row.turn_id for row in closed]))
-        for row in (await connection.execute(of_turns)).all():
-            if row.facet in self._facets:
-                self._facets[row.facet][row.value] += row.turns
+        of_turns = of_turns.where(_among(connection, facet.turn_id, [row.turn_id for row in closed]))
+        for row in (await connection.execute(of_turns.where(name.in_(self._facets)))).all():
+            self._facets[row.facet][row.value] += row.turns
 
     def counts(self, reached: Position | None) -> Counts:
         """Return the counts."""
@@ -75,6 +75,13 @@ async def count_turns(connection: AsyncConnection, query: TurnQuery, bar_seconds
         if after is None or counted >= MOST_COUNTED:
             break
     return tally.counts(after)
+
+
+def _among(connection: AsyncConnection, column: ColumnElement[str], ids: Sequence[str]) -> ColumnElement[bool]:
+    """Return the condition that a column is one of many; PostgreSQL gets them as one parameter."""
+    if connection.dialect.name == "postgresql":
+        return column == any_(literal(list(ids), ARRAY(Text)))
+    return column.in_(ids)
 
 
 def most_frequent(counts: Iterable[tuple[str, int]]) -> tuple[Count, ...]:

@@ -49,9 +49,10 @@ class SecurityPage(Described):
 
 @dataclass(frozen=True)
 class Line:
-    """One horizontal bar: a value, how often, its length in percent, and the list behind it."""
+    """One horizontal bar: a value, how often, its length in percent, and the list behind it; `id` of a rule."""
 
     label: str
+    id: str
     count: int
     width: float
     href: str
@@ -142,6 +143,7 @@ class _Drawing:
         return tuple(
             Line(
                 self._label(name, one.value),
+                one.value if name == "rule" else "",
                 one.turns,
                 round(one.turns / most * 100, 1),
                 address(SEARCH, {**filters, name: one.value, "since": self._since}),
