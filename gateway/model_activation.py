@@ -121,5 +121,5 @@ class ModelActivations:
 
 
 def _says(entry: Entry, offer: Offer) -> bool:
-    said = {name: value for name, value in entry.detail.items() if name not in ("action", "previous")}
+    said = {name: value for name, value in entry.detail.items() if name not in ("action", "previous", "removed")}
     return entry.model_revision == offer.active.revision and said == offer.detail

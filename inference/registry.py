@@ -11,11 +11,13 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from uuid import uuid4
 
 import msgspec
 from msgspec.structs import replace
@@ -158,6 +160,17 @@ class Registry:
         finally:
             os.close(lock)
 
+    def discard(self, version: Version) -> None:
+        """Delete a version's folder, once the state without it is written. Raises `RegistryError`."""
+        gone = self.folder / SUBFOLDER / f".removed-{uuid4().hex}"
+        try:
+            self.folder_of(version).rename(gone)
+            shutil.rmtree(gone)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise RegistryError(f"{self.folder_of(version)} cannot be deleted: {error.strerror}") from None
+
     def _write(self, state: State) -> None:
         _checked(state, self.file)
         fresh = self.folder / f".{_FILE}.new"
@@ -227,6 +240,15 @@ def with_mirror(state: State, wanted: str, percent: int) -> State:
     if state.canary is not None and state.canary.version == version.id:
         raise RegistryError(f"{version.id} is the canary; end that first")
     return replace(state, mirror=Mirror(version.id, percent))
+
+
+def removed(state: State, wanted: str) -> State:
+    """Return the state without a version. Raises `RegistryError` where it is in use or can be rolled back to."""
+    version = state.find(wanted)
+    if (stage := state.stage(version)) is not Stage.CANDIDATE:
+        why = "can be rolled back to" if stage is Stage.RETIRED else f"is {stage}"
+        raise RegistryError(f"{version.id} {why}: only a version that is of no use now is removed")
+    return replace(state, versions=tuple(one for one in state.versions if one.id != version.id))
 
 
 def manifest_hash(files: dict[str, str]) -> str:

@@ -123,6 +123,16 @@ def test_versions_over_real_processes(product, revisions):
     stages = {one["name"]: (one["stage"], one["serving"]) for one in models.did("list")["versions"]}
     assert stages["v1"] == ("active", True)
 
+    # What is of no use any more can be removed, on record first; what is in use, or can be rolled back to, cannot.
+    assert models.run("remove", "v1").exit_code == 1
+    left = models.did("remove", "v2")
+    assert sorted(one["name"] for one in left["versions"]) == ["v1", "v3"]
+    assert not list((product.folder / "registry" / "versions").glob("v2*"))
+    last = activations(product)[-1]
+    assert (last["detail"]["action"], last["detail"]["removed"], last["model_revision"]) == ("remove", second, first)
+    assert revision_of(product, ask(product)) == first
+    assert len(activations(product)) == len(records) + 1, "nothing new was found"
+
 
 def mirrored_by(product: Product, turn: str) -> tuple[str, str]:
     def found():

@@ -11,6 +11,7 @@ COMMANDS = {
     "rollback": "gateway.commands.models.change:rollback",
     "canary": "gateway.commands.models.change:canary",
     "mirror": "gateway.commands.models.change:mirror",
+    "remove": "gateway.commands.models.remove:remove",
 }
 """In the order in which the help names them."""
 

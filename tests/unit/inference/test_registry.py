@@ -55,6 +55,25 @@ def test_stages():
     assert versions.activated(now, D).mirror is None
 
 
+def test_only_what_is_of_no_use_is_removed(tmp_path):
+    now = versions.with_mirror(versions.with_canary(state(A, B), C, 10, ()), D, 50)
+    for one, said in ((A, "rolled back"), (B, "active"), (C, "canary"), (D, "mirror"), ("nobody", "no version")):
+        with pytest.raises(RegistryError, match=said):
+            versions.removed(now, one)
+    registry = Registry(tmp_path)
+    with registry.locked() as write:
+        folder = registry.folder_of(now.find(E))
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        left = versions.removed(now, E)
+        write(left)
+        registry.discard(now.find(E))
+        registry.discard(now.find(E))
+    assert registry.read() == left
+    assert E not in [one.id for one in left.versions]
+    assert list((tmp_path / "versions").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
