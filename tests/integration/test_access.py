@@ -60,6 +60,19 @@ def test_nobody_is_turned_away(product: Product, method: str, path: str, access:
     assert call(product, method, path, None) == 401
 
 
+def test_a_provisioning_client_gets_scim_and_nothing_else(product: Product):
+    key = product.attest("api-keys", "create", "every route", "--role", "provisioning").strip()
+    for method, path, access in ROUTES:
+        if "public" in access:
+            continue
+        status = call(product, method, path, key)
+        if "provisioning" in access:
+            assert status not in {401, 403}, f"{method} {path}: {status}"
+            assert status < 500 or status == 501, f"{method} {path}: {status}"
+        else:
+            assert status == 403, f"{method} {path}: {status}"
+
+
 @pytest.mark.parametrize(("method", "path", "access"), ROUTES)
 def test_each_person_gets_what_the_route_says(product: Product, method: str, path: str, access: tuple[str, ...]):
     for name, roles in PEOPLE.items():

@@ -1,0 +1,89 @@
+"""SCIM on the running product: its conformance, who may call it, and a stream that it cuts."""
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+import pytest
+from httpx2 import Client
+from scim2_client.engines.httpx2 import SyncSCIMClient
+from scim2_tester import Status, check_server
+
+from tests.integration.test_api_keys import ask, chat
+from tests.rig.product import Product, eventually
+
+PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+USER = "urn:ietf:params:scim:schemas:core:2.0:User"
+
+
+@pytest.fixture(scope="module")
+def key(product: Product) -> str:
+    """The key of a provisioning client."""
+    return product.attest("api-keys", "create", "directory", "--role", "provisioning").strip()
+
+
+def send(product: Product, token: str, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    request = urllib.request.Request(product.url + path, method=method)
+    request.add_header("Authorization", f"Bearer {token}")
+    if body is not None:
+        request.add_header("Content-Type", "application/scim+json")
+        request.data = json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read() or b"null")
+
+
+def activity(product: Product, key: str, user_id: str, active: object) -> None:
+    operation = {"op": "Replace", "path": "active", "value": active}
+    body = {"schemas": [PATCH], "Operations": [operation]}
+    status, _ = send(product, key, "PATCH", f"/scim/v2/Users/{user_id}", body)
+    assert status == 200
+
+
+def test_the_whole_check_of_scim2_tester_passes(product: Product, key: str) -> None:
+    with Client(base_url=product.url + "/scim/v2", headers={"authorization": f"Bearer {key}"}, timeout=60) as http:
+        results = check_server(SyncSCIMClient(http))
+    wrong = [(each.title, each.reason) for each in results if each.status not in (Status.SUCCESS, Status.SKIPPED)]
+    assert wrong == []
+    passed = [each for each in results if each.status == Status.SUCCESS]
+    assert len(passed) > 40, "the check ran"
+    assert {each.title for each in results if each.status == Status.SKIPPED} <= {"search_with_attributes"}
+
+
+def test_a_provisioning_key_calls_scim_and_nothing_else(product: Product, key: str) -> None:
+    assert send(product, key, "GET", "/scim/v2/Users")[0] == 200
+    for path in ("/auth/me", "/v1/models", "/api/audit/turns", "/console/api-keys", "/usage"):
+        assert send(product, key, "GET", path)[0] == 403
+    status, error = send(product, product.token("ada"), "GET", "/scim/v2/Users")
+    assert (status, error["schemas"]) == (403, ["urn:ietf:params:scim:api:messages:2.0:Error"])
+    status, error = send(product, "attest_0123456789ab_" + "A" * 43, "GET", "/scim/v2/Users")
+    assert (status, error["status"]) == (401, "401")
+
+
+def test_an_inactive_person_loses_the_open_stream_and_all_access(product: Product, key: str) -> None:
+    new = {"schemas": [USER], "userName": "sam@corp.example", "externalId": "sam", "active": True}
+    status, user = send(product, key, "POST", "/scim/v2/Users", new)
+    assert status == 201
+    sam = product.token("sam")
+    try:
+        with ask(product, sam, "/v1/chat/completions", chat("Tell a STORY.", stream=True)) as stream:
+            assert stream.readline()
+            activity(product, key, user["id"], "False")
+            rest = stream.read().decode()
+        assert '"access-ended"' in rest
+        assert send(product, sam, "GET", "/auth/me")[0] == 401
+        assert send(product, product.token("alice"), "GET", "/auth/me")[0] == 200
+    finally:
+        activity(product, key, user["id"], True)
+    new_token = product.attest("dev-token", "sam").strip()
+    product.tokens["sam"] = new_token
+    assert eventually(lambda: send(product, new_token, "GET", "/auth/me")[0] == 200)
+    assert send(product, key, "DELETE", f"/scim/v2/Users/{user['id']}")[0] == 204
+    assert eventually(lambda: send(product, new_token, "GET", "/auth/me")[0] == 401)
+    assert send(product, key, "POST", "/scim/v2/Users", new)[0] == 201
+    product.tokens["sam"] = product.attest("dev-token", "sam").strip()
+    assert eventually(lambda: send(product, product.token("sam"), "GET", "/auth/me")[0] == 200)
