@@ -34,6 +34,7 @@ bench: $(VENV)/.dev ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench.audit_search
 	$(BIN)/python -m tests.bench.delivery
 	$(BIN)/python -m tests.bench.outage
+	$(BIN)/python -m tests.bench.console
 
 demo-audit: $(VENV)/.dev ## a few turns, a bundle of their records, and its verification where nothing of Attest is installed
 	@UV=$(UV) $(BIN)/python -m tests.demo_audit data/demo-audit

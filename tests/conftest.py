@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy.engine import URL
 
 from tests.rig.elasticsearch import ElasticsearchServer, elasticsearch
+from tests.rig.keycloak import Keycloak, keycloak
+from tests.rig.postgres import postgres_url
 from tests.rig.product import Product, running_product
 from tests.scripts import SCRIPT
 
@@ -21,3 +24,17 @@ def elastic_server() -> Iterator[ElasticsearchServer]:
     """A real Elasticsearch that all tests of a session share: clear it first (`elastic_server.clear()`)."""
     with elasticsearch() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def real_keycloak() -> Iterator[Keycloak]:
+    """A real Keycloak that all tests of a session share; its client allows one gateway's address at a time."""
+    with keycloak() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[URL]:
+    """A real PostgreSQL that all tests of a session share: make a database of your own (`fresh_database`)."""
+    with postgres_url() as url:
+        yield url

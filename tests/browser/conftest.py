@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser.script import SCRIPT
+from tests.rig.keycloak import PASSWORD
 from tests.rig.process import unavailable
 from tests.rig.product import Product, running_product
 
@@ -39,23 +40,39 @@ def browser() -> Iterator[Browser]:
 class Watched:
     """One person's page, with everything that must not happen on it."""
 
-    def __init__(self, page: Page, url: str) -> None:
+    def __init__(self, page: Page, url: str, provider: str = "") -> None:
+        """`provider`: address of an identity provider, whose own pages are not looked at."""
         self.page, self.url = page, url
+        self.provider = provider or url
         self.errors: list[str] = []
         self.outside: list[str] = []
         self.expected: list[str] = []
-        page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("console", self._said)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", self._note)
         page.on("dialog", lambda dialog: (self.errors.append("dialog"), dialog.dismiss()))
 
+    def _said(self, message) -> None:
+        of_provider = self.provider != self.url and message.location["url"].startswith(self.provider)
+        if message.type in ("error", "warning") and not of_provider:
+            self.errors.append(message.text)
+
     def _note(self, request) -> None:
-        if urlsplit(request.url).scheme in ("http", "https") and not request.url.startswith(self.url):
+        known = request.url.startswith((self.url, self.provider))
+        if urlsplit(request.url).scheme in ("http", "https") and not known:
             self.outside.append(request.url)
 
     def sign_in(self, name: str = "alice", path: str = "/") -> Page:
         self.page.goto(self.url + path)
         self.page.click(f'button[name="person"][value="{name}"]')
+        self.page.wait_for_selector("body[data-ready]")
+        return self.page
+
+    def sign_in_at_keycloak(self, name: str, path: str = "/") -> Page:
+        self.page.goto(f"{self.url}/auth/login?next={path}")
+        self.page.fill("#username", name)
+        self.page.fill("#password", PASSWORD)
+        self.page.click("#kc-login")
         self.page.wait_for_selector("body[data-ready]")
         return self.page
 
@@ -81,7 +98,9 @@ Open = Callable[..., Watched]
 def open_page(browser: Browser, product: Product) -> Iterator[Open]:
     opened: list[Watched] = []
 
-    def make(language: str = "en-US", scheme: str = "light", size: tuple[int, int] = DESK, **options) -> Watched:
+    def make(
+        language: str = "en-US", scheme: str = "light", size: tuple[int, int] = DESK, provider: str = "", **options
+    ) -> Watched:
         context = browser.new_context(
             locale=language,
             color_scheme=scheme,
@@ -90,7 +109,7 @@ def open_page(browser: Browser, product: Product) -> Iterator[Open]:
             **options,
         )
         context.set_default_timeout(15_000)
-        watched = Watched(context.new_page(), product.url)
+        watched = Watched(context.new_page(), product.url, provider)
         opened.append(watched)
         return watched
 

@@ -62,6 +62,7 @@ SCRIPT = {
         {"contains": "hostile", "text": HOSTILE, "chunk": 11, "delay_ms": 1},
         {"contains": "a key", "text": KEY, "chunk": 8, "delay_ms": 10},
         {"contains": "long story", "text": LONG, "chunk": 12, "delay_ms": 30},
+        {"contains": "endless", "text": LONG * 10, "chunk": 6, "delay_ms": 100},
         {"contains": "slow", "text": "At last.", "first_delay_ms": 60000},
         {"contains": "bridges", "text": "This will not be the whole answer. It", "error": "broken_off"},
         {"contains": "who to call", "text": "Call Mr Li on 13812345678 before noon.", "chunk": 6, "delay_ms": 5},

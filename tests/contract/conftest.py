@@ -4,16 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy.engine import URL
 
 from migrations.run import upgrade
-from tests.rig.postgres import fresh_database, postgres_url
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[URL]:
-    with postgres_url() as url:
-        yield url
+from tests.rig.postgres import fresh_database
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,3 +1,3 @@
-from tests.contract.conftest import database, postgres
+from tests.contract.conftest import database
 
-__all__ = ["database", "postgres"]
+__all__ = ["database"]

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event
-from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit.erasure import Erasures, State
@@ -23,16 +22,10 @@ from gateway.history.erasure import HistoryOfPerson
 from migrations.run import upgrade
 from tests.contract.audit.conftest import MASTER
 from tests.contract.governing.conftest import OLD, Log
-from tests.rig.postgres import fresh_database, postgres_url
+from tests.rig.postgres import fresh_database
 
 MOST_STEPS = 80
 Work = Callable[[AsyncEngine], Awaitable[object]]
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[URL]:
-    with postgres_url() as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

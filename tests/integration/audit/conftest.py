@@ -3,20 +3,13 @@ from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy.engine import URL
 
 from audit.keys import FileMasterKey
 from audit.log import SqlAuditLog
 from audit.record import Entry
 from gateway.cli import main
 from gateway.database import make_engine
-from tests.rig.postgres import fresh_database, postgres_url
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[URL]:
-    with postgres_url() as url:
-        yield url
+from tests.rig.postgres import fresh_database
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.delivery import Delivery, DeliveryLimits
@@ -25,16 +24,10 @@ from audit.sinks.elasticsearch import ElasticsearchSink
 from gateway.database import make_engine
 from migrations.run import upgrade
 from tests.rig.elasticsearch import ElasticsearchServer
-from tests.rig.postgres import fresh_database, postgres_url
+from tests.rig.postgres import fresh_database
 
 MASTER = FileMasterKey(b"delivery-tests-master-key-32byte")
 FAST = DeliveryLimits(first_wait_s=0.05, longest_wait_s=0.4, idle_s=0.05, sample_s=0.2)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[URL]:
-    with postgres_url() as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
