@@ -27,7 +27,7 @@ def tracer_provider(environ: Mapping[str, str]) -> TracerProvider:
     Without an endpoint for traces nothing is sampled: spans then carry real ids, cost next to nothing, and the
     inference tier is told not to sample either.
     """
-    endpoint = _traces_endpoint(environ)
+    endpoint = traces_endpoint(environ)
     provider = TracerProvider(
         sampler=None if endpoint else ALWAYS_OFF, resource=_resource(environ), shutdown_on_exit=False
     )
@@ -50,7 +50,7 @@ def place_of(trace: TracebackType | None) -> str:
     return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}" if trace else ""
 
 
-def _traces_endpoint(environ: Mapping[str, str]) -> str:
+def traces_endpoint(environ: Mapping[str, str]) -> str:
     """Full address for traces as the OTLP specification derives it; empty means no export."""
     if environ.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
         return ""

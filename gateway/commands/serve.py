@@ -1,5 +1,6 @@
 """`attest serve`: the gateway itself."""
 
+import gc
 import sys
 
 import click
@@ -25,6 +26,9 @@ def serve() -> None:
     except (SettingsError, KeyFileError, SigningKeyError, ValueError) as error:
         click.echo(str(error), err=True)
         sys.exit(1)
+    # What stands now stands for good: a full collection that looked through it would stop every turn for 0.1 s.
+    gc.collect()
+    gc.freeze()
     uvicorn.run(
         app,
         host=settings.host,

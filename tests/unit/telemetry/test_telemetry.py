@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from opentelemetry.trace import get_current_span
 
 from gateway.measured import MeasuredModel, MeasuredSafety
 from gateway.problems import RateLimitedError
@@ -136,6 +137,16 @@ async def test_two_in_one_process_share_nothing() -> None:
     one, other = Telemetry({}), Telemetry({})
     one.refused("overloaded")
     assert not any("overloaded" in line for line in lines(other))
+
+
+def test_without_an_endpoint_a_trace_is_its_ids_and_one_span() -> None:
+    telemetry = Telemetry({})
+    with telemetry.request("POST", "/v1/chat/completions"), telemetry.turn(turn_request()):
+        outermost, trace = get_current_span(), telemetry.trace_id()
+        with telemetry.stage("input"), telemetry.audit_commit():
+            assert get_current_span() is outermost
+            assert telemetry.headers()["traceparent"].split("-")[1] == trace
+    assert telemetry.trace_id() == ""
 
 
 async def test_the_cost_of_a_turn_is_small() -> None:
