@@ -1,6 +1,7 @@
 """Calibration and thresholds, both from dev alone."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,25 @@ Flags = NDArray[np.bool_]
 BLOCK_RATE = 0.008
 """Share of benign prompts and answers on dev (ours not counted) that all categories together may block."""
 UNCERTAIN_RATE = 0.03
+POST_WEIGHT = 0.3
+"""What a caught post counts when thresholds are chosen, beside a caught request or answer."""
 LOWEST_BLOCK, LOWEST_UNCERTAIN = 0.5, 0.3
 HIGHEST_BLOCK = 0.98
 LOOK_AHEAD = 5
+RESAMPLED = 201
+"""Dev sets drawn with replacement, over which the median of thresholds is taken."""
+STEPS = 20
+"""Steps from the allowed share of alarms down to nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A text of dev by its surest category."""
+
+    category: Category
+    score: float
+    weight: float
+    """What it counts when it is caught; 0: it is harmless."""
 
 
 def targets_of(examples: Sequence[Example]) -> Flags:
@@ -52,36 +69,62 @@ def thresholds(
     """Spend the allowed false alarms where they catch most.
 
     Category by category the threshold is lowered, each time where one more false alarm among benign prompts and
-    answers catches most harmful texts, until the share above is used up. Catches count by the root of the category's
-    size, since dev holds mostly hate. Sources whose benign rows are noisy do not count, nor do our own harmless
-    examples: they were written to look harmful, so a rate over them says nothing about ordinary requests.
+    answers catches most harmful texts, until the share above is used up; the median over resampled dev sets
+    stands. A post counts for `POST_WEIGHT` of a request
+    or an answer: dev holds mostly posts, people here ask. Sources whose benign rows are noisy do not count, nor do our
+    own harmless examples: they were written to look harmful, so a rate over them says nothing about ordinary requests.
     """
     scores = Calibrator(calibration).scores(logits)
-    false: dict[Category, list[float]] = {label: [] for label in LABELS}
-    caught: dict[Category, list[float]] = {label: [] for label in LABELS}
-    benign = 0
+    judged: list[_Judged] = []
     for row, example in zip(scores, examples, strict=True):
         if not example.harmful and (example.role == "post" or example.source in NOISY or example.source == SEEDS):
             continue
-        benign += not example.harmful
         top = by_category(row, 0.0)[0]
-        (caught if example.harmful else false)[top.category].append(top.score)
-    block = _spend(int(BLOCK_RATE * benign), false, caught, LOWEST_BLOCK)
-    uncertain = _spend(int(UNCERTAIN_RATE * benign), false, caught, LOWEST_UNCERTAIN)
+        weight = POST_WEIGHT if example.role == "post" else 1.0
+        judged.append(_Judged(top.category, top.score, weight if example.harmful else 0.0))
+    block = _resampled(judged, BLOCK_RATE, LOWEST_BLOCK)
+    uncertain = _resampled(judged, UNCERTAIN_RATE, LOWEST_UNCERTAIN)
     return {label.value: Thresholds(min(uncertain[label], block[label]), block[label]) for label in LABELS}
 
 
-def _spend(
-    alarms: int, false: dict[Category, list[float]], caught: dict[Category, list[float]], lowest: float
-) -> dict[Category, float]:
+def _resampled(judged: Sequence[_Judged], rate: float, lowest: float) -> dict[Category, float]:
+    """Return the median of each category's thresholds over resampled dev sets.
+
+    Two dozen alarms alone would decide by chance which category may have them. Medians allow more alarms than each of
+    their sets, so the sets get less than `rate`, until dev itself keeps to it.
+    """
+    allowed = rate * _harmless(judged)
+    for part in range(STEPS, 0, -1):
+        thresholds = _medians(judged, rate * part / STEPS, lowest)
+        if sum(not item.weight and item.score >= thresholds[item.category] for item in judged) <= allowed:
+            return thresholds
+    return dict.fromkeys(LABELS, HIGHEST_BLOCK)
+
+
+def _medians(judged: Sequence[_Judged], rate: float, lowest: float) -> dict[Category, float]:
+    dice = np.random.default_rng(0)
+    found: dict[Category, list[float]] = {label: [] for label in LABELS}
+    for _ in range(RESAMPLED):
+        drawn = [judged[at] for at in dice.integers(0, len(judged), len(judged))]
+        for label, threshold in _spend(int(rate * _harmless(drawn)), drawn, lowest).items():
+            found[label].append(threshold)
+    return {label: round(float(np.median(values)), 4) for label, values in found.items()}
+
+
+def _harmless(judged: Sequence[_Judged]) -> int:
+    return sum(not item.weight for item in judged)
+
+
+def _spend(alarms: int, judged: Sequence[_Judged], lowest: float) -> dict[Category, float]:
+    false: dict[Category, list[float]] = {label: [] for label in LABELS}
+    caught: dict[Category, list[_Judged]] = {label: [] for label in LABELS}
+    for item in judged:
+        if item.weight:
+            caught[item.category].append(item)
+        else:
+            false[item.category].append(item.score)
     edges = {label: _edges(false[label], lowest) for label in LABELS}
-    hits = {
-        label: [
-            float(np.sum(np.asarray(caught[label]) >= edge)) / max(len(caught[label]), 1) ** 0.5
-            for edge in edges[label]
-        ]
-        for label in LABELS
-    }
+    hits = {label: _hits(caught[label], edges[label]) for label in LABELS}
     spent = dict.fromkeys(LABELS, 0)
     while alarms > 0:
         choices = [
@@ -95,6 +138,12 @@ def _spend(
         spent[label] += step
         alarms -= step
     return {label: edges[label][spent[label]] for label in LABELS}
+
+
+def _hits(caught: Sequence[_Judged], edges: Sequence[float]) -> list[float]:
+    """Weight of what each threshold catches."""
+    scores, weights = np.array([item.score for item in caught]), np.array([item.weight for item in caught])
+    return [float(weights[scores >= edge].sum()) for edge in edges]
 
 
 def _edges(scores: list[float], lowest: float) -> list[float]:

@@ -50,11 +50,19 @@ class Checked:
     small: float
 
 
-def load_trained(out: Path) -> Network:
-    """Read the network of the run's last checkpoint."""
-    tokenizer: Tokenizer = Tokenizer.from_file(str(out / TOKENIZER_FILE))
+def load_trained(plan: Plan) -> Network:
+    """Read the network of the run's last checkpoint.
+
+    A run that went on from a shipped classifier ends in the mean of its first and its last weights: on dev better than
+    either (docs/decisions/0009).
+    """
+    tokenizer: Tokenizer = Tokenizer.from_file(str(plan.out / TOKENIZER_FILE))
     network = Network(Shape(tokenizer.get_vocab_size()))
-    network.load_state_dict(torch.load(out / "checkpoint.pt", weights_only=True)["network"])
+    weights = torch.load(plan.out / "checkpoint.pt", weights_only=True)["network"]
+    if plan.start is not None:
+        first = torch.load(plan.out / "first.pt", weights_only=True)
+        weights = {name: (value + first[name]) / 2 for name, value in weights.items()}
+    network.load_state_dict(weights)
     return network.eval()
 
 
@@ -64,7 +72,7 @@ def export(plan: Plan, folder: Path, *, rows: int | None = None) -> Checked:
     `rows` limits dev to its first rows after shuffling, for a quick look at a run that still goes on.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    full, _ = graph.write(load_trained(plan.out), folder)
+    full, _ = graph.write(load_trained(plan), folder)
     Tokenizer.from_file(str(plan.out / TOKENIZER_FILE)).save(str(folder / TOKENIZER_FILE), pretty=False)
     examples = load_dev(plan.data, plan.seeds)
     order = np.random.default_rng(plan.seed).permutation(len(examples))[:rows]

@@ -25,8 +25,8 @@ SMOOTHING = 0.02
 HARM_SHARE = 1.0
 """Weight of the harm score's loss against the sum of the eight labels' losses."""
 SAVE_EVERY_S = 240.0
-CONTINUED = 0.4
-"""Factor on the rates of a run that goes on from a shipped classifier."""
+CONTINUED = 0.8
+"""Factor on the rates of a run that goes on from a shipped classifier: enough to learn anew, not only to shift."""
 FINISH_AT = 0.45
 """Share of a timed run after which rounds have the finishing mix."""
 
@@ -53,7 +53,7 @@ class Plan:
     minutes: float | None
     """Length of the run in minutes of training; without it, `ROUNDS` rounds."""
     start: Path | None = None
-    """A shipped classifier to go on from; its run has lower rates and the finishing mix throughout."""
+    """A shipped classifier to go on from, at lower rates."""
 
     @property
     def top_rate(self) -> float:
@@ -63,8 +63,6 @@ class Plan:
     @property
     def finish_at(self) -> float:
         """Share of the run after which rounds have the finishing mix."""
-        if self.start is not None:
-            return 0.0
         return 1.0 if self.minutes is None else FINISH_AT
 
 

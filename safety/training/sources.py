@@ -34,9 +34,10 @@ NOISY = frozenset(
         "thu-coai/DiaSafety (contexts)",
         "whitzard-ai/jade-db",
         "thu-coai/DiaSafety",
+        "gunthercox/chatterbot-corpus",
     }
 )
-"""The harmful bit itself comes from a word list or from the question that an answer answers."""
+"""The harmful bit itself comes from a word list or from the question that is answered; or taunts count as harmless."""
 
 SOURCE_PRESENTATIONS = {
     "thu-coai/COLDataset": 1.7,
@@ -117,6 +118,6 @@ FINISHING = {"prompt": 0.55, "post": 0.45, "response": 0.3, "seeds": 0.7}
 """Factor by role, and for our own examples, in the rounds of a run's last part: short rounds, mostly of requests."""
 SEEDS = "seeds"
 """Source of our own examples."""
-SEED_PRESENTATIONS = 7.0
+SEED_PRESENTATIONS = 4.0
 SEEDS_HELD_OUT = 10
 """One of our own examples in so many, chosen by the hash of its text, is never trained on: it joins dev."""

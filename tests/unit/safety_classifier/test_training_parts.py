@@ -11,6 +11,7 @@ import torch
 from safety.classifier.manifest import LABELS
 from safety.training import calibrate, graph
 from safety.training.corpus import Example, clean, load
+from safety.training.export import load_trained
 from safety.training.loop import Plan, rate_at, train
 from safety.training.network import Network, Shape
 from safety.training.sampling import LENGTH, Sampler
@@ -65,13 +66,24 @@ def test_a_shipped_model_is_a_start_that_gives_the_same_numbers(tmp_path, tokeni
         assert (again.eval()(ids, torch.ones_like(ids)) - network(ids, torch.ones_like(ids))).abs().max() < 0.3
 
 
-def test_a_run_that_goes_on_is_gentle_and_finishing_from_the_start(tmp_path):
+def test_a_run_that_goes_on_has_lower_rates_and_the_same_course(tmp_path):
     fresh = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, minutes=5)
     going_on = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, minutes=5, start=tmp_path)
-    assert (fresh.top_rate, going_on.top_rate) == (1.0, 0.4)
-    assert 0 < fresh.finish_at < 1
-    assert going_on.finish_at == 0
+    assert 0 < going_on.top_rate < fresh.top_rate == 1.0
+    assert 0 < fresh.finish_at == going_on.finish_at < 1
     assert Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, minutes=None).finish_at == 1
+
+
+def test_a_run_that_goes_on_ends_in_the_mean_of_its_first_and_last_weights(tmp_path, tokenizer):
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    first, last = (Network(Shape(tokenizer.get_vocab_size())).state_dict() for _ in range(2))
+    torch.save(first, tmp_path / "first.pt")
+    torch.save({"network": last}, tmp_path / "checkpoint.pt")
+    fresh = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, minutes=5)
+    going_on = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, minutes=5, start=tmp_path)
+    name = "head.weight"
+    assert torch.equal(load_trained(fresh).state_dict()[name], last[name])
+    assert torch.allclose(load_trained(going_on).state_dict()[name], (first[name] + last[name]) / 2)
 
 
 def test_padding_changes_nothing():
