@@ -30,6 +30,7 @@ bench: $(VENV)/.dev ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench.inference
 	$(BIN)/python -m tests.bench.inference_large --layers 2
 	$(BIN)/python -m tests.bench.safety
+	$(BIN)/python -m tests.bench.second_opinion
 	$(BIN)/python -m tests.bench.audit_verify
 	$(BIN)/python -m tests.bench.audit_search
 	$(BIN)/python -m tests.bench.delivery
