@@ -11,6 +11,8 @@ from audit.record import FindingRecord
 
 SHOWN = 20_000
 """Characters of one text that a page shows unless all are asked for."""
+WHOLE = 200_000
+"""Characters of one text that a page shows when all are asked for: a browser stalls on more. Exports have them all."""
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff\ud800-\udfff]"
@@ -40,7 +42,7 @@ class Marked:
 def marked(text: str, findings: Sequence[tuple[int, FindingRecord]], *, whole: bool = False) -> Marked:
     """Return a text cut where findings begin and end; findings come with their numbers, spans in code points."""
     acted = {number for number, one in findings if one.action != "allow" and not one.shadow}
-    shown = text if whole else text[:SHOWN]
+    shown = text[: WHOLE if whole else SHOWN]
     spans = [(number, _within(one.start, shown), _within(one.end, shown)) for number, one in findings]
     edges = sorted({0, len(shown), *(edge for _, start, end in spans for edge in (start, end))})
     pieces = tuple(

@@ -15,7 +15,7 @@ from gateway.auth.access import recorded_for
 from gateway.auth.principal import Role
 from gateway.cases.store import Case
 from gateway.console.asked import PageAsked
-from gateway.console.marked import marked, of_text
+from gateway.console.marked import SHOWN, WHOLE, marked, of_text
 from gateway.console.purpose import Purposes
 from gateway.console.search import SECTION
 from gateway.console.shell import ConsoleRequest, console_page
@@ -46,7 +46,7 @@ TheProofs = NamedDependency[SkipValidation[Proofs]]
 class TurnPage(Described):
     """`GET /console/turns/{turn_id}`."""
 
-    described: ClassVar[dict[str, str]] = {"whole": "true: texts in full"}
+    described: ClassVar[dict[str, str]] = {"whole": "true: texts in full, up to 200,000 characters each"}
 
 
 @get("/console/turns/{turn_id:str}", **recorded_for(*_ROLES), include_in_schema=False)
@@ -178,7 +178,7 @@ class EarlierMessage:
 
 
 def _earlier(message: Content, view: View, *, whole: bool) -> EarlierMessage:
-    text = message.text if whole else message.text[:MOST_OF_EARLIER]
+    text = message.text[: WHOLE if whole else MOST_OF_EARLIER]
     seen = Markup(view.markdown.html(text)) if message.role == "assistant" else visible(text)  # noqa: S704 - nh3
     return EarlierMessage(message.role, seen, len(message.text) - len(text))
 
@@ -189,7 +189,7 @@ def _texts(
     answer, asked = of_text(findings, "answer"), of_text(findings, "message")
     earlier = content.dialogue[:-1] if content.dialogue else ()
     shown = earlier if whole else earlier[-MOST_DIALOGUE:]
-    limit = None if whole else 20_000
+    limit = WHOLE if whole else SHOWN
     return {
         "earlier": [_earlier(one, view, whole=whole) for one in shown],
         "earlier_left_out": len(earlier) - len(shown),
