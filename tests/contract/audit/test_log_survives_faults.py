@@ -1,6 +1,7 @@
 """The database locked, full, gone and back: whoever waits gets an error, and afterwards the log goes on by itself."""
 
 import asyncio
+import contextlib
 import shutil
 import sqlite3
 import subprocess
@@ -83,7 +84,9 @@ async def test_a_missing_sqlite_file_is_not_made_anew(tmp_path):
 async def test_a_full_disk_is_an_error_and_then_works_again(tmp_path, monkeypatch):
     database = f"sqlite+aiosqlite:///{tmp_path}/attest.db"
     await asyncio.to_thread(upgrade, database)
-    limited = (*writer._PRAGMAS, "PRAGMA max_page_count=120")
+    with contextlib.closing(sqlite3.connect(tmp_path / "attest.db")) as file:
+        pages = file.execute("PRAGMA page_count").fetchone()[0]
+    limited = (*writer._PRAGMAS, f"PRAGMA max_page_count={pages + 30}")
     with monkeypatch.context() as patch:
         patch.setattr(writer, "_PRAGMAS", limited)
         async with opened(database, SHORT) as log:
