@@ -1,5 +1,6 @@
 """Keys as they are recognised on the API: in memory, read anew once a second, so that a request costs no query."""
 
+import asyncio
 import time
 from collections.abc import Callable, Collection
 
@@ -38,6 +39,7 @@ class RecognisedKeys:
         self._keys: dict[str, Stored] = {}
         self._used: dict[str, int] = {}
         self._written_at = monotonic()
+        self._looking = asyncio.Lock()
 
     async def refresh(self) -> None:
         """Read what changed, and write the last uses now and then. Raises `SQLAlchemyError`, `OSError`."""
@@ -70,8 +72,8 @@ class RecognisedKeys:
             raise TokenError("key_malformed")
         key_id, secret = found
         now = int(self._unix_time())
-        if key_id not in self._keys and self._monotonic() - self._read_at >= POLL_S / 4:
-            await self._read_now()
+        if key_id not in self._keys:
+            await self._look_again(self._monotonic())
         if self._monotonic() - self._read_at > max(self._interval_s, 5 * POLL_S):
             raise ProviderUnavailableError("Keys cannot be checked now; try again shortly.", retry_after=5)
         known = self._keys.get(key_id)
@@ -88,6 +90,14 @@ class RecognisedKeys:
         now = int(self._unix_time())
         found = {each: self._keys[each].key for each in ids if each in self._keys}
         return {each: key.principal() for each, key in found.items() if key.state(now) == "active"}
+
+    async def _look_again(self, asked_at: float) -> None:
+        """Read once more for a key that may have been made a moment ago; a flood of wrong ones shares one look."""
+        async with self._looking:
+            if self._read_at >= asked_at:
+                return
+            await asyncio.sleep(max(0.0, self._read_at + POLL_S / 4 - asked_at))
+            await self._read_now()
 
     async def _read_now(self) -> None:
         try:
