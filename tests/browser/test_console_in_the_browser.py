@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 import uuid
@@ -18,11 +16,10 @@ from audit.log import SqlAuditLog
 from gateway.console.sections import SECTIONS
 from gateway.database import make_engine
 from tests.browser.conftest import Open, Watched
+from tests.browser.officer import export_and_verify, hold
 from tests.contract.audit.turns import accepted, completed
 from tests.rig.axe import axe_script
 from tests.rig.product import Product, eventually
-
-VERIFIER = Path(__file__).parents[2] / "audit" / "verify.py"
 
 
 def ask(product: Product, text: str, who: str = "alice", token: str = "") -> int:
@@ -81,21 +78,8 @@ def test_an_officer_finds_reads_holds_exports_and_releases(open_page: Open, prod
     page.goto(f"{product.url}/console/cases")
     page.click("tbody a")
     page.fill("form[action$='/holds'] input[name=subject]", "ada")
-    page.fill("input[name=reason]", "litigation")
-    page.click("form[action$='/holds'] button")
-    expect(page.locator(".said")).to_contain_text("The hold is in force")
-
-    page.click(".export summary")
-    page.select_option("select[name=format]", "bundle")
-    page.check("input[name=content]")
-    with page.expect_download() as download:
-        page.click(".export button")
-    bundle = tmp_path / "bundle.zip"
-    download.value.save_as(bundle)
-    done = subprocess.run(
-        [sys.executable, "-I", str(VERIFIER), str(bundle)], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    hold(page)
+    export_and_verify(page, tmp_path)
 
     page.click("form[action$='/release'] button")
     expect(page.locator(".said")).to_contain_text("The hold is released")

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Open
+from tests.browser.officer import grant
 from tests.browser.script import SCRIPT
 from tests.rig.product import Product, running_product
 
@@ -33,12 +34,6 @@ def label_harmless(page: Page, note: str = "") -> None:
         page.fill('#labelling [name="note"]', note)
     page.click("#labelling button")
     page.wait_for_selector("body[data-ready]")
-
-
-def grant(page: Page, url: str) -> None:
-    page.goto(f"{url}/console/approvals")
-    page.click('form.decide button[value="approved"]')
-    expect(page.locator("form.decide")).to_have_count(0)
 
 
 def test_a_block_is_contested_and_overturned_by_two_officers(open_page: Open, product: Product):
