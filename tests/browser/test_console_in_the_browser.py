@@ -190,6 +190,8 @@ def test_an_administrator_manages_keys_people_and_usage(open_page: Open, product
     expect(page.locator("[role=status]").first).to_be_visible()
     staff.say("Are you still there?", wait=False)
     expect(staff.page.locator("#status")).to_contain_text("Your session has ended")
+    assert eventually(lambda: ask(product, "And my token?") == 401), "what was given out until then has ended"
+    del product.tokens["alice"]
 
     page.goto(f"{product.url}/console/usage")
     expect(page.locator("tbody tr", has_text="alice").first).to_be_visible()
@@ -223,7 +225,7 @@ def test_hostile_turns_run_nothing_and_hide_nothing(open_page: Open, product: Pr
 
 
 def test_a_policy_is_proposed_and_tried(open_page: Open, product: Product):
-    ask(product, "My card is 4111 1111 1111 1111.")
+    assert ask(product, "My card is 4111 1111 1111 1111.") == 200
     engine = axe_script()
     officer = open_page()
     officer.expected.append("400")

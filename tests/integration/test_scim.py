@@ -44,6 +44,15 @@ def activity(product: Product, key: str, user_id: str, active: object) -> None:
     assert status == 200
 
 
+def comes_back(product: Product, name: str) -> bool:
+    """Whether a token that is given out now lets the person in.
+
+    Tokens tell their time in whole seconds, and one of the second in which access was given back counts as older.
+    """
+    del product.tokens[name]
+    return send(product, product.token(name), "GET", "/auth/me")[0] == 200
+
+
 def test_the_whole_check_of_scim2_tester_passes(product: Product, key: str) -> None:
     with Client(base_url=product.url + "/scim/v2", headers={"authorization": f"Bearer {key}"}, timeout=60) as http:
         results = check_server(SyncSCIMClient(http))
@@ -79,11 +88,9 @@ def test_an_inactive_person_loses_the_open_stream_and_all_access(product: Produc
         assert send(product, product.token("alice"), "GET", "/auth/me")[0] == 200
     finally:
         activity(product, key, user["id"], True)
-    new_token = product.attest("dev-token", "sam").strip()
-    product.tokens["sam"] = new_token
-    assert eventually(lambda: send(product, new_token, "GET", "/auth/me")[0] == 200)
+    assert eventually(lambda: comes_back(product, "sam"))
+    new_token = product.token("sam")
     assert send(product, key, "DELETE", f"/scim/v2/Users/{user['id']}")[0] == 204
     assert eventually(lambda: send(product, new_token, "GET", "/auth/me")[0] == 401)
     assert send(product, key, "POST", "/scim/v2/Users", new)[0] == 201
-    product.tokens["sam"] = product.attest("dev-token", "sam").strip()
-    assert eventually(lambda: send(product, product.token("sam"), "GET", "/auth/me")[0] == 200)
+    assert eventually(lambda: comes_back(product, "sam"))
