@@ -75,12 +75,12 @@ def _spell_out(reading: Reading, table: Tables) -> Reading:
     codes = reading.codes
     lengths = table.expansion_length[codes]
     if not (lengths != 1).any():
-        return reading.changed(table.single[codes], "forms")
+        return reading.changed(table.single.of(codes), "forms")
     origin = np.repeat(np.arange(len(codes)), lengths)
     first = np.cumsum(lengths, dtype=np.int64) - lengths
     within = np.arange(len(origin)) - first[origin]
     long = lengths[origin] != 1
-    spelled = table.single[codes][origin]
+    spelled = table.single.of(codes)[origin]
     spelled[long] = table.expansions[table.expansion_at[codes[origin[long]]] + within[long]]
     return Reading(spelled, reading.starts[origin], reading.ends[origin], reading.changes | {"forms"})
 
@@ -143,7 +143,7 @@ def _unmask(reading: Reading, table: Tables) -> Reading:
     latin_text = bool((flags & LATIN).any()) and not bool((flags & FOREIGN).any())
     symbol = (np.bincount(word[letters], minlength=len(starts)) == 1) & _greek(reading.codes[starts])
     dressed = ((has & LATIN) != 0) | (((has & ODD) != 0) & ~foreign) | (latin_text & ~symbol)
-    return reading.changed(np.where(dressed[word], table.latin[reading.codes], reading.codes), "lookalikes")
+    return reading.changed(np.where(dressed[word], table.latin.of(reading.codes), reading.codes), "lookalikes")
 
 
 def _greek(codes: Codes) -> Mask:
@@ -153,4 +153,4 @@ def _greek(codes: Codes) -> Mask:
 
 def _simplify(reading: Reading, table: Tables) -> Reading:
     """Traditional Chinese characters as simplified ones, one by one."""
-    return reading.changed(table.simplified[reading.codes], "forms")
+    return reading.changed(table.simplified.of(reading.codes), "forms")

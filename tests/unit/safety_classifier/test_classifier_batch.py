@@ -131,7 +131,7 @@ def test_groups_hold_like_lengths_and_stay_small():
     for group in groups:
         widths = [lengths[at] for at in group]
         assert max(widths) <= min(widths) * PADDING + SLACK
-        assert max(widths) * len(group) <= BATCH_TOKENS
+        assert len(group) == 1 or max(widths) * len(group) <= BATCH_TOKENS
 
 
 async def test_workers_run_side_by_side_and_all_end():
