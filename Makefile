@@ -15,8 +15,14 @@ help: ## this list
 run: $(VENV)/.run ## set up and start everything on http://127.0.0.1:8080 (ATTEST_* settings apply)
 	@exec $(BIN)/python -m gateway up
 
+# Unit tests need no server, so two processes share them; the others start servers, browsers and whole products.
 test: $(VENV)/.dev ## set up and run all tests (real servers where installed; CI=true makes a missing one a failure)
+ifdef TESTS
 	$(BIN)/python -m pytest $(TESTS)
+else
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/unit
+	$(BIN)/python -m pytest tests --ignore tests/unit
+endif
 
 check: $(VENV)/.dev ## lint, format, types, import contract
 	$(BIN)/ruff check .
