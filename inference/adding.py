@@ -67,6 +67,8 @@ def _add(registry: Registry, folder: Path, label: str, model: str) -> Version:
                 report = check(plain)
             if not report.ok:
                 _refuse(report.problems, fresh, folder)
+            if not report.tokenizer:
+                _refuse(("tokenizer.model is missing: a version must be able to chat",), fresh, folder)
             version = _version(label, report, fresh)
             if any(one.id == version.id for one in state.versions):
                 _refuse((f"{version.id} is in the registry already",), fresh, folder)

@@ -139,7 +139,10 @@ def inference(
     "--json", "as_json", is_flag=True, help="Print one JSON object: see `Report` in inference.chatglm3.check."
 )
 def check(folder: Path, *, as_json: bool) -> None:
-    """Say what is wrong with a ChatGLM3 folder, by name; exit 1 if anything is."""
+    """Say what is wrong with a ChatGLM3 folder, by name; exit 1 if anything is.
+
+    A folder without a tokenizer can be served, for token ids only: that is said, and is nothing wrong.
+    """
     try:
         with plain_view(folder) as plain:
             found = importlib.import_module("inference.chatglm3.check").check(plain)
@@ -155,7 +158,10 @@ def check(folder: Path, *, as_json: bool) -> None:
         if report.parameters:
             needed = ", ".join(f"{size / 2**20:,.0f} MiB in {name}" for name, size in report.weight_bytes.items())
             click.echo(f"{report.parameters:,} parameters, context {report.context}: {needed}")
-        click.echo(f"{folder}: {'ready to serve' if report.ok else 'not ready'}")
+        if not report.tokenizer:
+            click.echo("tokenizer.model is missing: chats and texts will be refused")
+        ready = "ready to serve" if report.tokenizer else "ready to serve token ids only"
+        click.echo(f"{folder}: {ready if report.ok else 'not ready'}")
     if not report.ok:
         raise click.exceptions.Exit(1)
 

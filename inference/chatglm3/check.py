@@ -11,6 +11,8 @@ from inference.chatglm3.tokenizer import Tokenizer, TokenizerError
 from inference.quant import manifest as manifests
 from inference.quant.plan import FLOATS, Quantisation, stored, weight_bytes
 
+TOKENIZER = "tokenizer.model"
+
 _BYTES = {"float32": 4, "bfloat16": 2}
 _QUANTISED = (Quantisation(8), Quantisation(4))
 
@@ -29,6 +31,8 @@ class Report(msgspec.Struct, frozen=True):
     folder: str
     ok: bool
     problems: tuple[str, ...]
+    tokenizer: bool = True
+    """False where the folder has none, which is no problem: it is served for token ids only."""
     parameters: int = 0
     context: int = 0
     vocabulary: int = 0
@@ -54,10 +58,11 @@ def check(folder: Path) -> Report:
         published = read_published(folder)
     except ConfigError as error:
         problems.append(str(error))
+    path = folder / TOKENIZER
     try:
-        tokenizer = Tokenizer(folder / "tokenizer.model")
-        if published and tokenizer.specials.count > published.padded_vocab_size:
-            problems.append(f"tokenizer.model has {tokenizer.specials.count} tokens, more than padded_vocab_size")
+        tokenizer = Tokenizer(path) if path.exists() else None
+        if published and tokenizer and tokenizer.specials.count > published.padded_vocab_size:
+            problems.append(f"{TOKENIZER} has {tokenizer.specials.count} tokens, more than padded_vocab_size")
     except TokenizerError as error:
         problems.append(str(error))
     try:
@@ -101,7 +106,7 @@ def _compare(published: Published, found: dict[str, folders.Described]) -> list[
 
 def _report(folder: Path, problems: list[str], published: Published | None, weights: folders.Weights | None) -> Report:
     if published is None:
-        return Report(folder=str(folder), ok=False, problems=tuple(problems))
+        return Report(str(folder), ok=False, problems=tuple(problems), tokenizer=(folder / TOKENIZER).exists())
     files = tuple(_file(path) for path in sorted(folder.iterdir()) if path.is_file())
     hashes = {file.name: file.sha256 for file in files}
     problems += _against_sums(folder, hashes) + _against_manifest(folder, hashes)
@@ -110,6 +115,7 @@ def _report(folder: Path, problems: list[str], published: Published | None, weig
         folder=str(folder),
         ok=not problems,
         problems=tuple(problems),
+        tokenizer=(folder / TOKENIZER).exists(),
         parameters=published.parameters,
         context=published.seq_length,
         vocabulary=published.padded_vocab_size,

@@ -22,7 +22,8 @@ def to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     Scales are rounded up to what bfloat16 can hold, so that a product in bfloat16 takes them as they are.
     """
     rows = weight.float()
-    scale = rows.abs().amax(dim=1) / _INT8_MOST
+    low, high = rows.aminmax(dim=1)
+    scale = torch.maximum(high, -low) / _INT8_MOST
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
     near = scale.to(torch.bfloat16)
     scale = torch.where(near.float() < scale, near.nextafter(torch.full_like(near, torch.inf)), near).float()
@@ -80,8 +81,9 @@ def unpack(packed: Tensor) -> Tensor:
 
 def error(weight: Tensor, found: Tensor) -> tuple[float, float]:
     """Return the squared error of an approximation and the squares of the matrix itself, each summed."""
-    exact = weight.float()
-    return float((found - exact).square().sum(dtype=torch.float64)), float(exact.square().sum(dtype=torch.float64))
+    exact = weight.float().flatten()
+    off = found.flatten() - exact
+    return float(off.dot(off)), float(exact.dot(exact))
 
 
 def _steps(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:

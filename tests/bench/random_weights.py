@@ -1,13 +1,14 @@
 """A ChatGLM3-6B folder with random weights, of the true size or with fewer layers.
 
-    python -m tests.bench.random_weights DIR [--layers 28]
+    python -m tests.bench.random_weights DIR [--layers 28] [--tokenizer FILE]
 
-It has everything but a tokenizer, and takes 0.4 GB a layer and 1.1 GB beside. What it says is noise;
-what it costs is not.
+It takes 0.4 GB a layer and 1.1 GB beside. Its tokenizer is FILE, or the demo model's, whose pieces are fewer than the
+vocabulary has places for. What it says is noise; what it costs is not.
 """
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 
 from inference.chatglm3.config import Published, from_glm, to_glm
 from inference.chatglm3.layout import published_shapes
+from inference.cli import DEMO
 
 SHAPE = Published(
     padded_vocab_size=65024,
@@ -36,7 +38,7 @@ def sized(layers: int) -> Published:
     return msgspec.structs.replace(SHAPE, num_layers=layers)
 
 
-def write(folder: Path, layers: int) -> None:
+def write(folder: Path, layers: int, tokenizer: Path = DEMO / "tokenizer.model") -> None:
     """Write the folder, shard by shard; a shard has about 2 GB, as the published ones have."""
     folder.mkdir(parents=True)
     generator = torch.Generator().manual_seed(0)
@@ -54,6 +56,7 @@ def write(folder: Path, layers: int) -> None:
     _flush(folder, shard, weight_map)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
     (folder / "config.json").write_text(json.dumps(from_glm(to_glm(sized(layers), (2,)), dtype="float16")))
+    shutil.copyfile(tokenizer, folder / "tokenizer.model")
 
 
 def _flush(folder: Path, shard: dict[str, torch.Tensor], weight_map: dict[str, str]) -> None:
@@ -67,6 +70,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layers", type=int, default=28)
+    parser.add_argument("--tokenizer", type=Path, default=DEMO / "tokenizer.model")
     given = parser.parse_args()
-    write(given.folder, given.layers)
+    write(given.folder, given.layers, given.tokenizer)
     sys.stdout.write(f"{given.folder}\n")

@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
+from inference.adding import add
 from inference.chatglm3.check import check
 from inference.chatglm3.loader import load
 from inference.cli import inference
@@ -229,7 +230,7 @@ def test_check_names_everything_at_once(folder):
     assert all(f"tensor {name} is missing" in said for name in removed)
     assert "tensor extra is unknown" in said
     assert "output_layer.weight has shape (2, 2)" in said
-    assert "tokenizer.model is missing" in said
+    assert not report.tokenizer
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors"])
@@ -256,10 +257,26 @@ def test_check_as_a_command(folder):
     done = CliRunner().invoke(inference, ["check", str(folder), "--json"])
     assert done.exit_code == 0
     assert json.loads(done.output)["ok"] is True
-    (folder / "tokenizer.model").unlink()
+    assert json.loads(done.output)["tokenizer"] is True
+    (folder / "config.json").unlink()
     done = CliRunner().invoke(inference, ["check", str(folder)])
     assert done.exit_code == 1
+    assert "config.json is missing" in done.output
+    assert "not ready" in done.output
+
+
+def test_a_folder_without_tokenizer_is_ready_for_token_ids_only(folder):
+    (folder / "tokenizer.model").unlink()
+    done = CliRunner().invoke(inference, ["check", str(folder)])
+    assert done.exit_code == 0, done.output
     assert "tokenizer.model is missing" in done.output
+    assert done.output.endswith("ready to serve token ids only\n")
+    done = CliRunner().invoke(add, [str(folder), "--registry", str(folder.with_name("registry"))])
+    assert done.exit_code == 1, "versions of a registry answer chats"
+    assert "tokenizer.model is missing" in done.output
+    (folder / "SHA256SUMS").write_text("0" * 64 + "  tokenizer.model\n")
+    done = CliRunner().invoke(inference, ["check", str(folder)])
+    assert done.exit_code == 1, "a list of hashes that names one says that the folder is not whole"
 
 
 def test_a_tensor_in_two_shards_is_refused(folder):
