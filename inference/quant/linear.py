@@ -74,10 +74,14 @@ class QuantLinear(nn.Module, ABC):
         self.out_features = out_features
         self.register_parameter("bias", nn.Parameter(torch.empty(out_features)) if bias else None)
 
-    def forward(self, activations: Tensor) -> Tensor:
-        """Return the product, in the type of the activations."""
+    def forward(self, activations: Tensor, room: Tensor | None = None) -> Tensor:
+        """Return the product, in the type of the activations; where it is large, in `room` (an earlier product)."""
         rows = activations.numel() // self.in_features
-        found = self._few(activations) if rows <= FEW else self._many(activations.reshape(rows, -1))
+        if rows <= FEW:
+            found = self._few(activations)
+        else:
+            found = activations.new_empty(rows, self.out_features) if room is None else room.view(rows, -1)
+            self._many(activations.reshape(rows, -1), found)
         if self.bias is not None:
             found = found + self.bias
         return found.view(*activations.shape[:-1], self.out_features)
@@ -87,8 +91,8 @@ class QuantLinear(nn.Module, ABC):
         """Multiply at most `FEW` rows."""
 
     @abstractmethod
-    def _many(self, rows: Tensor) -> Tensor:
-        """Multiply the rows of a prompt."""
+    def _many(self, rows: Tensor, found: Tensor) -> None:
+        """Multiply the rows of a prompt into `found`."""
 
 
 class Int8Linear(QuantLinear):
@@ -111,8 +115,7 @@ class Int8Linear(QuantLinear):
         found.mul_(self.weight_scale[:, None]).mul_(scale)
         return found.t().to(activations.dtype).contiguous()
 
-    def _many(self, rows: Tensor) -> Tensor:
-        found = rows.new_empty(rows.shape[0], self.out_features)
+    def _many(self, rows: Tensor, found: Tensor) -> None:
         wide = rows.new_empty(min(_BLOCK, self.out_features), self.in_features)
         # In one type: a product of two takes four times as long. `to_int8` makes scales that lose nothing by it.
         scale = self.weight_scale.to(rows.dtype)
@@ -123,7 +126,6 @@ class Int8Linear(QuantLinear):
             for top in range(0, rows.shape[0], _ROWS):
                 some = slice(top, top + _ROWS)
                 torch.mul(linear(rows[some], block), scale[start:end], out=found[some, start:end])
-        return found
 
 
 class Int4Linear(QuantLinear):
@@ -160,10 +162,10 @@ class Int4Linear(QuantLinear):
         found: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.weight, GROUP, self.weight_scale)  # noqa: SLF001
         return found[:, : self.out_features]
 
-    def _many(self, rows: Tensor) -> Tensor:
+    def _many(self, rows: Tensor, found: Tensor) -> None:
         if not self._order:
-            return self._few(rows)
-        found = rows.new_empty(rows.shape[0], self.out_features)
+            found.copy_(self._few(rows))
+            return
         halves = found.view(rows.shape[0], -1, 2, _PANEL // 2)
         panels = self.weight.view(-1, self.in_features, _PANEL // 2)
         step = _BLOCK // _PANEL
@@ -178,7 +180,6 @@ class Int4Linear(QuantLinear):
                 some = slice(top, top + _ROWS)
                 for half in range(2):
                     halves[some, first:last, half] = (rows[some] @ codes[half]).view(-1, last - first, _PANEL // 2)
-        return found
 
     def _steps(self, first: int, last: int) -> Tensor:
         """Return scales and middles of some panels, as `_widened` orders weights (2 x halves x groups x 1 x rows)."""
