@@ -24,6 +24,13 @@ _PRAGMAS = (
     "PRAGMA secure_delete=ON",  # what is erased is overwritten
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
 )
+_POSTGRES: dict[str, Any] = {
+    "pool_pre_ping": True,
+    "pool_size": 10,
+    "max_overflow": 10,
+    # Compiling a statement takes longer than any of ours: PostgreSQL does it where it expects many rows to be dear.
+    "connect_args": {"server_settings": {"jit": "off"}},
+}
 
 
 class SqliteEngine(AsyncEngine):
@@ -45,7 +52,7 @@ def make_engine(database_url: str, **options: Any) -> AsyncEngine:
     """
     url = make_url(database_url)
     if url.get_backend_name() != "sqlite":
-        return create_async_engine(url, **{"pool_pre_ping": True, "pool_size": 10, "max_overflow": 10, **options})
+        return create_async_engine(url, **{**_POSTGRES, **options})
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(url.set(drivername="sqlite+aiosqlite"), **options).sync_engine

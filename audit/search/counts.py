@@ -1,23 +1,25 @@
 """Counts of turns in SQL: by verdict, category, rule and group, and over time."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Text, any_, func, literal, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import CTE, CompoundSelect, FromClause, Select, func, literal, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.search.ports import MOST_VALUES, Bar, Count, Counts, Position
-from audit.search.positions import find_positions
-from audit.search.query import TurnQuery
+from audit.search.positions import find_positions, walk_of
+from audit.search.query import Order, TurnQuery
 from audit.tables import AUDIT_FACET, AUDIT_TURN
 
 MOST_COUNTED = 20_000
 """Turns that are counted at most, beginning with the first in the query's order."""
-MOST_STEPS = 100
-"""Pages of candidates that are looked at for that."""
-_AT_ONCE = 5000
+MOST_WINDOWS = 5
+"""Windows of an index that are looked through for that."""
+_FACETS = ("category", "rule", "group")
+_BAR, _LAST = "bar", "last"
+_TURNS = func.count()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS = 1_000_000
 
@@ -28,22 +30,19 @@ class _Tally:
     def __init__(self, bar_seconds: int) -> None:
         self._bar_seconds = bar_seconds
         self._bars: dict[int, Counter[str]] = {}
-        self._facets: dict[str, Counter[str]] = {"category": Counter(), "rule": Counter(), "group": Counter()}
+        self._facets: dict[str, Counter[str]] = {name: Counter() for name in _FACETS}
 
-    async def add(self, connection: AsyncConnection, ids: Sequence[str]) -> None:
-        """Count these turns, those of them that are closed."""
-        turn, facet = AUDIT_TURN.c, AUDIT_FACET.c
-        turns = select(turn.turn_id, turn.opened_us, turn.verdict).where(_among(connection, turn.turn_id, ids))
-        closed = (await connection.execute(turns.where(turn.closed_entry.is_not(None)))).all()
-        for row in closed:
-            bar = row.opened_us // (self._bar_seconds * _MICROSECONDS)
-            self._bars.setdefault(bar, Counter())[row.verdict] += 1
-        # Grouped by an expression: else SQLite walks the whole table in the order of its key.
-        name = facet.facet.concat("").label("facet")
-        of_turns = select(name, facet.value, func.count().label("turns")).group_by(name, facet.value)
-        of_turns = of_turns.where(_among(connection, facet.turn_id, [row.turn_id for row in closed]))
-        for row in (await connection.execute(of_turns.where(name.in_(self._facets)))).all():
-            self._facets[row.facet][row.value] += row.turns
+    async def add(self, connection: AsyncConnection, turns: Select[Any], order: Order) -> tuple[int, Position | None]:
+        """Count the closed ones of the turns at some positions; return how many positions, and the last of them."""
+        passed, last = 0, None
+        for row in await connection.execute(_counting(connection, turns, order, self._bar_seconds * _MICROSECONDS)):
+            if row.what == _LAST:
+                passed, last = row.turns, Position(row.at, row.value)
+            elif row.what == _BAR:
+                self._bars.setdefault(row.at, Counter())[row.value] += row.turns
+            else:
+                self._facets[row.what][row.value] += row.turns
+        return passed, last
 
     def counts(self, reached: Position | None) -> Counts:
         """Return the counts."""
@@ -67,21 +66,56 @@ class _Tally:
 
 async def count_turns(connection: AsyncConnection, query: TurnQuery, bar_seconds: int) -> Counts:
     """Count the closed turns that a query finds, at most `MOST_COUNTED` of all that it finds."""
-    tally, counted, after = _Tally(bar_seconds), 0, None
-    for _ in range(MOST_STEPS):
-        positions = await find_positions(connection, query, after, min(_AT_ONCE, MOST_COUNTED - counted))
-        await tally.add(connection, [one.id for one in positions.found])
-        counted, after = counted + len(positions.found), positions.reached
-        if after is None or counted >= MOST_COUNTED:
+    tally, left, after = _Tally(bar_seconds), MOST_COUNTED, None
+    for _ in range(MOST_WINDOWS):
+        walk = await walk_of(connection, query, after)
+        passed, last = await tally.add(connection, walk.positions.limit(left), query.order)
+        left -= passed
+        after = walk.end if left else last
+        if after is None or not left:
             break
+    if after is not None and not left:
+        following = await find_positions(connection, query, after, 1)
+        after = after if following.found or following.reached else None
     return tally.counts(after)
 
 
-def _among(connection: AsyncConnection, column: ColumnElement[str], ids: Sequence[str]) -> ColumnElement[bool]:
-    """Return the condition that a column is one of many; PostgreSQL gets them as one parameter."""
+def _counting(connection: AsyncConnection, turns: Select[Any], order: Order, bar_us: int) -> CompoundSelect[Any]:
+    """Return rows of (what, at, value, turns): for each bar, for each facet, and one about the last position.
+
+    One statement, so that no id leaves the database. Each turn is looked up by its key, whatever the planner makes of
+    it: left to itself, PostgreSQL reads whole tables, with helpers for which it waits.
+    """
+    found, turn = _kept(turns, "found"), AUDIT_TURN.c
+    verdict = select(turn.verdict).where(turn.turn_id == found.c.turn_id, turn.closed_entry.is_not(None))
+    known = _kept(select(found, verdict.scalar_subquery().label("verdict")), "known")
+    closed = known.c.verdict.is_not(None)
+    bar = known.c.opened_us // bar_us
+    bars = select(literal(_BAR).label("what"), bar.label("at"), known.c.verdict.label("value"), _TURNS.label("turns"))
+    facet, beside = _facets_of(connection, known)
+    facets = select(facet.facet, literal(0), facet.value, _TURNS).select_from(beside)
+    by = found.c.opened_us, found.c.turn_id
+    ends = select(*by).order_by(*(one.desc() if order is Order.OLDEST else one for one in by)).limit(1).subquery()
+    passed = select(_TURNS).select_from(found).scalar_subquery()
+    return bars.where(closed).group_by(bar, known.c.verdict).union_all(
+        facets.where(closed, facet.facet.in_(_FACETS)).group_by(facet.facet, facet.value),
+        select(literal(_LAST), ends.c.opened_us, ends.c.turn_id, passed),
+    )  # fmt: skip
+
+
+def _kept(rows: Select[Any], name: str) -> CTE:
+    """Return rows that are found once and then read by several; no planner may put their query into another."""
+    return rows.cte(name).prefix_with("MATERIALIZED")
+
+
+def _facets_of(connection: AsyncConnection, turns: CTE) -> tuple[Any, FromClause]:
+    """Return the columns of facets, and turns with each of their facets, found turn by turn."""
     if connection.dialect.name == "postgresql":
-        return column == any_(literal(list(ids), ARRAY(Text)))
-    return column.in_(ids)
+        mine = select(AUDIT_FACET).where(AUDIT_FACET.c.turn_id == turns.c.turn_id)
+        each = mine.offset(0).lateral()  # an offset is what the planner does not look behind
+        return each.c, turns.join(each, true())
+    # SQLite keeps the order of a left join.
+    return AUDIT_FACET.c, turns.outerjoin(AUDIT_FACET, AUDIT_FACET.c.turn_id == turns.c.turn_id)
 
 
 def most_frequent(counts: Iterable[tuple[str, int]]) -> tuple[Count, ...]:

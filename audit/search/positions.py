@@ -55,10 +55,26 @@ class _Filter(msgspec.Struct, frozen=True):
         return one.is_not(None)
 
 
+class Walk(msgspec.Struct, frozen=True):
+    """A walk along one index: (`opened_us`, `turn_id`) of what holds for the whole query, in order."""
+
+    positions: Select[Any]
+    end: Position | None
+    """Where the window ends; None: behind the last position there is nothing more."""
+
+
 async def find_positions(
     connection: AsyncConnection, query: TurnQuery, after: Position | None, limit: int
 ) -> Positions:
     """Return the next positions behind `after`, at most `limit`; `text` is not looked at."""
+    walk = await walk_of(connection, query, after)
+    rows = (await connection.execute(walk.positions.limit(limit + 1))).all()
+    found = tuple(Position(row.opened_us, row.turn_id) for row in rows[:limit])
+    return Positions(found, found[-1] if len(rows) > limit else walk.end)
+
+
+async def walk_of(connection: AsyncConnection, query: TurnQuery, after: Position | None) -> Walk:
+    """Return the walk behind `after` that costs least; `text` is not looked at."""
     filters = _filters(query)
     walked, end = (filters or (_Filter(AUDIT_TURN, ()),))[0], None
     if len(filters) > 1:
@@ -71,9 +87,7 @@ async def find_positions(
         place = tuple_(table.c.opened_us, table.c.turn_id)
         last = tuple_(literal(end.at_us), literal(end.id))
         wanted = wanted.where(place >= last if query.order is Order.NEWEST else place <= last)
-    rows = (await connection.execute(wanted.limit(limit + 1))).all()
-    found = tuple(Position(row.opened_us, row.turn_id) for row in rows[:limit])
-    return Positions(found, found[-1] if len(rows) > limit else end)
+    return Walk(wanted, end)
 
 
 def conditions(table: FromClause, since: datetime | None, until: datetime | None) -> list[ColumnElement[bool]]:

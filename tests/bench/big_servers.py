@@ -35,7 +35,7 @@ async def to_postgres(database: Path, url: str) -> None:
         # As a gateway that has run all along: else one that starts now looks through it all for turns to review.
         done = "INSERT INTO review_progress SELECT 'turns', count(*) FROM audit_entry"
         await there.execute(done)
-        await there.execute("ANALYZE")
+        await there.execute("VACUUM ANALYZE")  # as the server does by itself, some time after so many rows
     finally:
         await there.close()
 

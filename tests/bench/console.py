@@ -46,14 +46,14 @@ FILTERS: tuple[dict[str, str], ...] = (
 """What an officer asks for; each without its second page's cursor, so with all counts."""
 
 
-def make_log(folder: Path, turns: int, *, waiting: bool) -> None:
-    """Make the log on SQLite, with its keys, unless it is there from before."""
+def make_log(folder: Path, turns: int) -> None:
+    """Make the log on SQLite, with its keys and all of it waiting for delivery, unless it is there from before."""
     if (folder / "done").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     keys, master = SigningKeys(folder / "signing"), FileMasterKey.load_or_create(folder / "master.key")
-    BigLog(folder / "attest.db", keys, master, waiting=waiting).fill(entries(turns, random.Random(7)))
+    BigLog(folder / "attest.db", keys, master, waiting=True).fill(entries(turns, random.Random(7)))
     (folder / "done").touch()
     say(f"  made {turns:,} turns in {time.perf_counter() - began:.0f} s")
 
@@ -127,8 +127,8 @@ def stores(options: argparse.Namespace, work: Path) -> Iterator[tuple[str, Figur
     folder = options.keep or work
     with postgres_url() as server:
         for name, turns in (("postgresql", options.turns), ("elasticsearch", options.delivered)):
-            log = folder / f"console-{name}-{turns}"
-            make_log(log, turns, waiting=name == "elasticsearch")
+            log = folder / f"console-{turns}"
+            make_log(log, turns)
             data_of(log, work / name)
             with fresh_database(server) as database:
                 upgrade(database)
@@ -189,7 +189,7 @@ def document(found: dict[str, Figures], command: str, on: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=1_000_000)
-    parser.add_argument("--delivered", type=int, default=200_000)
+    parser.add_argument("--delivered", type=int, default=1_000_000)
     parser.add_argument("--exported", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--keep", type=Path)

@@ -11,6 +11,7 @@ import audit.search.positions
 import audit.search.sql
 from audit.search.ports import ALTERED, TurnSearch
 from audit.search.query import Order, TurnQuery
+from audit.search.sql import SqlTurnSearch
 from tests.contract.audit.turns import accepted, completed
 from tests.contract.search.turns import EXPECTED, START, at, later, numbers, turns
 
@@ -101,6 +102,22 @@ async def test_counts_follow_the_filters(search: TurnSearch):
     assert [(one.value, one.turns) for one in counts.categories] == [("hate", 1), ("personal_data", 1)]
     none = await search.counts(TurnQuery(since=START + timedelta(days=900)), 60)
     assert (none.turns, none.bars, none.groups) == (0, (), ())
+
+
+async def test_what_is_counted_at_once_is_bounded_and_says_how_far_it_went(search: TurnSearch, monkeypatch):
+    if not isinstance(search, SqlTurnSearch):
+        return  # an aggregation counts them all
+    monkeypatch.setattr("audit.search.counts.MOST_COUNTED", 3)
+    newest = await search.counts(TurnQuery(), 3600)
+    assert (newest.turns, newest.counted_to) == (3, at(10))
+    oldest = await search.counts(TurnQuery(order=Order.OLDEST), 3600)
+    assert (oldest.turns, oldest.counted_to) == (3, at(3))
+    monkeypatch.setattr("audit.search.counts.MOST_COUNTED", len(turns()))
+    assert (await search.counts(TurnQuery(), 3600)).counted_to is None
+    monkeypatch.setattr("audit.search.positions.WINDOW", 2)
+    monkeypatch.setattr("audit.search.counts.MOST_WINDOWS", 2)
+    few = await search.counts(TurnQuery(verdict="allow", group="staff"), 3600)
+    assert (few.turns, few.counted_to) == (3, at(7))  # 12, 11; 7 and not 9, which is of another group
 
 
 async def test_an_altered_record_is_listed_and_says_so(search: TurnSearch, raw):
