@@ -113,7 +113,8 @@ async def health(request: Request[None, None, State]) -> Response[bytes]:
 @get("/metrics", media_type=_METRICS_TYPE)
 async def metrics(request: Request[None, None, State]) -> bytes:
     """Return every figure in Prometheus' text format."""
-    rendered: bytes = request.app.state.telemetry.render()
+    # In a thread: opening a GPU's driver may take seconds.
+    rendered: bytes = await asyncio.to_thread(request.app.state.telemetry.render)
     return rendered
 
 

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from inference.engine.base import Load
 from inference.engines import Engines
+from inference.gpus import Gpus
 from inference.ports import Delta, ModelInfo
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -46,10 +47,11 @@ _COUNTERS: dict[str, _Reading] = {
 class Telemetry:
     """The metrics of one process, in a registry of its own."""
 
-    def __init__(self, engines: Engines) -> None:
+    def __init__(self, engines: Engines, gpus: Gpus | None = None) -> None:
         self.registry = own = CollectorRegistry()
         ProcessCollector(registry=own)
         own.register(_LoadCollector(engines))
+        own.register(_GpuCollector(gpus or Gpus()))
         self._duration = Histogram(
             "gen_ai_server_request_duration_seconds",
             "Length of requests",
@@ -134,3 +136,25 @@ class _LoadCollector(Collector):
         failures = CounterMetricFamily("attest_inference_version_failures", "Versions that could not be opened")
         failures.add_metric((), self._engines.failures())
         yield failures
+
+
+class _GpuCollector(Collector):
+    """Reads the machine's GPUs whenever metrics are asked for; without any there is no such metric."""
+
+    def __init__(self, gpus: Gpus) -> None:
+        self._gpus = gpus
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield how busy each is, and its memory."""
+        found = tuple(self._gpus.read())
+        if not found:
+            return
+        labels = ("hw_id", "hw_name")
+        busy = GaugeMetricFamily("hw_gpu_utilization_ratio", "Share of time in which a GPU computed", labels=labels)
+        used = GaugeMetricFamily("hw_gpu_memory_usage_bytes", "Memory of a GPU that is in use", labels=labels)
+        limit = GaugeMetricFamily("hw_gpu_memory_limit_bytes", "Memory of a GPU", labels=labels)
+        for gpu in found:
+            busy.add_metric((gpu.id, gpu.name), gpu.busy)
+            used.add_metric((gpu.id, gpu.name), gpu.used_bytes)
+            limit.add_metric((gpu.id, gpu.name), gpu.all_bytes)
+        yield from (busy, used, limit)

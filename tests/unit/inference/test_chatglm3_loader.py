@@ -208,7 +208,10 @@ def test_wrong_tensors_are_named(folder):
     refused({key: value for key, value in whole.items() if key != name}, f"{name} is missing")
     refused(whole | {name: torch.zeros(3, 3)}, rf"{name} has shape \(3, 3\)")
     refused(whole | {"transformer.extra": torch.zeros(3)}, r"unknown tensor transformer\.extra")
-    refused(whole | {name: torch.full_like(whole[name], float("nan"))}, f"{name} has values that are not finite")
+    for value in ("nan", "inf", "-inf"):
+        one = whole[name].to(torch.float16)
+        one[1, 2] = float(value)
+        refused(whole | {name: one}, f"{name} has values that are not finite")
     refused(whole | {name: torch.zeros_like(whole[name], dtype=torch.int8)}, f"{name} has type torch.int8")
 
 
