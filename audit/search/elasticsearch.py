@@ -22,7 +22,10 @@ from audit.trail import checked_entry, summary_of
 SOURCE = "elasticsearch"
 ROUNDS = 20
 """Requests for candidates that one page makes at most."""
-_CANDIDATES = 400
+CANDIDATES = 200
+"""Turns that one of them asks for, after the first."""
+_DOCUMENTS = 2
+"""Documents of one turn that a search without text finds: of its first and of its closing record."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = _EPOCH, datetime(2262, 1, 1, tzinfo=UTC)
 """Times that the server's type `date_nanos` holds."""
@@ -59,9 +62,11 @@ class ElasticTurnSearch:
     async def page(self, query: TurnQuery, after: Position | None, limit: int) -> TurnPage:
         """Return the next turns; see `audit.search.ports.TurnSearch`."""
         found: list[TurnSummary] = []
+        wanted = limit  # most candidates hold; where they do not, more at once
         for _ in range(ROUNDS):
-            candidates, more = await self._candidates(query, after)
+            candidates, more = await self._candidates(query, after, wanted)
             turns = await self._turns([one.id for one in candidates])
+            wanted = CANDIDATES
             for position in candidates:
                 after = position
                 turn = turns.get(position.id)
@@ -101,8 +106,9 @@ class ElasticTurnSearch:
             ),
         )
 
-    async def _candidates(self, query: TurnQuery, after: Position | None) -> tuple[list[Position], bool]:
-        """Return turns that may match, each once and in order, and whether there are more."""
+    async def _candidates(self, query: TurnQuery, after: Position | None, most: int) -> tuple[list[Position], bool]:
+        """Return at most so many turns that may match, each once and in order, and whether there are more."""
+        size = _DOCUMENTS * most + 1
         fixed = tuple(name for name in _FIELDS if not (query.text and name in _CHANGING))
         filters = _filters(query, fixed)
         filters.append({"terms": {"attest.turn.state": [OPENED, CLOSED]}})
@@ -112,19 +118,19 @@ class ElasticTurnSearch:
         more = {"search_after": [_written(after.at_us), after.id]} if after is not None else {}
         answer = await self._search(
             index=CONTENT.pattern if query.text else AUDIT.pattern,
-            size=_CANDIDATES,
+            size=size,
             query={"bool": {"filter": filters}},
             sort=[
                 {_OPENED: {"order": order, "format": _OPENED_FORMAT, "unmapped_type": "date_nanos"}},
                 {"attest.turn.id": {"order": order, "unmapped_type": "keyword"}},
             ],
-            source_includes=["attest.turn.id", _OPENED],
+            stored_fields="_none_",  # what they are sorted by says it all, and no document need be unpacked
             track_total_hits=False,
             **more,
         )
-        hits = [hit["_source"]["attest"]["turn"] for hit in answer["hits"]["hits"]]
-        positions = dict.fromkeys(Position(_read(hit["opened"]), hit["id"]) for hit in hits)
-        return list(positions), len(hits) == _CANDIDATES
+        hits = [hit["sort"] for hit in answer["hits"]["hits"]]
+        positions = dict.fromkeys(Position(_read(opened), turn_id) for opened, turn_id in hits)
+        return list(positions)[:most], len(positions) > most or len(hits) == size
 
     async def _turns(self, ids: Sequence[str]) -> dict[str, _Turn]:
         """Return the first and the closing document of turns."""
@@ -134,7 +140,7 @@ class ElasticTurnSearch:
         wanted = [{"terms": {"attest.turn.id": list(ids)}}, {"terms": {"attest.turn.state": [OPENED, CLOSED]}}]
         answer = await self._search(
             index=AUDIT.pattern,
-            size=4 * _CANDIDATES,
+            size=2 * _DOCUMENTS * len(ids),
             query={"bool": {"filter": wanted}},
             source_includes=["event.original", "attest.turn"],
             track_total_hits=False,

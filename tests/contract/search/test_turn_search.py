@@ -45,7 +45,7 @@ async def test_a_page_looks_at_a_bounded_number_of_candidates(search: TurnSearch
     monkeypatch.setattr(audit.search.positions, "WINDOW", 2)
     monkeypatch.setattr(audit.search.sql, "READ_AT_ONCE", 2)
     monkeypatch.setattr(audit.search.sql, "READ_FOR_A_PAGE", 3)
-    monkeypatch.setattr(audit.search.elasticsearch, "_CANDIDATES", 3)
+    monkeypatch.setattr(audit.search.elasticsearch, "CANDIDATES", 2)
     monkeypatch.setattr(audit.search.elasticsearch, "ROUNDS", 2)
     for filters, expected in EXPECTED:
         assert await everything(search, TurnQuery(**filters), 3) == expected, filters
