@@ -9,6 +9,7 @@ from safety.filters.company import CompanyWords
 from safety.filters.engine import RuleGuard
 from safety.parts import filters, recommended
 from safety.policy import PolicyError, problems_of, read_policy
+from safety.policy_problem import Problem, Wrong
 from safety.policy_shape import Policy
 from safety.trial import unknown_rules
 
@@ -23,17 +24,18 @@ def candidate(text: str) -> Policy:
     """
     policy = read_policy(text)
     full = replace(policy, classifier={**recommended(load(SHIPPED)[0]), **policy.classifier})
-    if wrong := tuple(dict.fromkeys([*problems_of(full), *_slips(full)])):
-        raise PolicyError(*wrong)
+    if wrong := {str(one): one for one in (*problems_of(full), *_slips(full))}:
+        raise PolicyError(*wrong.values())
     return full
 
 
-def _slips(policy: Policy) -> Iterable[str]:
+def _slips(policy: Policy) -> Iterable[Problem]:
     packs = [guard for guard in filters() if isinstance(guard, RuleGuard)]
     for group, name in unknown_rules(policy, (rule.id for guard in packs for rule in guard.rules)):
-        yield f"{f'groups.{group}.' if group else ''}rules.{name}: there is no such rule"
+        at = f"{f'groups.{group}.' if group else ''}rules.{name}"
+        yield Problem(Wrong.NO_SUCH_RULE, "there is no such rule", at)
     for name, part in policy.company.items():
         try:
             CompanyWords({name: part})
         except ValueError as error:
-            yield f"company.{name}: {error}"
+            yield Problem(Wrong.COMPANY_WORDS, str(error), f"company.{name}")

@@ -5,15 +5,16 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
 from safety.decide import decide
-from safety.policy_errors import shape_errors
+from safety.policy_errors import not_a_value, shape_errors
 from safety.policy_floor import weaker_overrides
+from safety.policy_problem import Problem, Wrong
 from safety.policy_shape import CLASSIFIED, FILTERED, Override, Policy, Thresholds
 from safety.policy_yaml import PolicyTextError, read_yaml
 from safety.verdict import Action, Category
@@ -38,8 +39,8 @@ DEFAULT_POLICY = Path(__file__).parent / "policies" / "default.yaml"
 class PolicyError(ValueError):
     """A policy that cannot be used; the message names every field that is wrong, and what is wrong with it."""
 
-    def __init__(self, *problems: str) -> None:
-        super().__init__("; ".join(problems))
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("; ".join(map(str, problems)))
         self.problems = problems
 
 
@@ -48,9 +49,9 @@ def load_policy(path: Path) -> Policy:
     try:
         return parse_policy(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"the policy file {path} cannot be read: {error}") from None
+        raise PolicyError(Problem(Wrong.UNREADABLE, f"cannot be read: {error}", f"the policy file {path}")) from None
     except PolicyError as error:
-        raise PolicyError(*(f"{path}: {problem}" for problem in error.problems)) from None
+        raise PolicyError(*(replace(one, said=f"{one}", at=str(path)) for one in error.problems)) from None
 
 
 def parse_policy(text: str) -> Policy:
@@ -63,13 +64,13 @@ def read_policy(text: str) -> Policy:
     try:
         fields = read_yaml(text)
     except PolicyTextError as error:
-        raise PolicyError(str(error)) from None
+        raise PolicyError(error.problem) from None
     if wrong := shape_errors(fields, Policy):
         raise PolicyError(*wrong)
     try:
         return msgspec.convert(fields, Policy)
     except msgspec.ValidationError as error:
-        raise PolicyError(str(error)) from None
+        raise PolicyError(not_a_value(error)) from None
 
 
 def complete(policy: Policy, recommended: Mapping[Category, Thresholds]) -> Policy:
@@ -79,7 +80,7 @@ def complete(policy: Policy, recommended: Mapping[Category, Thresholds]) -> Poli
     """
     full = replace(policy, classifier={**recommended, **policy.classifier})
     if missing := [c.value for c in CLASSIFIED if c not in full.classifier]:
-        raise PolicyError(f"classifier: nothing is said about {', '.join(missing)}")
+        raise PolicyError(_nothing_said("classifier", missing))
     return _checked(full)
 
 
@@ -89,7 +90,7 @@ def _checked(policy: Policy) -> Policy:
     return policy
 
 
-def problems_of(policy: Policy) -> tuple[str, ...]:
+def problems_of(policy: Policy) -> tuple[Problem, ...]:
     """Return one line for each thing that does not go together, and for each override below the floor."""
     return (*_problems(policy), *weaker_overrides(policy))
 
@@ -100,22 +101,28 @@ def policy_hash(policy: Policy) -> str:
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
-def _problems(policy: Policy) -> Iterable[str]:
+def _problems(policy: Policy) -> Iterable[Problem]:
     missing = [c.value for c in FILTERED if c not in policy.categories]
     if missing:
-        yield f"categories: nothing is said about {', '.join(missing)}"
+        yield _nothing_said("categories", missing)
     parts: dict[str, Policy | Override] = {"": policy}
     parts |= {f"groups.{name}.": group for name, group in policy.groups.items()}
     for where, part in parts.items():
         yield from _out_of_place(where, part)
         for category, bands in part.classifier.items():
+            at = f"{where}classifier.{category}"
             if category not in CLASSIFIED:
-                yield f"{where}classifier.{category}: the classifier has no such category"
+                yield Problem(Wrong.NO_SUCH_CATEGORY, "the classifier has no such category", at)
             if bands.uncertain > bands.block:
-                yield f"{where}classifier.{category}: `uncertain` is above `block`"
+                yield Problem(Wrong.BANDS_CROSS, "`uncertain` is above `block`", at)
 
 
-def _out_of_place(where: str, part: Policy | Override) -> Iterable[str]:
+def _nothing_said(at: str, missing: Sequence[str]) -> Problem:
+    names = ", ".join(missing)
+    return Problem(Wrong.NOTHING_SAID, f"nothing is said about {names}", at, values={"names": names})
+
+
+def _out_of_place(where: str, part: Policy | Override) -> Iterable[Problem]:
     """Yield where `pseudonymise` stands although nothing could be restored there."""
     places: dict[str, object] = {f"categories.{name}.output": rule.output for name, rule in part.categories.items()}
     places |= {f"rules.{name}.output": entry.output for name, entry in part.rules.items()}
@@ -124,4 +131,5 @@ def _out_of_place(where: str, part: Policy | Override) -> Iterable[str]:
     places["failures"] = part.failures
     for place, actions in places.items():
         if Action.PSEUDONYMISE.value in json.dumps(msgspec.to_builtins(actions)):
-            yield f"{where}{place}: {Action.PSEUDONYMISE} is for what filters find on the way to the model: use redact"
+            said = f"{Action.PSEUDONYMISE} is for what filters find on the way to the model: use redact"
+            yield Problem(Wrong.PSEUDONYMISE, said, f"{where}{place}")

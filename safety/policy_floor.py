@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from safety.policy_problem import Problem, Wrong
 from safety.policy_shape import (
     CategoryRule,
     Failures,
@@ -16,8 +17,8 @@ from safety.ports import Direction
 from safety.verdict import Severity, severity_of
 
 
-def weaker_overrides(policy: Policy) -> Iterable[str]:
-    """Yield one sentence for each field of a group override that is weaker than the floor."""
+def weaker_overrides(policy: Policy) -> Iterable[Problem]:
+    """Yield each field of a group override that is weaker than the floor."""
     for group, override in policy.groups.items():
         at = f"groups.{group}"
         for category, rule in override.categories.items():
@@ -32,16 +33,16 @@ def weaker_overrides(policy: Policy) -> Iterable[str]:
             yield from _weaker_failures(f"{at}.failures", override.failures, policy.failures)
 
 
-def _weaker_category(at: str, rule: CategoryRule, floor: CategoryRule) -> Iterable[str]:
+def _weaker_category(at: str, rule: CategoryRule, floor: CategoryRule) -> Iterable[Problem]:
     for direction in Direction:
         for severity in Severity:
             ours, least = (category_action(part, direction, severity) for part in (rule, floor))
             if severity_of(ours) < severity_of(least):
-                yield f"{at}.{direction}: {ours} is weaker than the floor's {least}"
+                yield _weaker(f"{at}.{direction}", ours, least)
                 break
 
 
-def _weaker_rule(at: str, entry: RuleEntry, floor: RuleEntry, policy: Policy, name: str) -> Iterable[str]:
+def _weaker_rule(at: str, entry: RuleEntry, floor: RuleEntry, policy: Policy, name: str) -> Iterable[Problem]:
     category = category_of_rule(name)
     for direction in Direction:
         ours = getattr(entry, direction)
@@ -49,23 +50,29 @@ def _weaker_rule(at: str, entry: RuleEntry, floor: RuleEntry, policy: Policy, na
         if least is None and category in policy.categories:
             least = max((category_action(policy.categories[category], direction, s) for s in Severity), key=severity_of)
         if ours is not None and least is not None and severity_of(ours) < severity_of(least):
-            yield f"{at}.{direction}: {ours} is weaker than the floor's {least}"
+            yield _weaker(f"{at}.{direction}", ours, least)
     if entry.mode is Mode.SHADOW and floor.mode is not Mode.SHADOW:
-        yield f"{at}.mode: shadow is weaker than the floor's enforce"
+        yield _weaker(f"{at}.mode", Mode.SHADOW, Mode.ENFORCE)
 
 
-def _weaker_bands(at: str, bands: Thresholds, floor: Thresholds) -> Iterable[str]:
+def _weaker_bands(at: str, bands: Thresholds, floor: Thresholds) -> Iterable[Problem]:
     for name in ("uncertain", "block"):
         if getattr(bands, name) > getattr(floor, name):
-            yield f"{at}.{name}: {getattr(bands, name)} is weaker than the floor's {getattr(floor, name)}"
-        if severity_of(getattr(bands, f"{name}_action")) < severity_of(getattr(floor, f"{name}_action")):
-            yield f"{at}.{name}_action: weaker than the floor's {getattr(floor, f'{name}_action')}"
+            yield _weaker(f"{at}.{name}", getattr(bands, name), getattr(floor, name))
+        ours, least = (getattr(part, f"{name}_action") for part in (bands, floor))
+        if severity_of(ours) < severity_of(least):
+            yield _weaker(f"{at}.{name}_action", ours, least)
     if bands.mode is Mode.SHADOW and floor.mode is Mode.ENFORCE:
-        yield f"{at}.mode: shadow is weaker than the floor's enforce"
+        yield _weaker(f"{at}.mode", Mode.SHADOW, Mode.ENFORCE)
 
 
-def _weaker_failures(at: str, ours: Failures, floor: Failures) -> Iterable[str]:
+def _weaker_failures(at: str, ours: Failures, floor: Failures) -> Iterable[Problem]:
     for guard in {*ours.guards, *floor.guards, ""}:
         mine, least = (f.guards.get(guard, f.default) for f in (ours, floor))
         if severity_of(mine) < severity_of(least):
-            yield f"{at}.{f'guards.{guard}' if guard else 'default'}: {mine} is weaker than the floor's {least}"
+            yield _weaker(f"{at}.{f'guards.{guard}' if guard else 'default'}", mine, least)
+
+
+def _weaker(at: str, ours: object, floor: object) -> Problem:
+    values = {"value": str(ours), "floor": str(floor)}
+    return Problem(Wrong.WEAKER, f"{ours} is weaker than the floor's {floor}", at, values=values)

@@ -9,6 +9,8 @@ from typing import Protocol
 
 import yaml
 
+from safety.policy_problem import Problem, Wrong
+
 LONGEST = 200_000
 """Characters of a policy."""
 DEEPEST = 20
@@ -24,7 +26,11 @@ class _Mark(Protocol):
 
 
 class PolicyTextError(ValueError):
-    """A text that is not read; the message says where and why, and never quotes a value."""
+    """A text that is not read; `problem` says where and why, and never quotes a value."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
 
 
 class _Loader(yaml.SafeLoader):
@@ -38,10 +44,10 @@ class _Loader(yaml.SafeLoader):
         """Compose one node. Raises `PolicyTextError` for an alias, or too many levels."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
-            raise PolicyTextError(f"{_place(event.start_mark)}: aliases (*name) are not allowed; write it out")
+            raise _refused(Wrong.ALIAS, event.start_mark, "aliases (*name) are not allowed; write it out")
         self._depth += 1
         if self._depth > DEEPEST:
-            raise PolicyTextError(f"{_place(event.start_mark)}: more than {DEEPEST} levels")
+            raise _refused(Wrong.TOO_DEEP, event.start_mark, f"more than {DEEPEST} levels", most=str(DEEPEST))
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
         return node
@@ -51,12 +57,12 @@ class _Loader(yaml.SafeLoader):
         found: set[Hashable] = set()
         for name, _ in node.value:
             if name.tag == _MERGE:
-                raise PolicyTextError(f"{_place(name.start_mark)}: merge keys (<<) are not allowed; write it out")
+                raise _refused(Wrong.MERGE_KEY, name.start_mark, "merge keys (<<) are not allowed; write it out")
             key = self.construct_object(name, deep=True)
             if not isinstance(key, Hashable):
-                raise PolicyTextError(f"{_place(name.start_mark)}: this cannot be a key")
+                raise _refused(Wrong.NO_KEY, name.start_mark, "this cannot be a key")
             if key in found:
-                raise PolicyTextError(f"{_place(name.start_mark)}: this key stands twice")
+                raise _refused(Wrong.KEY_TWICE, name.start_mark, "this key stands twice")
             found.add(key)
         mapping: dict[Hashable, object] = super().construct_mapping(node, deep=deep)
         return mapping
@@ -67,26 +73,27 @@ class _Loader(yaml.SafeLoader):
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise PolicyTextError(f"{_place(node.start_mark)}: half of a surrogate pair") from None
+            raise _refused(Wrong.SURROGATE, node.start_mark, "half of a surrogate pair") from None
         return text
 
 
 def read_yaml(text: str) -> object:
     """Return what a YAML text says. Raises `PolicyTextError`."""
     if len(text) > LONGEST:
-        raise PolicyTextError(f"longer than {LONGEST} characters")
+        raise _refused(Wrong.TOO_LONG, None, f"longer than {LONGEST} characters", most=str(LONGEST))
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
     except PolicyTextError:
         raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise PolicyTextError(f"not YAML: {_place(mark)}: {error.problem}") from None
+        raise _refused(Wrong.NOT_YAML, mark, f"not YAML: {error.problem}", detail=str(error.problem)) from None
     except yaml.YAMLError as error:
-        raise PolicyTextError(f"not YAML: {error}") from None
+        raise _refused(Wrong.NOT_YAML, None, f"not YAML: {error}", detail=str(error)) from None
     except (ValueError, OverflowError):  # numbers and dates that Python has no value for
-        raise PolicyTextError("not YAML: a number or date is out of range") from None
+        raise _refused(Wrong.OUT_OF_RANGE, None, "not YAML: a number or date is out of range") from None
 
 
-def _place(mark: _Mark | None) -> str:
-    return f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+def _refused(code: Wrong, mark: _Mark | None, said: str, **values: str) -> PolicyTextError:
+    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+    return PolicyTextError(Problem(code, said, line=line, column=column, values=values))

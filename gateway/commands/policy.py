@@ -80,7 +80,7 @@ def propose(file: Path, note: str) -> None:
     try:
         click.echo(carry(_propose(text, note)).version_id)
     except PolicyError as error:
-        raise click.ClickException("\n".join(map(plain, error.problems))) from None
+        raise click.ClickException("\n".join(plain(str(one)) for one in error.problems)) from None
 
 
 @policy.command("activate")

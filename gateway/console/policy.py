@@ -23,6 +23,7 @@ from gateway.policies.versions import NOTE_LIMIT
 from gateway.problems import BadRequestError, NotFoundError
 from gateway.web.pages import Pages
 from safety.policy import PolicyError
+from safety.policy_problem import Problem
 from safety.policy_yaml import LONGEST
 
 SECTION = Section(
@@ -177,7 +178,7 @@ async def trial_progress(policies: ThePolicies, version_id: FromPath[str]) -> Tr
     return TrialProgress(found[1], found[0].done, found[0].total)
 
 
-def _form(request: ConsoleRequest, pages: Pages, text: str, note: str, problems: tuple[str, ...]) -> Response[str]:
+def _form(request: ConsoleRequest, pages: Pages, text: str, note: str, problems: tuple[Problem, ...]) -> Response[str]:
     status = 400 if problems else 200
     values = {"text": text, "note": note, "problems": problems, "note_limit": NOTE_LIMIT, "longest": LONGEST}
     return console_page(request, pages, SECTION, "console/policy_new.html", status=status, **values)

@@ -25,6 +25,7 @@ from gateway.telemetry import Telemetry
 from safety.compose import Layers
 from safety.pipeline import Pipeline
 from safety.policy import DEFAULT_POLICY, PolicyError, load_policy, parse_policy
+from safety.policy_problem import Problem, Wrong
 from safety.policy_shape import Policy
 
 FILE = "attest"
@@ -244,5 +245,5 @@ async def policy_in_force(settings: Settings, versions: PolicyVersions) -> Polic
         return load_policy(settings.policy or DEFAULT_POLICY)
     version = await versions.version(activation.version_id)
     if version is None or hashlib.sha256(version.text.encode()).hexdigest() != activation.text_hash:
-        raise PolicyError("the text of the policy in force was altered")
+        raise PolicyError(Problem(Wrong.ALTERED, "the text that two people put in force was altered"))
     return parse_policy(version.text)

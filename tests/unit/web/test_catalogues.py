@@ -10,6 +10,7 @@ import pytest
 import gateway.web
 from gateway.console.sections import SECTIONS
 from gateway.web.catalogue import load_catalogues, negotiate
+from safety.policy_problem import Wrong
 from safety.verdict import Category
 
 ROOT = Path(gateway.web.__file__).parent
@@ -47,6 +48,11 @@ def test_every_category_of_the_safety_layer_has_words():
     for category in Category:
         for part in ("title", "meaning"):
             assert CATALOGUES["en"].has(f"category.{category}.{part}"), category
+
+
+def test_whatever_is_wrong_with_a_policy_has_words():
+    for code in Wrong:
+        assert CATALOGUES["en"].has(f"console.policy.wrong.{code}"), code
 
 
 def used_keys() -> set[str]:
