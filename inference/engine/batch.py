@@ -182,16 +182,19 @@ class BatchLoop:
         job = self._prompts.next(self._running)
         if job is None:
             return
-        pause_s = self._pace.budget_s if any(other.generated for other in self._running) else None
+        alone = not any(other.generated for other in self._running)
         with self._alone(job):
             if job.memory is None:
                 job.memory = slots.Memory(self._model.config, job.capacity, self._dtype)
             if job.reading is None:
                 job.reading = slots.Reading(self._model, job.memory, job.prompt[job.read : job.read + self._chunk])
-            began = time.monotonic()
+            began = last = time.monotonic()
             while not job.reading.advance():
-                if self._one_may_start() or (pause_s is not None and time.monotonic() - began >= pause_s):
+                now = time.monotonic()
+                self._pace.read(now - last)
+                if self._one_may_start() or not (alone or self._pace.goes_on(now - began)):
                     return
+                last = now
             reading, job.reading = job.reading, None
             job.read += reading.count
             self._prompt_tokens += reading.count

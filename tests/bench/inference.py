@@ -37,15 +37,17 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def request(engine: TorchEngine, tokens: int, prompt: list[int]) -> CompletionRequest:
+def request(engine: TorchEngine, tokens: int, prompt: list[int], *, ids: bool = False) -> CompletionRequest:
+    """Return a request; with `ids` every token is a stretch, as else those are that add text."""
     return CompletionRequest(
-        engine.info.name, tuple(prompt), max_tokens=tokens, temperature=0.0, ignore_eos=True, token_ids=True
+        engine.info.name, tuple(prompt), max_tokens=tokens, temperature=0.0, ignore_eos=True, token_ids=ids
     )
 
 
-async def bare(engine: TorchEngine, tokens: int, place: int) -> list[float]:
-    """Ask the engine itself; return when each token came."""
-    return [time.monotonic() async for _ in engine.complete(request(engine, tokens, [*WORDS, 400 + place]))]
+async def bare(engine: TorchEngine, tokens: int, place: int, *, ids: bool = False) -> list[float]:
+    """Ask the engine itself; return when each stretch came."""
+    asked = request(engine, tokens, [*WORDS, 400 + place], ids=ids)
+    return [time.monotonic() async for _ in engine.complete(asked)]
 
 
 class Figures(NamedTuple):
@@ -70,7 +72,7 @@ async def one_by_one(engine: TorchEngine, tokens: int) -> None:
 
 async def gaps(engine: TorchEngine, tokens: int, long: int) -> dict[str, float]:
     """Return gaps between the tokens of four streams while a long prompt is read, and the first token of a late one."""
-    streams = [asyncio.create_task(bare(engine, tokens, place)) for place in range(4)]
+    streams = [asyncio.create_task(bare(engine, tokens, place, ids=True)) for place in range(4)]
     while engine.load().decode_steps == 0 or engine.load().running < len(streams):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     prompt = [300 + place % 500 for place in range(long)]

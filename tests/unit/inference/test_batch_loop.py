@@ -400,6 +400,13 @@ def test_a_prompt_may_be_read_for_about_one_step():
     for _ in range(30):
         pace.stepped(0.5)
     assert 0.3 < pace.budget_s <= 0.5
+    pace.read(0.2)
+    pace.read(0.01)
+    assert pace.goes_on(0.2)
+    assert not pace.goes_on(0.3), "the next part may take as long as the longest of a layer"
+    for _ in range(3):
+        pace.read(0.01)
+    assert pace.goes_on(0.3), "what an earlier, larger chunk took is forgotten"
 
 
 async def test_where_a_chunk_pauses_changes_no_answer(tiny_checkpoint, monkeypatch):
