@@ -136,6 +136,21 @@ async def test_a_clock_that_steps_back_changes_no_order(database, tmp_path, monk
     assert rows == [("t0",), ("t1",), ("t2",), ("t3",)]
 
 
+async def test_a_clock_that_steps_back_changes_no_order_among_those_that_wait(database, tmp_path, monkeypatch):
+    real, step_ns = time.time_ns, [0]
+    monkeypatch.setattr(time, "time_ns", lambda: real() + step_ns[0])
+    async with opened(database) as log:
+        for number, hours in enumerate((0, -1, 2, -500)):
+            step_ns[0] = hours * 3_600_000_000_000
+            await log.append(accepted(f"t{number}"))
+    monkeypatch.undo()
+    engine = make_engine(database)
+    await Sequencer(engine, SigningKeys(tmp_path / "signing"), FAST).catch_up()
+    await engine.dispose()
+    rows = await Raw(database).run("SELECT turn_id FROM audit_entry ORDER BY leaf_index")
+    assert rows == [("t0",), ("t1",), ("t2",), ("t3",)]
+
+
 async def test_a_record_of_a_clock_behind_comes_after_those_that_are_there(database, tmp_path, monkeypatch):
     """Another gateway's clock is an hour behind: its ids are smaller, its places are not."""
     async with running(database, tmp_path) as (log, sequencer, _):
