@@ -11,9 +11,9 @@ _COUNTER_BITS = 12
 class RisingIds:
     """Gives UUIDv7 ids, each greater than the one before (RFC 9562, section 6.2, method 1). Not safe across threads."""
 
-    def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
-        """`clock` gives nanoseconds since 1970."""
-        self._clock = clock
+    def __init__(self, clock: Callable[[], int] | None = None) -> None:
+        """`clock` gives nanoseconds since 1970; the system's own when it is not given."""
+        self._clock = clock or time.time_ns
         self._last = 0
 
     def next(self) -> str:
