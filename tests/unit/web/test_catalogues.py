@@ -55,6 +55,14 @@ def test_whatever_is_wrong_with_a_policy_has_words():
         assert CATALOGUES["en"].has(f"console.policy.wrong.{code}"), code
 
 
+def test_every_end_of_a_turn_has_words():
+    source = (ROOT.parent / "turn.py").read_text("utf-8")
+    reasons = set(re.findall(r"_(?:aborted|abandoned)\(\"(\w+)\"\)", source))
+    assert len(reasons) > 5
+    for reason in reasons | {"input_blocked", "output_blocked", "guard_failed"}:
+        assert CATALOGUES["en"].has(f"console.turn.reason.{reason}"), reason
+
+
 def used_keys() -> set[str]:
     keys: set[str] = set()
     for path in TEMPLATES:
