@@ -16,6 +16,7 @@ from gateway.console.shell import ConsoleRequest, address, console_page
 from gateway.ending.endings import Endings
 from gateway.ending.people import People
 from gateway.problems import AuditUnavailableProblemError, BadRequestError, ConflictError
+from gateway.scim.directory import Directory
 from gateway.web.pages import Pages
 
 SECTION = Section(
@@ -23,6 +24,8 @@ SECTION = Section(
 )
 SAID = ("ended", "disabled", "restored")
 REASON = "administrator"
+MOST_UNMATCHED = 20
+"""Users of the directory who are named; of more only the number is said."""
 _SUBJECT_LIMIT = 255
 
 
@@ -38,6 +41,7 @@ async def people_page(
     request: ConsoleRequest,
     pages: NamedDependency[Pages],
     people: NamedDependency[SkipValidation[People]],
+    directory: NamedDependency[SkipValidation[Directory]],
     who: FromQuery[str] = "",
     said: FromQuery[str] = "",
 ) -> Response[str]:
@@ -51,6 +55,7 @@ async def people_page(
         "console/people.html",
         people=await people.found(who.strip()),
         who=who,
+        unmatched=await directory.unmatched(MOST_UNMATCHED),
         said=said if said in SAID else "",
     )
 

@@ -7,11 +7,13 @@ administrator shut out stays out.
 
 from collections.abc import Collection
 
+import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.auth.roles import bare
 from gateway.ending.endings import Endings, Move
+from gateway.scim import tables
 from gateway.scim.resources import Group, User
 from gateway.settings import ScimGroup, ScimSubject
 
@@ -34,6 +36,12 @@ class DirectoryAccess:
     def subject_of(self, user_name: str | None, external_id: str | None) -> str:
         """Return the same from the two attributes alone."""
         return (user_name if self._subject is ScimSubject.USER_NAME else external_id) or ""
+
+    def unmatched(self) -> sa.ColumnElement[bool]:
+        """Return the condition of users who are nobody that could be known: no change of theirs does anything."""
+        if self._subject is ScimSubject.USER_NAME:
+            return sa.false()  # every user has one
+        return sa.func.coalesce(tables.user.c.external_id, "") == ""
 
     def group_name(self, group: Group) -> str:
         """Return which of the provider's groups a group is; empty: none that could be known."""

@@ -41,6 +41,10 @@ class Directory:
         async with self._governor.reading() as connection:
             return await users.find(connection, where, start, count)
 
+    async def unmatched(self, count: int) -> Found[User]:
+        """Return users whose access no change of the directory ends or restores: they lack what says who they are."""
+        return await self.users(self._access.unmatched(), 1, count)
+
     async def group(self, group_id: str, *, members: bool) -> Stored[Group]:
         """Return a group, with its members where they are asked for."""
         async with self._governor.reading() as connection:

@@ -26,6 +26,7 @@ from gateway.http.errors import on_attest_error, on_http_exception
 from gateway.problems import AccessEndedError, AttestError
 from gateway.scim import tables as scim_tables
 from gateway.scim.compose import make_provisioning
+from gateway.scim.directory import Directory
 from gateway.scim.routes import scim_router
 from gateway.settings import load
 from migrations.run import upgrade
@@ -46,10 +47,11 @@ class AsProvisioner(ASGIMiddleware):
 class Scim:
     """A provisioning client, and what follows from what it does."""
 
-    def __init__(self, engine: AsyncEngine, client: httpx.AsyncClient, endings: Endings) -> None:
+    def __init__(self, engine: AsyncEngine, client: httpx.AsyncClient, endings: Endings, directory: Directory) -> None:
         self.engine = engine
         self.client = client
         self.endings = endings
+        self.directory = directory
         self.sessions = Sessions(engine, ROLES, SessionTimes(3600, 36_000))
         self.ended = EndedAccess(engine, ROLES, 60)
         self.earlier = 0
@@ -133,7 +135,7 @@ async def make_scim(database: str) -> AsyncIterator[Any]:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         client = httpx.AsyncClient(transport=transport, base_url="http://testserver.local")
         clients.append(client)
-        made = Scim(engine, client, endings)
+        made = Scim(engine, client, endings, parts.directory)
         made.earlier = len(await made.records())
         return made
 

@@ -80,6 +80,17 @@ async def test_a_user_without_the_attribute_is_kept_but_nobody_known(scim: Scim)
     assert await scim.records() == [("directory.changed", "service:idp")]
 
 
+async def test_who_is_nobody_known_is_told_to_the_administrator(make_scim: Any) -> None:
+    scim = await make_scim()
+    await scim.user("alice")
+    for name in ("bob", "eve"):
+        await scim.send("POST", "/Users", {"schemas": [USER], "userName": name, "active": False}, 201)
+    found = await scim.directory.unmatched(1)
+    assert (found.total, [one.resource.user_name for one in found.resources]) == (2, ["bob"])
+    by_name = await make_scim(scim_subject="userName")
+    assert (await by_name.directory.unmatched(1)).total == 0
+
+
 async def test_a_group_counts_no_longer_for_who_left_it(scim: Scim) -> None:
     alice, bob = await scim.user("alice"), await scim.user("bob")
     audit = await group(scim, "audit", alice, bob)
