@@ -30,6 +30,22 @@ def test_a_setting_is_described_in_the_words_of_the_code(name: str):
     assert described == in_code
 
 
-def test_errors_names_every_code_with_its_status():
-    documented = {code: int(cells[0]) for code, cells in _rows("errors.md").items() if cells[0].isdigit()}
+@pytest.mark.parametrize("page", ["errors.md", "errors.zh-CN.md"])
+def test_errors_names_every_code_with_its_status(page: str):
+    documented = {code: int(cells[0]) for code, cells in _rows(page).items() if cells[0].isdigit()}
     assert documented == {code: kind.status for code, kind in all_codes().items()}
+
+
+CHINESE = sorted(DOCS.glob("*.zh-CN.md"))
+
+
+@pytest.mark.parametrize("chinese", CHINESE, ids=lambda page: page.name)
+def test_a_page_says_the_same_in_both_languages(chinese: Path):
+    """As far as that can be counted: headings, rows of tables, blocks of code, and every name of a setting."""
+    english = chinese.with_name(chinese.name.replace(".zh-CN", ""))
+    here, there = (page.read_text("utf-8") for page in (chinese, english))
+    for pattern in (r"(?m)^#+ ", r"(?m)^\|", r"(?m)^```"):
+        assert len(re.findall(pattern, here)) == len(re.findall(pattern, there)), pattern
+    assert set(re.findall(r"ATTEST_[A-Z_]+\w", here)) == set(re.findall(r"ATTEST_[A-Z_]+\w", there))
+    assert f"]({english.name})" in here
+    assert f"]({chinese.name})" in there
