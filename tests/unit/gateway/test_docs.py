@@ -17,8 +17,9 @@ def _rows(name: str) -> dict[str, list[str]]:
     return {row[0].strip("`"): row[1:] for row in rows}
 
 
-def test_configuration_names_every_setting_and_no_other():
-    documented = {name for name in _rows("configuration.md") if name.startswith("ATTEST_")}
+@pytest.mark.parametrize("page", ["configuration.md", "configuration.zh-CN.md"])
+def test_configuration_names_every_setting_and_no_other(page: str):
+    documented = {name for name in _rows(page) if name.startswith("ATTEST_")}
     assert documented == {f"ATTEST_{name.upper()}" for name in Settings.model_fields}
 
 
