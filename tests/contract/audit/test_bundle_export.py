@@ -12,7 +12,7 @@ from audit.signing import SigningKeys
 from audit.verify import parse_keys, verify_bundle
 from gateway.database import make_engine
 from tests.contract.audit.conftest import MASTER
-from tests.contract.audit.test_verify_database import fill, sequence
+from tests.contract.audit.sequenced import fill, sequence
 from tests.contract.audit.turns import accepted, entry
 
 

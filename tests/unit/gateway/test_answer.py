@@ -2,7 +2,7 @@
 
 from gateway.answer import Answer
 from inference.ports import Delta, FinishReason
-from tests.unit.gateway.test_turn import WordSafety
+from tests.unit.gateway.turns import WordSafety
 
 
 def answer():

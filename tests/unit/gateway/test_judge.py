@@ -11,7 +11,7 @@ from inference.ports import Role
 from safety.pipeline import Pipeline
 from safety.policy_shape import SecondOpinionRule
 from safety.second_opinion import SecondOpinion, question_about
-from tests.unit.gateway.test_turn import ScriptedModel, Trace
+from tests.unit.gateway.turns import ScriptedModel, Trace
 from tests.unit.safety.guards import INPUT, default_policy
 from tests.unit.safety.test_second_opinion import Scorer
 

@@ -14,7 +14,7 @@ from inference.ports import Delta
 from safety.parts import filters
 from safety.pipeline import Pipeline
 from safety.policy import DEFAULT_POLICY, complete, parse_policy
-from tests.unit.gateway.test_turn import FixedPolicy, ScriptedModel, Trace, request, run, service
+from tests.unit.gateway.turns import FixedPolicy, ScriptedModel, Trace, request, run, service
 from tests.unit.safety.guards import BANDS
 
 PHONE, CARD = "13800138000", "4111 1111 1111 1111"
