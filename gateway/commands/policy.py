@@ -6,10 +6,11 @@ import click
 import msgspec
 
 from audit.approval import Approval
-from audit.governing import GoverningError, moment
+from audit.governing import GoverningError, moment, now_us
 from gateway.commands.audit.common import plain, print_json, utc
 from gateway.commands.audit.keeping import Governed, carry, governed, say_waiting
 from gateway.policies.changes import Change, changes
+from gateway.policies.gateways import GatewayStanding, gateways, standings
 from gateway.policies.in_force import policy_in_force
 from gateway.policies.versions import Activation, Version
 from safety.classifier.manifest import SHIPPED, load
@@ -90,12 +91,34 @@ def activate(version_id: str) -> None:
     say_waiting(carry(_activate(version_id)))
 
 
+@policy.command("gateways")
+@click.option("--json", "as_json", is_flag=True, help="Print an array of objects.")
+def list_gateways(*, as_json: bool) -> None:
+    """List the gateways: what each judges by as it said last, and whether that is what is in force."""
+    found = carry(_gateways())
+    if as_json:
+        print_json(found)
+        return
+    for one in found:
+        of = one.gateway
+        about = f"{of.policy_hash[:12]}  activation {of.ordinal}  {one.reach.value}  {of.trouble}"
+        click.echo(plain(f"{utc(moment(of.seen_us))}  {of.name}  {about}".rstrip()))
+
+
 async def _list() -> tuple[VersionLine, ...]:
     async with governed() as with_:
         versions = await with_.governance.versions.listed()
         activations = await with_.governance.versions.activations()
         await with_.looked("policy_versions", len(versions))
     return tuple(VersionLine(one, _state(one, activations)) for one in versions)
+
+
+async def _gateways() -> tuple[GatewayStanding, ...]:
+    async with governed() as with_:
+        now = await with_.governance.versions.in_force()
+        told = await gateways(with_.governance.governor)
+        await with_.looked("policy_gateways", len(told))
+    return standings(told, now.ordinal if now else 0, now_us())
 
 
 def _state(version: Version, activations: tuple[Activation, ...]) -> str:

@@ -76,6 +76,7 @@ async def policy_page(
         overview=overview,
         standing=overview.standing,
         activated={one.version_id: one for one in overview.activations[::-1]},
+        titles={one.version_id: one.title for one in overview.versions},
         lines=readable(overview.standing.policy),
         shadows=shadows,
         shadow_days=SHADOW_DAYS,

@@ -13,6 +13,7 @@ from audit.readers import Readers
 from gateway.governance import Governance
 from gateway.inquiry.desk import Desk
 from gateway.policies.desk import PolicyDesk
+from gateway.policies.gateways import Gateways
 from gateway.policies.in_force import PolicyInForce
 from gateway.policies.trials import Trials
 from gateway.settings import Settings
@@ -61,11 +62,12 @@ def make_policies(
 ) -> Policies:
     """Open the classifier and build the policy file's layer. Raises `ValueError` that says what to mend."""
     layers = Layers(HarmClassifier(threads=settings.cores_for_classifier), settings.guard_timeout_s, judge_for)
-    in_force = PolicyInForce(settings, layers, governance.versions, audit, telemetry)
+    gateways = Gateways(governance.governor, settings.port)
+    in_force = PolicyInForce(settings, layers, governance.versions, gateways, audit, telemetry)
     telemetry.watch_policy(lambda: in_force.trouble is not None)
     trials = Trials(governance.governor, Readers(engine, master), audit, layers, telemetry)
     return Policies(
         in_force=in_force,
         trials=trials,
-        desk=PolicyDesk(in_force, governance.versions, trials, governance.approvals, desk),
+        desk=PolicyDesk(in_force, governance, trials, desk),
     )

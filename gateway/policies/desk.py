@@ -5,18 +5,20 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from audit.approval import Action, Approval, Approvals
+from audit.approval import Action, Approval
 from audit.governing import now_us
 from audit.ports import TurnSummary
 from audit.search.ports import Count
 from audit.search.query import TurnQuery
+from gateway.governance import Governance
 from gateway.inquiry.consent import governed
 from gateway.inquiry.desk import Desk
 from gateway.inquiry.officer import Detail, Officer
+from gateway.policies.gateways import GatewayStanding, gateways, standings
 from gateway.policies.in_force import PolicyInForce, Standing
 from gateway.policies.readable import on_trial
 from gateway.policies.trials import Example, State, Trial, Trials
-from gateway.policies.versions import Activation, PolicyVersions, Version
+from gateway.policies.versions import Activation, Version
 from gateway.problems import ConflictError, ForbiddenError, NotFoundError
 from safety.policy import parse_policy
 from safety.policy_shape import Policy
@@ -38,6 +40,10 @@ class Overview(msgspec.Struct, frozen=True):
     activations: tuple[Activation, ...]
     waiting: dict[str, Approval]
     """Requests that wait, by version."""
+    gateways: tuple[GatewayStanding, ...]
+    """Every gateway that was heard of in the last day."""
+    here: str
+    """Which of them answers."""
 
 
 class Shadow(msgspec.Struct, frozen=True):
@@ -62,13 +68,12 @@ class ShownExample(msgspec.Struct, frozen=True):
 class PolicyDesk:
     """Answers officers. Raises the errors of `gateway.problems`."""
 
-    def __init__(
-        self, in_force: PolicyInForce, versions: PolicyVersions, trials: Trials, approvals: Approvals, desk: Desk
-    ) -> None:
+    def __init__(self, in_force: PolicyInForce, governance: Governance, trials: Trials, desk: Desk) -> None:
         self._in_force = in_force
-        self._versions = versions
+        self._governor = governance.governor
+        self._versions = governance.versions
+        self._approvals = governance.approvals
         self._trials = trials
-        self._approvals = approvals
         self._desk = desk
 
     @property
@@ -77,13 +82,17 @@ class PolicyDesk:
         return self._in_force.standing
 
     async def overview(self) -> Overview:
-        """Return how the policy stands, and its versions."""
+        """Return how the policy stands, its versions, and which gateways judge by which."""
         with governed():
-            versions, activations, waiting = await asyncio.gather(
-                self._versions.listed(), self._versions.activations(), self._approvals.listed()
+            versions, activations, waiting, told = await asyncio.gather(
+                self._versions.listed(),
+                self._versions.activations(),
+                self._approvals.listed(),
+                gateways(self._governor),
             )
+        stand = standings(told, activations[0].ordinal if activations else 0, now_us())
         asked = {one.arguments.get("version_id", ""): one for one in waiting if one.action == Action.POLICY}
-        return Overview(self.standing, versions, activations, asked)
+        return Overview(self.standing, versions, activations, asked, stand, self._in_force.gateway_id)
 
     async def version(self, version_id: str) -> Version:
         """Return a version with its text."""

@@ -6,18 +6,21 @@ turn begins here (docs/decisions/0014).
 """
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from enum import StrEnum
 
 import msgspec
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from audit.ports import AuditLog, AuditUnavailableError
 from gateway.activation import record_activation
 from gateway.judging import Judging
 from gateway.lexicon import forbidden_words
 from gateway.measured import MeasuredSafety
+from gateway.policies.gateways import AtWork, Gateways
 from gateway.policies.versions import Activation, PolicyVersions, Version
 from gateway.problems import PolicyUnavailableError
 from gateway.settings import Settings
@@ -71,12 +74,19 @@ class PolicyInForce:
     """Implements `gateway.judging.InForce`."""
 
     def __init__(
-        self, settings: Settings, layers: Layers, versions: PolicyVersions, audit: AuditLog, telemetry: Telemetry
+        self,
+        settings: Settings,
+        layers: Layers,
+        versions: PolicyVersions,
+        gateways: Gateways,
+        audit: AuditLog,
+        telemetry: Telemetry,
     ) -> None:
         """Build the layer of the policy file. Raises `ValueError` that says what to mend in it."""
         self._check_s = settings.policy_check_s
         self._layers = layers
         self._versions = versions
+        self._gateways = gateways
         self._audit = audit
         self._telemetry = telemetry
         self._log = structlog.get_logger("attest.policy")
@@ -116,6 +126,11 @@ class PolicyInForce:
         )
 
     @property
+    def gateway_id(self) -> str:
+        """Which of the gateways this is."""
+        return self._gateways.gateway_id
+
+    @property
     def layers(self) -> Layers:
         """What makes layers beside this one, for trials."""
         return self._layers
@@ -141,6 +156,7 @@ class PolicyInForce:
         activation = await self._versions.in_force()
         if activation is None:
             await record_activation(self._audit, self._file)
+            await self._tell()
             return
         if self._version.version_id != activation.version_id:
             self._log.warning("policy file not in use", version=self._version.title)
@@ -170,9 +186,21 @@ class PolicyInForce:
         else:
             self._trouble = None
         self._looked = time.monotonic()
+        await self._tell()
+
+    async def _tell(self) -> None:
+        """Say on the list of gateways what is at work here. That it cannot be said stops nobody: it is no record."""
+        version = self._version.version_id if self._version else ""
+        ordinal = self._activation.ordinal if self._activation else 0
+        try:
+            await self._gateways.tell(AtWork(version, self._pipeline.policy_hash, ordinal, self._trouble or ""))
+        except (SQLAlchemyError, OSError) as error:
+            self._telemetry.fault("policy", error)
 
     async def close(self) -> None:
-        """Close every layer, also those that turns have ended with."""
+        """Leave the list of gateways; close every layer, also those that turns have ended with."""
+        with contextlib.suppress(SQLAlchemyError, OSError):
+            await self._gateways.leave()
         for pipeline in self._others:
             await pipeline.close_opinion()
         await self._file.close()

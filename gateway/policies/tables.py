@@ -49,3 +49,17 @@ POLICY_TRIAL = Table(
     Index("policy_trial_by_version", "version_id", "trial_id"),
 )
 """Versions tried on the history; `result` is JSON once `state` is `done`, and names turns by their ids alone."""
+
+POLICY_GATEWAY = Table(
+    "policy_gateway",
+    metadata,
+    Column("gateway_id", String(36), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("version_id", String(36), nullable=False),
+    Column("policy_hash", String(64), nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("trouble", String(16), nullable=False),
+    Column("since_us", BigInteger, nullable=False),
+    Column("seen_us", BigInteger, nullable=False),
+)
+"""What each running gateway judges by, as it says itself; `ordinal` 0 is its policy file. A projection, no record."""

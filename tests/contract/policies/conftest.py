@@ -6,6 +6,7 @@ import pytest
 
 from audit.approval import Approvals
 from gateway.governance import Governance, make_governance
+from gateway.policies.gateways import Gateways
 from gateway.policies.in_force import PolicyInForce
 from gateway.policies.versions import PolicyVersions
 from gateway.settings import load
@@ -40,10 +41,12 @@ async def governance(engine, tmp_path) -> AsyncIterator[Governance]:
 
 
 @pytest.fixture
-def gateway(log, versions, layers, tmp_path) -> Callable[..., PolicyInForce]:
+def gateway(log, versions, governor, layers, tmp_path) -> Callable[..., PolicyInForce]:
     """Make what one gateway judges by; several are several gateways."""
 
     def make(**settings) -> PolicyInForce:
-        return PolicyInForce(load(data_dir=tmp_path, **settings), layers, versions, log.log, Telemetry({}))
+        chosen = load(data_dir=tmp_path, **settings)
+        gateways = Gateways(governor, chosen.port)
+        return PolicyInForce(chosen, layers, versions, gateways, log.log, Telemetry({}))
 
     return make
