@@ -39,12 +39,47 @@ class Outcome(StrEnum):
     CANNOT = "cannot"
 
 
+class Why(StrEnum):
+    """Why something cannot be judged as it was, or what of it is different now."""
+
+    REFUSED = "refused"
+    POLICY = "policy"
+    NORMALISER = "normaliser"
+    CLASSIFIER = "classifier"
+    ERASED = "erased"
+    GUARD_GONE = "guard_gone"
+    RULES = "rules"
+    EARLIER = "earlier"
+    STATUS = "status"
+    VERDICT = "verdict"
+    FINDINGS = "findings"
+
+
+TOLD: dict[Why, str] = {
+    Why.REFUSED: "no guard saw it: the turn was refused before",
+    Why.POLICY: "other policy: no record holds the one that was in force",
+    Why.NORMALISER: "other normaliser: its version is not the one that is installed",
+    Why.CLASSIFIER: "other classifier: its hash is not that of the one that is installed",
+    Why.ERASED: "texts are gone: the person was erased",
+    Why.GUARD_GONE: "there is no such guard any more",
+    Why.RULES: "other rules: their hash is not that of the installed ones",
+    Why.EARLIER: "earlier messages count here, and were not kept as they were typed",
+    Why.STATUS: "another status",
+    Why.VERDICT: "another verdict",
+    Why.FINDINGS: "its findings are others",
+}
+"""What the command line says; pages have it in their catalogues."""
+
+
 class StageAgain(msgspec.Struct, frozen=True):
     """One stage; no text."""
 
     stage: str
     outcome: Outcome
-    why: str = ""
+    why: Why | None = None
+    then: str = ""
+    """The recorded status or verdict, where another one is why."""
+    now: str = ""
 
 
 class Rejudged(msgspec.Struct, frozen=True):
@@ -52,7 +87,7 @@ class Rejudged(msgspec.Struct, frozen=True):
 
     turn_id: str
     outcome: Outcome
-    why: str = ""
+    why: Why | None = None
     policy_hash: str = ""
     classifier_hash: str = ""
     stages: tuple[StageAgain, ...] = ()
@@ -76,21 +111,21 @@ async def rejudge(trail: TurnTrail, policy: Policy | None) -> Rejudged:
     """Judge a turn again under the policy that was in force; loads the classifier, which takes a second."""
     opened = next((record for record in trail.records if record.kind is Kind.TURN_ACCEPTED), None)
     if opened is None:
-        return Rejudged(trail.turn_id, Outcome.CANNOT, "no guard saw it: the turn was refused before")
-    cannot = Rejudged(trail.turn_id, Outcome.CANNOT, "", opened.policy_hash, opened.classifier_hash)
+        return Rejudged(trail.turn_id, Outcome.CANNOT, Why.REFUSED)
+    cannot = Rejudged(trail.turn_id, Outcome.CANNOT, None, opened.policy_hash, opened.classifier_hash)
     if policy is None:
-        why = "other policy: no record holds the one that was in force"
+        why = Why.POLICY
     elif opened.normaliser_version != VERSION:
-        why = "other normaliser: its version is not the one that is installed"
+        why = Why.NORMALISER
     elif not trail.message and any(one.characters for one in opened.commitments):
-        why = "texts are gone: the person was erased"
+        why = Why.ERASED
     else:
         classifier = HarmClassifier()
         safety = Pipeline((*filters(policy), classifier), policy)
         try:
             if classifier.version == opened.classifier_hash:
                 return _summed(cannot, [*await _input(safety, trail, opened), *await _output(safety, trail)])
-            why = "other classifier: its hash is not that of the one that is installed"
+            why = Why.CLASSIFIER
         finally:
             await safety.close()
     return msgspec.structs.replace(cannot, why=why)
@@ -109,7 +144,7 @@ async def _input(safety: Pipeline, trail: TurnTrail, opened: Entry) -> list[Stag
     recorded = [finding for finding in opened.findings if finding.where == "message"]
     stages = _compared(opened.stages, recorded, (decision,), findings_of(decision, "message"))
     if opened.verdict != decision.action.value:
-        stages.append(StageAgain("input.verdict", Outcome.DIFFERENT, f"{opened.verdict} → {decision.action.value}"))
+        stages.append(_other("input.verdict", Why.VERDICT, opened.verdict, decision.action.value))
     return stages if _context_known(trail, opened) else [_unsure(stage) for stage in stages]
 
 
@@ -124,7 +159,7 @@ def _unsure(stage: StageAgain) -> StageAgain:
     depends = stage.stage in (f"input.{CLASSIFIER}", "input.verdict")
     if stage.outcome is not Outcome.DIFFERENT or not depends:
         return stage
-    return StageAgain(stage.stage, Outcome.CANNOT, "earlier messages count here, and were not kept as they were typed")
+    return StageAgain(stage.stage, Outcome.CANNOT, Why.EARLIER)
 
 
 async def _output(safety: Pipeline, trail: TurnTrail) -> list[StageAgain]:
@@ -147,7 +182,7 @@ async def _output(safety: Pipeline, trail: TurnTrail) -> list[StageAgain]:
     now = strictest(answer.decisions).value
     blocked = closed.kind is Kind.TURN_BLOCKED
     if blocked != (answer.blocking is not None):
-        stages.append(StageAgain("output.verdict", Outcome.DIFFERENT, f"{closed.verdict} → {now}"))
+        stages.append(_other("output.verdict", Why.VERDICT, closed.verdict, now))
     return stages
 
 
@@ -173,17 +208,22 @@ def _compared(
         guard = stage.stage.partition(".")[2]
         if guard == DECODING:
             continue  # the tier's word, not a guard over the text
-        outcome, why = Outcome.SAME, ""
         if guard not in now:
-            outcome, why = Outcome.CANNOT, "there is no such guard any more"
+            again = StageAgain(stage.stage, Outcome.CANNOT, Why.GUARD_GONE)
         elif now[guard].version != stage.version:
-            outcome, why = Outcome.CANNOT, "other rules: their hash is not that of the installed ones"
+            again = StageAgain(stage.stage, Outcome.CANNOT, Why.RULES)
         elif now[guard].status.value != stage.status:
-            outcome, why = Outcome.DIFFERENT, f"{stage.status} → {now[guard].status.value}"
+            again = _other(stage.stage, Why.STATUS, stage.status, now[guard].status.value)
         elif not _alike([one for one in said if one.guard == guard], [one for one in findings if one.guard == guard]):
-            outcome, why = Outcome.DIFFERENT, "its findings are others"
-        stages.append(StageAgain(stage.stage, outcome, why))
+            again = StageAgain(stage.stage, Outcome.DIFFERENT, Why.FINDINGS)
+        else:
+            again = StageAgain(stage.stage, Outcome.SAME)
+        stages.append(again)
     return stages
+
+
+def _other(stage: str, why: Why, then: str, now: str) -> StageAgain:
+    return StageAgain(stage, Outcome.DIFFERENT, why, then, now)
 
 
 def _alike(then: Sequence[FindingRecord], now: Sequence[FindingRecord]) -> bool:

@@ -15,6 +15,7 @@ from gateway.auth.principal import Role
 from gateway.console.asked import PageAsked
 from gateway.console.section import Group, Part, Section
 from gateway.console.shell import ConsoleRequest, address, console_page
+from gateway.console.words import Words
 from gateway.http.audit_query import RecordsOperation
 from gateway.inquiry.desk import Desk
 from gateway.web.pages import Pages
@@ -45,7 +46,7 @@ async def readings_page(
         SECTION,
         "console/readings.html",
         filters=filters,
-        named_kinds=[(kind.value, view.catalogue.text(f"console.kind.{kind.value}")) for kind in ACCESS_KINDS],
+        named_kinds=[(kind.value, Words(view.catalogue).kind(kind.value)) for kind in ACCESS_KINDS],
         records=found.records,
         about=about,
         only=partial(address, SECTION.path, filters),

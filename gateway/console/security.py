@@ -164,7 +164,7 @@ class _Drawing:
 
     def _name(self, value: str) -> str:
         words = self._view.catalogue
-        for key in (f"console.kind.{value}", f"console.status.{value}"):
+        for key in (f"record.kind.{value}", f"console.status.{value}"):
             if words.has(key):
                 return words.text(key)
         return verdict_name(self._view, value)

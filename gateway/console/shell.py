@@ -11,6 +11,7 @@ from litestar.response import Response
 from audit.governing import moment
 from gateway.console.marked import revealed
 from gateway.console.section import Section
+from gateway.console.words import Words
 from gateway.web.pages import Pages
 
 ConsoleRequest = Request[Any, Any, Any]
@@ -20,8 +21,9 @@ def console_page(
     request: ConsoleRequest, pages: Pages, section: Section, template: str, *, status: int = 200, **context: object
 ) -> Response[str]:
     """Return a page of a section; `template` extends console/base.html."""
-    tools = {"at": moment, "revealed": revealed, "now": datetime.now(UTC)}
-    return pages.view(request).page(template, status=status, section=section, **{**tools, **context})
+    view = pages.view(request)
+    tools = {"at": moment, "revealed": revealed, "now": datetime.now(UTC), "say": Words(view.catalogue)}
+    return view.page(template, status=status, section=section, **{**tools, **context})
 
 
 def address(path: str, values: Mapping[str, object], **changes: object) -> str:

@@ -9,7 +9,7 @@ from audit.readers import Readers
 from audit.record import Kind
 from gateway.commands.audit.common import NOT_FOUND, access, opened, plain, print_json, run
 from gateway.inquiry.replays import Replays
-from gateway.rejudging import Outcome, Rejudged
+from gateway.rejudging import TOLD, Outcome, Rejudged, StageAgain
 
 DIFFERENT, CANNOT = 5, 6
 """Exit codes: a stage says something else now; it cannot be judged as it was then."""
@@ -35,9 +35,13 @@ def replay(turn_id: str, *, as_json: bool) -> None:
         print_json(done)
     else:
         for stage in done.stages:
-            click.echo(f"{stage.stage:24} {stage.outcome.value:10} {stage.why}".rstrip())
-        click.echo(plain(f"{done.turn_id}: {done.outcome.value}{f' ({done.why})' if done.why else ''}"))
+            click.echo(plain(f"{stage.stage:24} {stage.outcome.value:10} {_said(stage)}".rstrip()))
+        click.echo(plain(f"{done.turn_id}: {done.outcome.value}{f' ({TOLD[done.why]})' if done.why else ''}"))
     sys.exit(_CODES[done.outcome])
+
+
+def _said(stage: StageAgain) -> str:
+    return f"{stage.then} → {stage.now}" if stage.now else TOLD[stage.why] if stage.why else ""
 
 
 async def _replay(turn_id: str) -> Rejudged | None:

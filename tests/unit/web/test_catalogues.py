@@ -7,16 +7,28 @@ from pathlib import Path
 
 import pytest
 
+import gateway.problems
 import gateway.web
+from audit.record import Kind
 from gateway.console.sections import SECTIONS
+from gateway.lexicon import GUARD as DECODING
+from gateway.policies.gateways import Reach
+from gateway.problems import AttestError
+from gateway.rejudging import Why
 from gateway.web.catalogue import load_catalogues, negotiate
+from safety.parts import filters
+from safety.pipeline import NORMALISER, IncompleteExaminationError
+from safety.policy import DEFAULT_POLICY, load_policy
 from safety.policy_problem import Wrong
+from safety.policy_shape import CLASSIFIER, SECOND_OPINION
 from safety.verdict import Category
 
 ROOT = Path(gateway.web.__file__).parent
 CATALOGUES = load_catalogues()
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 SCRIPTS = sorted((ROOT / "static" / "js").glob("*.js"))
+ENDS_OF_TURNS = {"access_ended", "budget_exhausted", "context_too_long", "forbidden", "rate_limited"}
+"""Reasons that stand among those of turns."""
 SAME_IN_BOTH = {"app.name", "js.app"}
 CHINESE = re.compile("[\u4e00-\u9fff]")
 
@@ -55,6 +67,23 @@ def test_whatever_is_wrong_with_a_policy_has_words():
         assert CATALOGUES["en"].has(f"console.policy.wrong.{code}"), code
 
 
+def test_every_kind_stage_and_error_of_a_record_has_words():
+    guards = [guard.name for guard in filters(load_policy(DEFAULT_POLICY))]
+    guards += [NORMALISER, CLASSIFIER, SECOND_OPINION, DECODING, "verdict"]
+    keys = {*(f"record.kind.{kind}" for kind in Kind), *(f"record.guard.{guard}" for guard in guards)}
+    keys |= {f"record.error.{error}" for error in ("TimeoutError", IncompleteExaminationError.__name__)}
+    keys |= {f"record.reason.{error.code.replace('-', '_')}" for error in problems() if error.status < 500}
+    keys |= {f"console.replay.because.{why}" for why in Why} | {f"console.policy.reach.{reach}" for reach in Reach}
+    assert {key for key in keys if not CATALOGUES["en"].has(key)} == {
+        f"record.reason.{reason}" for reason in ENDS_OF_TURNS
+    }
+    assert all(CATALOGUES["en"].has(f"console.turn.reason.{reason}") for reason in ENDS_OF_TURNS)
+
+
+def problems() -> list[type[AttestError]]:
+    return [one for one in vars(gateway.problems).values() if isinstance(one, type) and issubclass(one, AttestError)]
+
+
 def test_every_end_of_a_turn_has_words():
     source = (ROOT.parent / "turn.py").read_text("utf-8")
     reasons = set(re.findall(r"_(?:aborted|abandoned)\(\"(\w+)\"\)", source))
@@ -78,7 +107,7 @@ def test_every_key_in_use_exists_and_no_message_is_left_over():
     assert used <= known
     composed = ("notice.", "category.", "problem.title.", "problem.text.", "welcome.example.", "preferences.theme.")
     composed += (
-        *("console.group.", "console.kind.", "console.detail.", "console.verdict.", "console.status."),
+        *("console.group.", "record.", "console.detail.", "console.verdict.", "console.status."),
         *("console.search.", "console.said.", "console.turn.", "console.fact.", "console.proof.", "console.replay."),
         *("console.keeping.", "console.security.", "console.policy."),
     )
