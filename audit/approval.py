@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from audit.governing import GoverningError, Governor, moment, now_us
+from audit.governing import GoverningError, Governor, UnknownError, moment, now_us
 from audit.record import Entry, Kind
 from audit.tables import APPROVAL
 
@@ -92,7 +92,9 @@ class Approvals:
                 return await self.decide(approval_id, decision, by, own)
         at = now_us()
         row = (await connection.execute(select(APPROVAL).where(APPROVAL.c.approval_id == approval_id))).first()
-        if row is None or not (approval := _approval(row)).waits(at):
+        if row is None:
+            raise UnknownError("There is no such request.")
+        if not (approval := _approval(row)).waits(at):
             raise GoverningError(f"There is no request {approval_id} that waits: it was decided, or it expired.")
         if by == approval.requested_by:
             raise GoverningError("Who asked cannot decide: somebody else must.")

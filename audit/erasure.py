@@ -16,7 +16,7 @@ from sqlalchemy import Row, and_, delete, exists, insert, or_, select, text, upd
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.canonical import column
-from audit.governing import GoverningError, Governor, moment, now_us
+from audit.governing import GoverningError, Governor, UnknownError, moment, now_us
 from audit.hold import Hold, check_case, holds_on
 from audit.ledger import ErasureLedger, LedgerLine
 from audit.ports import AuditUnavailableError
@@ -126,7 +126,7 @@ class Erasures:
         async with self._governor.transaction() as connection:
             row = (await connection.execute(select(ERASURE).where(ERASURE.c.erasure_id == erasure_id))).first()
             if row is None:
-                raise GoverningError(f"There is no erasure {erasure_id}.")
+                raise UnknownError(f"There is no erasure {erasure_id}.")
             erasure = _erasure(row)
             if erasure.state != State.PENDING:
                 return erasure

@@ -30,6 +30,10 @@ class GoverningError(Exception):
     """What was asked cannot be done; the message says why, and names no text of a turn."""
 
 
+class UnknownError(GoverningError):
+    """What was named is not there."""
+
+
 class Governor:
     """Opens the transactions, and records in them."""
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Row, and_, exists, func, insert, or_, sele
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.canonical import column
-from audit.governing import GoverningError, Governor, moment, now_us, rfc3339
+from audit.governing import GoverningError, Governor, UnknownError, moment, now_us, rfc3339
 from audit.record import Entry, Kind
 from audit.rows import microseconds
 from audit.tables import AUDIT_ENTRY, AUDIT_TURN, HOLD
@@ -105,7 +105,9 @@ class Holds:
             async with self._governor.transaction() as own:
                 return await self.release(hold_id, by, own)
         found = (await connection.execute(select(HOLD).where(HOLD.c.hold_id == hold_id))).first()
-        if found is None or found.released_us is not None:
+        if found is None:
+            raise UnknownError("There is no such hold.")
+        if found.released_us is not None:
             raise GoverningError(f"There is no hold {hold_id} in force.")
         at = now_us()
         values = {"released_by": by, "released_us": at}

@@ -36,6 +36,7 @@ from gateway.http.errors import on_any_exception, on_attest_error, on_http_excep
 from gateway.http.health import Readiness, health_routes
 from gateway.http.moderations import moderation_routes
 from gateway.http.openai import ChatParts, openai_routes
+from gateway.http.plain_address import PlainAddress
 from gateway.http.usage import usage_routes
 from gateway.inquiry.compose import make_inquiry
 from gateway.judge import make_judge
@@ -188,6 +189,7 @@ def create_app(settings: Settings) -> Litestar:
             RequestLog(telemetry),
             inquiry.refusals,
             authentication.middleware,
+            PlainAddress(),
             BodyLimit(settings.body_limit_bytes),
         ],
         # A hook and not a middleware: it also sees what is answered before or instead of a route.

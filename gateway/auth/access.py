@@ -14,6 +14,7 @@ from gateway.problems import ForbiddenError, UnauthenticatedError
 
 ACCESS = "access"
 RECORDED = "recorded"
+"""Which refusals of a route become records, by their status."""
 ANYONE = "public"
 
 
@@ -30,11 +31,21 @@ def open_to(*roles: Role) -> Access:
 
 def recorded_for(*roles: Role) -> Access:
     """Let in a principal who has any of these roles; whatever the route refuses, to anybody, becomes a record."""
-    return Access(opt={ACCESS: tuple(role.value for role in roles), RECORDED: True})
+    return Access(opt={ACCESS: tuple(role.value for role in roles), RECORDED: range(400, 500)})
+
+
+def own_only(*roles: Role) -> Access:
+    """Let in a principal who has any of these roles, to what is their own: an id of anybody else's is not found.
+
+    That it was asked for becomes a record. Nobody learns whether there is such a thing, not even by the time it takes.
+    """
+    return Access(opt={ACCESS: tuple(role.value for role in roles), RECORDED: (404,)})
 
 
 PUBLIC = Access(opt={ACCESS: (ANYONE,)})
 """Anyone may call it, signed in or not."""
+OWN_PAGE = Access(opt={ACCESS: (ANYONE,), RECORDED: (404,)})
+"""A page that leads nobody to the sign-in and shows people what is their own, otherwise as `own_only`."""
 
 
 def check_access(scope: Scope, principal: Principal | None) -> None:

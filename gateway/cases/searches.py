@@ -3,7 +3,7 @@
 import msgspec
 from sqlalchemy import delete, func, insert, select
 
-from audit.governing import GoverningError, Governor, now_us
+from audit.governing import GoverningError, Governor, UnknownError, now_us
 from gateway.cases.tables import SAVED_SEARCH
 from gateway.console.sealed import Sealer
 
@@ -41,10 +41,11 @@ class SavedSearches:
             await connection.execute(insert(SAVED_SEARCH).values(**values, at_us=now_us()))
 
     async def forget(self, owner: str, search_id: str) -> None:
-        """Forget one of one's own."""
+        """Forget one of one's own. Raises `UnknownError` where it is not."""
         mine = (SAVED_SEARCH.c.owner == owner, SAVED_SEARCH.c.search_id == search_id)
         async with self._governor.transaction() as connection:
-            await connection.execute(delete(SAVED_SEARCH).where(*mine))
+            if not (await connection.execute(delete(SAVED_SEARCH).where(*mine))).rowcount:
+                raise UnknownError("There is no such search.")
 
     async def listed(self, owner: str) -> tuple[SavedSearch, ...]:
         """Return an officer's searches, oldest first."""

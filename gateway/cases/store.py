@@ -11,11 +11,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.canonical import column
-from audit.governing import GoverningError, Governor, moment, now_us
+from audit.governing import GoverningError, Governor, UnknownError, moment, now_us
 from audit.hold import check_case
 from audit.ports import AuditLog
 from audit.readers import Readers
 from audit.record import Content, Entry, Kind
+from audit.tables import AUDIT_TURN
 from gateway.cases.tables import CASE, CASE_NOTE, CASE_TURN
 
 MOST_TURNS = 5000
@@ -81,7 +82,10 @@ class Cases:
             await self._record(connection, Kind.CASE_CLOSED, case, by, at)
 
     async def collect(self, case_id: str, turn_ids: Sequence[str], by: str) -> int:
-        """Add turns; those that it has already stay as they are. Return how many are new."""
+        """Add turns; those that it has already stay as they are. Return how many are new.
+
+        Raises `UnknownError` when any of them is no turn; then none is added.
+        """
         if not 0 < len(turn_ids) <= MOST_AT_ONCE:
             raise GoverningError(f"Choose 1 to {MOST_AT_ONCE} turns.")
         async with self._governor.transaction() as connection:
@@ -91,6 +95,8 @@ class Cases:
             new = [one for one in dict.fromkeys(map(column, turn_ids)) if one not in present]
             if len(present) + len(new) > MOST_TURNS:
                 raise GoverningError(f"A case holds at most {MOST_TURNS} turns.")
+            if await _kept(connection, new) < len(new):
+                raise UnknownError("There is no such turn, or its records are no longer kept.")
             if new:
                 common = {"case_id": case_id, "added_by": by, "added_us": at}
                 await connection.execute(insert(CASE_TURN), [{**common, "turn_id": one} for one in new])
@@ -156,8 +162,10 @@ class Cases:
 
     async def _open_one(self, connection: AsyncConnection, case_id: str) -> Case:
         row = (await connection.execute(select(CASE).where(CASE.c.case_id == case_id))).first()
-        if row is None or row.closed_us is not None:
-            raise GoverningError("There is no such open case.")
+        if row is None:
+            raise UnknownError("There is no such case.")
+        if row.closed_us is not None:
+            raise GoverningError("The case is closed.")
         return _case(row)
 
     async def _record(
@@ -165,6 +173,12 @@ class Cases:
     ) -> None:
         detail: dict[str, str | int | float | bool] = {"case_id": case.case_id, "case_number": case.number, **more}
         await self._governor.record(connection, Entry(kind=kind, at=moment(at_us), subject=by, detail=detail))
+
+
+async def _kept(connection: AsyncConnection, turn_ids: Sequence[str]) -> int:
+    """Return how many of them the log knows."""
+    query = select(func.count()).select_from(AUDIT_TURN).where(AUDIT_TURN.c.turn_id.in_(turn_ids))
+    return int((await connection.execute(query)).scalar_one())
 
 
 def _case(row: Row[tuple[object, ...]]) -> Case:

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from audit.approval import Approval
-from audit.governing import GoverningError, moment, now_us
+from audit.governing import GoverningError, UnknownError, moment, now_us
 from gateway.commands.audit.common import plain, print_json, utc
 from gateway.commands.audit.keeping import Governed, carry, governed, say_waiting
 from gateway.policies.changes import Change, changes
@@ -135,7 +135,7 @@ async def _version(version_id: str) -> Version:
 async def _found(with_: Governed, version_id: str) -> Version:
     version = await with_.governance.versions.version(version_id)
     if version is None:
-        raise GoverningError("There is no such version.")
+        raise UnknownError("There is no such version.")
     return version
 
 

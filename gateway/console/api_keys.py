@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation, URLEncodedBody
 from litestar.response import Response
 
-from audit.governing import GoverningError
+from audit.governing import GoverningError, UnknownError
 from audit.ports import AuditUnavailableError
 from gateway.auth.access import recorded_for
 from gateway.auth.principal import Role
@@ -17,7 +17,7 @@ from gateway.console.section import Group, Part, Section
 from gateway.console.shell import ConsoleRequest, console_page
 from gateway.keys.registry import ApiKeys, Made, NewKey
 from gateway.models import ModelCatalogue
-from gateway.problems import AttestError, AuditUnavailableProblemError, BadRequestError
+from gateway.problems import AttestError, AuditUnavailableProblemError, BadRequestError, NotFoundError
 from gateway.web.pages import Pages
 
 SECTION = Section(
@@ -80,6 +80,8 @@ async def key_changed(
             made = await keys.rotate(data.key_id, by, days=data.lifetime(), overlap_s=OVERLAP_S)
         else:
             await keys.revoke(data.key_id, by)
+    except UnknownError as error:
+        raise NotFoundError(str(error)) from None
     except GoverningError as error:
         raise BadRequestError(str(error)) from None
     except AuditUnavailableError:

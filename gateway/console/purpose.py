@@ -2,14 +2,14 @@
 
 from litestar.datastructures import Cookie
 
-from audit.governing import GoverningError
+from audit.governing import GoverningError, UnknownError
 from gateway.auth.principal import Role
 from gateway.cases.store import Case, Cases
 from gateway.console.sealed import Sealer
 from gateway.console.shell import ConsoleRequest
 from gateway.inquiry.officer import Officer
 from gateway.inquiry.refusals import officer_of
-from gateway.problems import ConflictError
+from gateway.problems import AttestError, ConflictError, NotFoundError
 
 COOKIE = "attest_case"
 _PURPOSE = "case"
@@ -47,6 +47,6 @@ class Purposes:
         )  # fmt: skip
 
 
-def refused(error: GoverningError) -> ConflictError:
-    """Return what a browser is told of something that cannot be."""
-    return ConflictError(str(error))
+def refused(error: GoverningError) -> AttestError:
+    """Return what a browser is told of something that cannot be, or of what is not there."""
+    return (NotFoundError if isinstance(error, UnknownError) else ConflictError)(str(error))

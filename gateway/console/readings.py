@@ -27,7 +27,7 @@ SECTION = Section(
     roles=(Role.COMPLIANCE, Role.SECURITY),
     group=Group.LOG,
 )
-DETAILS = ("purpose", "results", "counted", "content", "format", "turns", "records", "route", "status", "state")
+DETAILS = ("purpose", "results", "counted", "content", "format", "turns", "records", "route", "id", "status", "state")
 """What of a record's detail the list shows; the rest is in the API."""
 
 

@@ -148,7 +148,10 @@ async def search_forgotten(
     request: ConsoleRequest, search_id: FromPath[str], saved: NamedDependency[SkipValidation[SavedSearches]]
 ) -> Redirect:
     """Forget one of one's own saved searches."""
-    await saved.forget(request.user.subject, search_id[:36])
+    try:
+        await saved.forget(request.user.subject, search_id[:36])
+    except GoverningError as error:
+        raise refused(error) from None
     return Redirect(SECTION.path, status_code=303)
 
 

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, PathParameter, QueryParameter, URLEncodedBody
 from litestar.response import Redirect, Response
 
-from gateway.auth.access import PUBLIC, open_to
+from gateway.auth.access import OWN_PAGE, PUBLIC, open_to, own_only
 from gateway.auth.principal import Principal, Role
 from gateway.auth.return_path import safe_return_path
 from gateway.history.records import Conversation, StoredMessage
@@ -46,7 +46,7 @@ async def home(
     return await _chat(request, pages, history, "")
 
 
-@get("/c/{conversation_id:str}", **PUBLIC, include_in_schema=False)
+@get("/c/{conversation_id:str}", **OWN_PAGE, include_in_schema=False)
 async def conversation_page(
     request: ChatRequest,
     pages: NamedDependency[Pages],
@@ -66,7 +66,7 @@ async def _chat(request: ChatRequest, pages: Pages, history: HistoryStore, conve
     subject = view.principal.subject
     conversation = await history.conversation(subject, conversation_id) if conversation_id else None
     if conversation_id and conversation is None:
-        return view.page("problem.html", status=404, code="not-found")
+        raise NotFoundError("There is no such conversation.")
     messages = await history.messages(conversation.id) if conversation else ()
     return view.page(
         "chat.html",
@@ -100,7 +100,7 @@ async def new_conversation(request: ChatRequest, history: NamedDependency[Histor
     return ConversationMade((await history.create(_principal(request).subject)).id)
 
 
-@patch("/chat/conversations/{conversation_id:str}", **open_to(Role.STAFF), tags=["chat page"])
+@patch("/chat/conversations/{conversation_id:str}", **own_only(Role.STAFF), tags=["chat page"])
 async def rename_conversation(
     request: ChatRequest, data: JSONBody[NewTitle], history: NamedDependency[HistoryStore], conversation_id: Id
 ) -> TitleGiven:
@@ -111,7 +111,7 @@ async def rename_conversation(
     return TitleGiven(title)
 
 
-@delete("/chat/conversations/{conversation_id:str}", **open_to(Role.STAFF), tags=["chat page"])
+@delete("/chat/conversations/{conversation_id:str}", **own_only(Role.STAFF), tags=["chat page"])
 async def delete_conversation(
     request: ChatRequest, history: NamedDependency[HistoryStore], conversation_id: Id
 ) -> None:
@@ -120,7 +120,7 @@ async def delete_conversation(
         raise NotFoundError("There is no such conversation.")
 
 
-@post("/chat/conversations/{conversation_id:str}/restore", **open_to(Role.STAFF), tags=["chat page"], status_code=204)
+@post("/chat/conversations/{conversation_id:str}/restore", **own_only(Role.STAFF), tags=["chat page"], status_code=204)
 async def restore_conversation(
     request: ChatRequest, history: NamedDependency[HistoryStore], conversation_id: Id
 ) -> None:
@@ -129,7 +129,7 @@ async def restore_conversation(
         raise NotFoundError("There is no such deleted conversation.")
 
 
-@get("/chat/conversations/{conversation_id:str}/messages", **open_to(Role.STAFF), include_in_schema=False)
+@get("/chat/conversations/{conversation_id:str}/messages", **own_only(Role.STAFF), include_in_schema=False)
 async def earlier_messages(
     request: ChatRequest,
     pages: NamedDependency[Pages],
@@ -146,7 +146,7 @@ async def earlier_messages(
     return Response(view.render("partials/messages.html", **parts), media_type=MediaType.HTML)
 
 
-@get("/chat/messages/{message_id:str}", **open_to(Role.STAFF), include_in_schema=False)
+@get("/chat/messages/{message_id:str}", **own_only(Role.STAFF), include_in_schema=False)
 async def one_message(
     request: ChatRequest, pages: NamedDependency[Pages], history: NamedDependency[HistoryStore], message_id: Id
 ) -> Response[str]:

@@ -9,7 +9,7 @@ from litestar.params import JSONBody, PathParameter, SkipValidation
 
 from audit.ports import AuditLog, AuditUnavailableError
 from audit.record import Content, Entry, Kind
-from gateway.auth.access import open_to
+from gateway.auth.access import own_only
 from gateway.auth.principal import Principal, Role
 from gateway.history.records import RUNNING, StoredMessage
 from gateway.history.store import HistoryStore
@@ -34,7 +34,7 @@ ChatRequest = Request[Any, Any, Any]
 Id = Annotated[str, PathParameter(pattern=CONVERSATION_ID)]
 
 
-@post("/chat/{conversation_id:str}/turns", **open_to(Role.STAFF), tags=["chat page"], status_code=200)
+@post("/chat/{conversation_id:str}/turns", **own_only(Role.STAFF), tags=["chat page"], status_code=200)
 async def new_turn(
     request: ChatRequest,
     data: JSONBody[NewTurn],
@@ -82,7 +82,7 @@ async def _repeated(history: HistoryStore, conversation_id: str) -> StoredMessag
     return last
 
 
-@post("/chat/messages/{message_id:str}/feedback", **open_to(Role.STAFF), tags=["chat page"], status_code=204)
+@post("/chat/messages/{message_id:str}/feedback", **own_only(Role.STAFF), tags=["chat page"], status_code=204)
 async def give_feedback(
     request: ChatRequest,
     data: JSONBody[Feedback],
@@ -105,7 +105,7 @@ async def give_feedback(
     await history.rate(answer.id, feedback.rating, feedback.comment)
 
 
-@post("/chat/messages/{message_id:str}/appeal", **open_to(Role.STAFF), tags=["chat page"], status_code=204)
+@post("/chat/messages/{message_id:str}/appeal", **own_only(Role.STAFF), tags=["chat page"], status_code=204)
 async def contest(
     request: ChatRequest,
     data: JSONBody[Appeal],

@@ -4,14 +4,14 @@ import contextlib
 from collections.abc import Iterator
 
 from audit.approval import Action, Approval, Decision
-from audit.governing import GoverningError
+from audit.governing import GoverningError, UnknownError
 from audit.hold import check_case
 from audit.ledger import LedgerError
 from audit.ports import AuditLog, AuditUnavailableError
 from audit.record import Kind
 from gateway.governance import Governance
 from gateway.inquiry.officer import AccessRecords, Officer, access_entry
-from gateway.problems import AuditUnavailableProblemError, ConflictError, ForbiddenError
+from gateway.problems import AuditUnavailableProblemError, ConflictError, ForbiddenError, NotFoundError
 
 
 class Consent:
@@ -55,6 +55,8 @@ def governed() -> Iterator[None]:
     """Turn errors of what governs the log into those that a client may see."""
     try:
         yield
+    except UnknownError as error:
+        raise NotFoundError(str(error)) from None
     except GoverningError as error:
         raise ConflictError(str(error)) from None
     except (AuditUnavailableError, LedgerError) as error:

@@ -3,6 +3,7 @@
 A middleware outside of authentication, so that it also sees who was not let in at all.
 """
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from audit.record import Kind
 from gateway.auth.access import RECORDED
+from gateway.http.chat_types import CONVERSATION_ID
 from gateway.http.errors import REFUSED_AS
 from gateway.inquiry.officer import AccessRecords, Detail, Officer, access_entry
 from gateway.problems import AttestError
@@ -24,11 +26,11 @@ NOBODYS_A_MINUTE = 60
 record (`suppressed`)."""
 ANSWERED = "attest_access_recorded"
 """Key in the scope's state: the access stands in the log already."""
-_REFUSED = range(400, 500)
+_ID = re.compile(CONVERSATION_ID)
 
 
 class RefusalRecords(ASGIMiddleware):
-    """Records refusals of the routes that ask for it (`recorded_for`)."""
+    """Records refusals of the routes that ask for it (`recorded_for`, `own_only`)."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -39,14 +41,15 @@ class RefusalRecords(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Pass the request on; record before a refusal goes out."""
-        if not scope["route_handler"].opt.get(RECORDED):
+        refused = scope["route_handler"].opt.get(RECORDED)
+        if not refused:
             await next_app(scope, receive, send)
             return
         recorded = False
 
         async def record(status: int, reason: str) -> None:
             nonlocal recorded
-            if status in _REFUSED and not recorded and not scope["state"].get(ANSWERED):
+            if status in refused and not recorded and not scope["state"].get(ANSWERED):
                 recorded = True
                 await self._record(scope, status, reason)
 
@@ -78,7 +81,10 @@ class RefusalRecords(ASGIMiddleware):
         }
         if suppressed:
             detail["suppressed"] = suppressed
-        turn_id = str(scope.get("path_params", {}).get("turn_id", ""))
+        asked_for = {name: str(value) for name, value in scope.get("path_params", {}).items()}
+        turn_id = asked_for.pop("turn_id", "")
+        if named := [value for value in asked_for.values() if _ID.match(value)]:
+            detail["id"] = named[0]
         code = reason.replace("-", "_")
         try:
             await self._records.append(access_entry(officer, Kind.ACCESS_DENIED, detail, turn_id=turn_id, reason=code))

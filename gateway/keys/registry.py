@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from audit.governing import GoverningError, Governor, moment, now_us
+from audit.canonical import column
+from audit.governing import GoverningError, Governor, UnknownError, moment, now_us
 from audit.record import Entry, Kind
 from gateway.auth.principal import Role
 from gateway.auth.sealing import fingerprint, new_secret
@@ -128,9 +129,9 @@ class ApiKeys:
 
     async def _read(self, connection: Any, key_id: str) -> ApiKey:
         table = tables.api_key
-        row = (await connection.execute(sa.select(table).where(table.c.key_id == key_id))).one_or_none()
-        if row is None:
-            raise GoverningError("There is no such key.")
+        query = sa.select(table).where(table.c.key_id == column(key_id))
+        if (row := (await connection.execute(query)).one_or_none()) is None:
+            raise UnknownError("There is no such key.")
         return stored(row).key
 
     async def _record(self, connection: Any, kind: Kind, key: ApiKey, by: str) -> None:

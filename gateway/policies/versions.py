@@ -11,7 +11,7 @@ from sqlalchemy import Row, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.approval import Action, Approval, Approvals
-from audit.governing import GoverningError, Governor, moment, now_us
+from audit.governing import GoverningError, Governor, UnknownError, moment, now_us
 from audit.record import Entry, Kind
 from gateway.policies.tables import POLICY_ACTIVATION, POLICY_VERSION
 from safety.candidate import candidate
@@ -148,7 +148,7 @@ class PolicyVersions:
         """Ask for a second person to put a version in force; a request of one's own that waits is returned again."""
         version = await self.version(version_id)
         if version is None:
-            raise GoverningError("There is no such version.")
+            raise UnknownError("There is no such version.")
         now = await self.in_force()
         if now is not None and now.version_id == version_id:
             raise GoverningError(f"{version.title} is in force.")
@@ -175,7 +175,7 @@ class PolicyVersions:
         """Raise `GoverningError` when what was asked cannot be put in force; before the transaction, for it is slow."""
         version = await self.version(_wanted(approval.arguments).version_id)
         if version is None:
-            raise GoverningError("There is no such version.")
+            raise UnknownError("There is no such version.")
         await self.check(version)
 
     async def activate(self, approval: Approval, connection: AsyncConnection) -> Activation:

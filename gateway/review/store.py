@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Row, Select, and_, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from audit.governing import GoverningError, Governor, moment, now_us
+from audit.governing import GoverningError, Governor, UnknownError, moment, now_us
 from audit.record import Entry, Kind
 from audit.tables import AUDIT_TURN
 from gateway.history.tables import message
@@ -202,8 +202,10 @@ async def _tell(connection: AsyncConnection, turn_id: str, state: str, note: str
 
 async def _waiting(connection: AsyncConnection, turn_id: str) -> Review:
     review = await _review(connection, turn_id)
-    if review is None or review.outcome:
-        raise GoverningError("This turn does not wait for a review: it was decided, or it is not in the queue.")
+    if review is None:
+        raise UnknownError("There is no such turn in the queue.")
+    if review.outcome:
+        raise GoverningError("This turn does not wait for a review: it was decided.")
     return review
 
 

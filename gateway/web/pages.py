@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -28,6 +29,8 @@ from gateway.web.message_view import MessageView, message_view
 TEMPLATES = Path(__file__).parent / "templates"
 ZONE_COOKIE = "attest_zone"
 UTC_ZONE = ZoneInfo("UTC")
+_IN_PATH = "/:@!$&'()*+,;=~"
+"""What a path may hold unescaped, beside letters, digits and `-._`."""
 _ZONE = re.compile(r"[A-Za-z0-9_+\-]{1,32}(/[A-Za-z0-9_+\-]{1,32}){0,2}")
 LANGUAGE_COOKIE = "attest_language"
 THEME_COOKIE = "attest_theme"
@@ -190,9 +193,9 @@ def _page_code(error: AttestError) -> str:
 
 
 def place_of(request: AnyRequest) -> str:
-    """Return where a person is, with the query: to come back to it."""
-    query = request.url.query
-    return f"{request.url.path}?{query}" if query and request.method == "GET" else request.url.path
+    """Return where a person is, with the query, as an address is written (RFC 3986): to come back to it."""
+    path, query = quote(request.url.path, safe=_IN_PATH), request.url.query
+    return f"{path}?{query}" if query and request.method == "GET" else path
 
 
 def zone_named(name: str) -> ZoneInfo:
