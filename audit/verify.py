@@ -1174,13 +1174,22 @@ class Records:
 
     def add(self, index: int, leaf: Leaf | None) -> None:
         """Check a record; None: that its leaf is missing was reported already."""
-        if leaf is not None and leaf.data and not (self._contents and self._contents.reaches(index)):
-            entry_id = self._forms.entry_id(leaf.data)
-            if entry_id is not None:
-                self.count += 1
-                self._see(entry_id, index)
-                return
-        self.read(index, leaf)
+        may_be_known = leaf is not None and leaf.data and not (self._contents and self._contents.reaches(index))
+        if not (may_be_known and leaf is not None and self.known(index, leaf.data)):
+            self.read(index, leaf)
+
+    def known(self, index: int, leaf: bytes) -> bool:
+        """Check a record whose leaf has a known form; False when it has to be read."""
+        entry_id = self._forms.entry_id(leaf)
+        if entry_id is None:
+            return False
+        self.took(index, entry_id)
+        return True
+
+    def took(self, index: int, entry_id: str) -> None:
+        """Take a record that was checked by itself: only whether its id came before is to be seen."""
+        self.count += 1
+        self._see(entry_id, index)
 
     def read(self, index: int, leaf: Leaf | None) -> dict[str, Any] | None:
         """Check a record as `add` does, and return its fields when it has a leaf that can be read."""

@@ -14,17 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.keys import KeyFileError, MasterKey
 from audit.record import Kind
+from audit.verification.helpers import Help, Sound, hired
+from audit.verification.page import Page
 from audit.verification.rows import check_columns
 from audit.verification.source import PAGE, Source, Values, snapshot
 from audit.verification.texts import Texts
 from audit.verification.tiles import Tiles
-from audit.verification.turns import Turns
 from audit.verify import (
     Checkpoint,
     Finding,
     Forms,
     Key,
-    Leaf,
     Records,
     Report,
     Summary,
@@ -54,9 +54,11 @@ async def verify_database(
     trust: Trust,
     show: Callable[[Finding], None],
     progress: Callable[[int, int], None] = lambda _done, _all: None,
+    help_: Help | None = None,
 ) -> Summary:
     """Verify the log as it is in one snapshot; `show` gets each finding, `progress` how many of how many records.
 
+    With `help_` a large log is gone through by several processes; the findings and their order are the same.
     Raises `sqlalchemy.exc.SQLAlchemyError`, `audit.keys.KeyFileError` when texts are encrypted under other master keys.
     """
     async with snapshot(engine) as connection:
@@ -64,7 +66,7 @@ async def verify_database(
         used = await source.master_keys() if trust.master_key is not None else frozenset()
         if used and trust.master_key is not None and trust.master_key.identity not in used:
             raise KeyFileError("The master key is not the one that this database's texts are encrypted with.")
-        return await _Verification(source, trust, Report(show), progress).run()
+        return await _Verification(source, trust, Report(show), progress, help_).run()
 
 
 class _Verification:
@@ -74,6 +76,7 @@ class _Verification:
         trust: Trust,
         report: Report,
         progress: Callable[[int, int], None] = lambda _done, _all: None,
+        help_: Help | None = None,
     ) -> None:
         self._source = source
         self._progress = progress
@@ -83,7 +86,8 @@ class _Verification:
         self._records = Records(report, forms=Forms(msgspec.json.decode))
         self._tiles = Tiles(report, source)
         self._texts = Texts(report, source, trust.master_key)
-        self._turns = Turns(report, source)
+        self._page = Page(source, report, self._walk, self._records, self._texts)
+        self._help = help_
         self._checkpoints = 0
 
     async def run(self) -> Summary:
@@ -94,10 +98,7 @@ class _Verification:
         end = size if signed else await self._source.count()
         if not signed:
             self._report.add("checkpoint", "no checkpoint in the database can be trusted, so nothing in it is proved")
-        for begin in range(0, end, PAGE):
-            self._progress(begin, end)
-            await self._page(begin, min(begin + PAGE, end), size, outside)
-        self._progress(end, end)
+        await self._pages(end, size, outside)
         await self._rest(end, size)
         waiting = await self._waiting(end)
         self._walk.expect([one for one in outside if one.size > end])
@@ -106,63 +107,31 @@ class _Verification:
         self._texts.end()
         return self._summary(size, waiting)
 
-    async def _page(self, begin: int, end: int, size: int, outside: Sequence[Checkpoint]) -> None:
+    async def _pages(self, end: int, size: int, outside: Sequence[Checkpoint]) -> None:
+        async with hired(self._help, self._trust.master_key, end, size) as helpers:
+            for begin in range(0, end, PAGE):
+                self._progress(begin, end)
+                await self._expect(begin, min(begin + PAGE, end), outside)
+                if (sound := await helpers.sound()) is None:
+                    await self._page.check(begin, min(begin + PAGE, end), size)
+                else:
+                    await asyncio.to_thread(self._take, begin, sound)
+        self._progress(end, end)
+
+    async def _expect(self, begin: int, end: int, outside: Sequence[Checkpoint]) -> None:
         stored = await self._source.checkpoints(begin, end)
         expected = [one for row in stored if (one := self._checkpoint(row)) is not None]
         self._checkpoints += len(expected)
         expected += [one for one in outside if begin < one.size <= end]
         self._walk.expect(sorted(expected, key=lambda one: (one.size, one.outside)))
-        rows = await self._source.records(begin, end)
-        tiles = await self._tiles.leaf_hashes(begin, begin + PAGE, size)
-        read = await asyncio.to_thread(self._check_page, begin, end, rows, tiles)
-        await self._texts.check(begin, end, read)
-        await self._turns.check(read, pruned=self._records.pruned.any)
 
-    def _check_page(
-        self, begin: int, end: int, rows: Sequence[Values], tiles: dict[int, bytes]
-    ) -> list[tuple[int, dict[str, Any]]]:
-        """Check rows in their order; return (index, fields) of those that could be read."""
-        expected, read = begin, []
-        for row in rows:
-            index = row[0]
-            if index < expected:
-                self._report.add("duplicate", "another row has its place too", index)
-                continue
-            self._missing(expected, index, tiles)
-            expected = index + 1
-            fields = self._check_row(row, tiles)
-            if fields is not None:
-                check_columns(self._report, row, fields, index)
-                read.append((index, fields))
-        self._missing(expected, end, tiles)
-        return read
-
-    def _check_row(self, row: Values, tiles: dict[int, bytes]) -> dict[str, Any] | None:
-        index, _, data, stored = row[:4]
-        if not isinstance(data, bytes) or not isinstance(stored, bytes):
-            self._report.add("altered", "its leaf or hash is not stored as bytes", index)
-            data, stored = b"", stored if isinstance(stored, bytes) else b""
-        own = leaf_hash(data) if data else stored
-        stated = tiles.get(index, stored)
-        if own != stored:
-            what = f"its leaf is not the one that was logged: hash {own.hex()} instead of {stored.hex()}"
-            self._report.add("altered", what, index)
-        elif own != stated:
-            elsewhere = own in tiles.values()
-            what = "another record is in its place" if elsewhere else "it is not the one that was logged"
-            what += f": hash {own.hex()} instead of {stated.hex()}"
-            self._report.add("reordered" if elsewhere else "altered", what, index)
-        self._walk.add(own, stated)
-        return self._records.read(index, Leaf(data, own))
-
-    def _missing(self, begin: int, end: int, tiles: dict[int, bytes]) -> None:
-        if begin < end:
-            self._report.add("missing", "it is not in the database", begin, end - 1)
-        for index in range(begin, end):
-            if index in tiles:
-                self._walk.add(tiles[index], tiles[index])
-            else:
-                self._walk.gap()
+    def _take(self, begin: int, sound: Sound) -> None:
+        """Take a page that a helper found to be as it must be."""
+        for at, entry_id in enumerate(sound.entry_ids):
+            own = sound.hashes[32 * at : 32 * at + 32]
+            self._walk.add(own, own)
+            self._records.took(begin + at, entry_id)
+        self._texts.took(sound.contents, sound.dialogues)
 
     async def _rest(self, end: int, size: int) -> None:
         """Check what lies beyond the newest signed tree."""

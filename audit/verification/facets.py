@@ -1,15 +1,20 @@
 """What turns are searched by (group, role, model, category, rule), against the records of the turn."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from audit.canonical import column, unescape
 from audit.record import CLOSING_KINDS
+from audit.verification.brief import Brief, Read
 from audit.verification.source import Source, Values
 from audit.verify import Report, read_leaf
 
 _CLOSING = frozenset(kind.value for kind in CLOSING_KINDS)
 _OPENING = frozenset({"turn.accepted", "turn.refused"})
+
+_MOST_KNOWN = 4096
+_LONGEST_KNOWN = 2**13
+"""Bytes of the two leaves whose facets are remembered."""
 
 Facet = tuple[str, str]
 """Name and value, as the columns hold them."""
@@ -21,6 +26,40 @@ class Facets:
     def __init__(self, report: Report, source: Source) -> None:
         self._report = report
         self._source = source
+        self._known: dict[tuple[Any, ...], frozenset[Facet]] = {}
+
+    async def doubtful(self, turns: Mapping[str, tuple[Read, Read]]) -> set[str]:
+        """Return the turns, by their opening and closing records, that are not found by exactly what these say."""
+        if not turns:
+            return set()
+        said = {
+            (turn, facet, value, opened.at_us)
+            for turn, (opened, closed) in turns.items()
+            for facet, value in self._said(opened, closed)
+        }
+        stored = set(await self._source.facets(list(turns)))
+        return {one[0] for one in said ^ stored}
+
+    def _said(self, opened: Read, closed: Read) -> frozenset[Facet]:
+        """Return what two records say; most turns say the same as another one did."""
+        one, other = cast("Brief", opened.brief), cast("Brief", closed.brief)
+        says = (one.groups, one.roles, one.model, one.categories, one.findings, other.categories, other.findings)
+        if (known := self._known.get(says)) is not None:
+            return known
+        flags = (*one.findings, *other.findings)
+        pairs = [
+            *(("group", group) for group in one.groups),
+            *(("role", role) for role in one.roles),
+            ("model", one.model),
+            *(("category", category) for category in (*one.categories, *other.categories)),
+            *(pair for flag in flags for pair in (("category", flag.category), ("rule", flag.rule))),
+        ]
+        found = frozenset((facet, column(value)) for facet, value in pairs if value)
+        if len(opened.leaf) + len(closed.leaf) <= _LONGEST_KNOWN:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[says] = found
+        return found
 
     async def check(self, told: Sequence[tuple[int, str, dict[str, Any]]], turns: dict[str, Values]) -> None:
         """Check records that open or close turns: (index, turn, fields), and the rows of these turns."""

@@ -41,8 +41,13 @@ def turn_of(fields: dict[str, Any]) -> str:
 
 def at_us_of(fields: dict[str, Any]) -> int | None:
     """Return the time of a leaf in microseconds; None when it is none."""
+    return us_of(fields["at"])
+
+
+def us_of(at: str) -> int | None:
+    """Return a time as leaves have it in microseconds since 1970; None when it is none."""
     try:
-        return microseconds(datetime.fromisoformat(fields["at"]))
+        return microseconds(datetime.fromisoformat(at))
     except (ValueError, TypeError):
         return None
 

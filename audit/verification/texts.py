@@ -11,6 +11,7 @@ from audit.keys import KeyFileError, MasterKey, SubjectKey, decrypt
 from audit.record import Kind
 from audit.ring import KeyRing
 from audit.rows import NONCE_BYTES, content_about
+from audit.verification.brief import Read
 from audit.verification.rows import at_us_of, text_of
 from audit.verification.source import Source, Values
 from audit.verify import Report
@@ -19,9 +20,6 @@ _AT_ONCE_US = 60_000_000
 """Records of other processes that were written while a person was erased may get a later place than the erasure."""
 _REMEMBERED = 50_000
 """Dialogue texts that need not be looked at again soon."""
-
-Read = tuple[int, dict[str, Any]]
-"""A record: its index and the fields of its leaf."""
 
 
 class _UnreadableTextError(Exception):
@@ -39,7 +37,13 @@ class Texts:
     """
 
     def __init__(self, report: Report, source: Source, master: MasterKey | None) -> None:
-        self.count = 0
+        self.contents = 0
+        """Texts of records that were there."""
+        self.missed = 0
+        """How often a text was not there, or without its key."""
+        self.asked: Sequence[str] = ()
+        """The dialogue texts that the records checked last refer to."""
+        self._dialogues = 0
         self._report = report
         self._source = source
         self._ring = KeyRing(master) if master is not None else None
@@ -47,16 +51,35 @@ class Texts:
         self._erased: dict[str, tuple[int, int]] = {}
         self._known: OrderedDict[str, None] = OrderedDict()
 
+    @property
+    def count(self) -> int:
+        """Texts that were there."""
+        return self.contents + self._dialogues
+
+    def took(self, contents: int, asked: Sequence[str]) -> None:
+        """Take so many texts of records and these dialogue texts, which another process checked."""
+        self.contents += contents
+        for text_id in asked:
+            if text_id not in self._known:
+                self._dialogues += 1
+                self._remember(text_id)
+
     async def check(self, begin: int, end: int, records: Sequence[Read]) -> None:
         """Check the texts of these records, whose places are from `begin` up to `end`."""
         rows: dict[int, dict[int, Values]] = {}
         for row in await self._source.contents(begin, end):
             rows.setdefault(row[0], {})[row[1]] = row
-        for index, fields in records:
+        told = []
+        for read in records:
+            index = read.place
+            if read.brief is not None and read.brief.without_texts and index not in rows:
+                continue
+            fields = read.whole()
+            told.append((index, fields))
             if fields["kind"] == Kind.SUBJECT_ERASED.value:
                 self.erased(index, fields)
             self._check_record(index, fields, rows.pop(index, {}))
-        await self._check_dialogues(records)
+        await self._check_dialogues(told)
 
     def erased(self, index: int, fields: dict[str, Any]) -> None:
         """Take a record that says that a person was erased."""
@@ -77,7 +100,7 @@ class Texts:
             if row is None:
                 self._is_gone(index, fields)
                 continue
-            self.count += 1
+            self.contents += 1
             try:
                 self._check_content(fields, promise, row)
             except _ErasedTextError:
@@ -96,12 +119,15 @@ class Texts:
         if commitment(data[:NONCE_BYTES], data[NONCE_BYTES:]) != promise.get("commitment"):
             raise _UnreadableTextError
 
-    async def _check_dialogues(self, records: Sequence[Read]) -> None:
-        wanted: dict[str, tuple[int, dict[str, Any]]] = {}
+    async def _check_dialogues(self, records: Sequence[tuple[int, dict[str, Any]]]) -> None:
+        asked: dict[str, tuple[int, dict[str, Any]]] = {}
         for index, fields in records:
-            for text_id in fields.get("context", ()):
-                if isinstance(text_id, str) and text_id not in self._known:
-                    wanted.setdefault(text_id, (index, fields))
+            context = fields.get("context")
+            for text_id in context if isinstance(context, list) else ():
+                if isinstance(text_id, str):
+                    asked.setdefault(text_id, (index, fields))
+        wanted = {text_id: where for text_id, where in asked.items() if text_id not in self._known}
+        self.asked = list(asked)
         rows = {row[0]: row for row in await self._source.texts(list(wanted))}
         for text_id, (index, fields) in wanted.items():
             try:
@@ -116,7 +142,7 @@ class Texts:
     def _check_dialogue(self, text_id: str, row: Values | None) -> None:
         if row is None:
             raise _ErasedTextError
-        self.count += 1
+        self._dialogues += 1
         if (opened := self._record_key(row[1:], text_id.encode())) is None:
             return
         subject_key, record_key = opened
@@ -144,6 +170,7 @@ class Texts:
             raise _UnreadableTextError from None
 
     def _is_gone(self, index: int, fields: dict[str, Any]) -> None:
+        self.missed += 1
         subject = text_of(fields, "subject")
         first, _, latest = self._gone.get(subject, (index, index, 0))
         self._gone[subject] = (first, index, max(latest, at_us_of(fields) or 0))

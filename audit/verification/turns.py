@@ -1,10 +1,11 @@
 """The table that lists of turns are made from, against the records that it is a projection of."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from audit.canonical import column
-from audit.record import CLOSING_KINDS, Kind
+from audit.record import CLOSING_KINDS
+from audit.verification.brief import OPENS, Brief, Read
 from audit.verification.facets import Facets
 from audit.verification.rows import at_us_of, text_of, turn_of
 from audit.verification.source import Source, Values
@@ -21,16 +22,54 @@ class Turns:
         self._source = source
         self._facets = Facets(report, source)
 
-    async def check(self, records: Sequence[tuple[int, dict[str, Any]]], *, pruned: bool) -> None:
-        """Check the turns that these records (index, fields) open or close.
+    async def check(self, records: Sequence[Read], *, pruned: bool) -> None:
+        """Check the turns that these records open or close.
 
         `pruned`: earlier records are gone, and with them the entries of turns that they opened.
         """
-        told = [(index, turn_of(fields), fields) for index, fields in records if _tells(fields)]
+        doubtful = await self._doubtful(records)
+        if not doubtful:
+            return
+        told = []
+        for read in records:
+            if read.brief is not None and read.brief.turn_id not in doubtful:
+                continue
+            fields = read.whole()
+            if _tells(fields) and (turn := turn_of(fields)) in doubtful:
+                told.append((read.place, turn, fields))
+        await self._check_told(told, pruned=pruned)
+
+    async def _doubtful(self, records: Sequence[Read]) -> set[str]:
+        """Return the turns that are not in every respect what their two records, both among these, say.
+
+        The others hold, and that was seen for all of them at once: a turn's row is the one that its records make, and
+        what it is found by, too. Of a turn that is doubtful nothing is wrong yet: its other record may be elsewhere.
+        """
+        opened: dict[str, Read] = {}
+        closed: dict[str, Read] = {}
+        doubtful: set[str] = set()
+        for read in records:
+            if (brief := read.brief) is None:
+                fields = read.whole()
+                if _tells(fields):
+                    doubtful.add(turn_of(fields))
+            elif brief.turn_id and (brief.kind == OPENS or brief.kind in _CLOSING):
+                side = opened if brief.kind == OPENS else closed
+                if side.setdefault(brief.turn_id, read) is not read:
+                    doubtful.add(brief.turn_id)
+        doubtful |= opened.keys() ^ closed.keys()
+        pairs = {turn: (read, closed[turn]) for turn, read in opened.items() if turn not in doubtful}
+        rows = {row[0]: row for row in await self._source.turns(list(pairs))}
+        wrong = {turn for turn, (one, other) in pairs.items() if not _is_row_of(rows.get(turn), one, other)}
+        sound = {turn: pair for turn, pair in pairs.items() if turn not in wrong} if wrong else pairs
+        return doubtful | wrong | await self._facets.doubtful(sound)
+
+    async def _check_told(self, told: Sequence[tuple[int, str, dict[str, Any]]], *, pruned: bool) -> None:
+        """Check record by record, and name what is wrong."""
         rows = {row[0]: row for row in await self._source.turns(sorted({turn for _, turn, _ in told}))}
         for index, turn, fields in told:
             row = rows.get(turn)
-            if row is None and pruned and fields["kind"] != Kind.TURN_ACCEPTED.value:
+            if row is None and pruned and fields["kind"] != OPENS:
                 continue
             if row is None:
                 self._report.add("turn", "its turn is missing in the list of turns", index)
@@ -50,15 +89,29 @@ class Turns:
         return bool(await self._source.turn_of(closed) == row[0])
 
 
+def _is_row_of(row: Values | None, opened: Read, closed: Read) -> bool:
+    """Whether a row is the one that these two records make of their turn, told without a doubt."""
+    one, other = cast("Brief", opened.brief), cast("Brief", closed.brief)
+    return one.subject == other.subject and row == (
+        one.turn_id,
+        opened.at_us,
+        column(one.subject),
+        column(one.conversation_id),
+        column(other.verdict or one.verdict),
+        one.entry_id,
+        other.entry_id,
+    )
+
+
 def _tells(fields: dict[str, Any]) -> bool:
     kind = fields["kind"]
-    return bool(fields.get("turn_id")) and (kind == Kind.TURN_ACCEPTED.value or kind in _CLOSING)
+    return bool(fields.get("turn_id")) and (kind == OPENS or kind in _CLOSING)
 
 
 def _differences(row: Values, fields: dict[str, Any]) -> list[str]:
     _, opened_us, subject, conversation, verdict, opened_entry, closed_entry = row
     pairs: list[tuple[str, Any, Any]] = [("subject", subject, column(text_of(fields, "subject")))]
-    if fields["kind"] == Kind.TURN_ACCEPTED.value:
+    if fields["kind"] == OPENS:
         pairs += [
             ("opening record", opened_entry, fields["entry_id"]),
             ("time", opened_us, at_us_of(fields)),

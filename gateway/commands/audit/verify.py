@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,8 +14,10 @@ from audit.elastic.verify import StoreSummary, StoreVerifier
 from audit.keys import FileMasterKey, KeyFileError
 from audit.ports import AuditUnavailableError
 from audit.verification.database import Trust, verify_database
+from audit.verification.helpers import Help, cores
 from audit.verify import Finding, Summary
 from gateway.commands.audit.common import FAILED, Database, opened_database, plain, run, to_json
+from gateway.database import make_engine
 from gateway.delivery import Job, elasticsearch_client
 from gateway.master_key import load_master_key
 
@@ -30,6 +33,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--checkpoint", "kept", multiple=True, type=_FILE, help="A checkpoint that was kept elsewhere.")
 @click.option("--key", "key_file", type=_FILE, help="The log's public keys as they were published.")
 @click.option("--no-texts", is_flag=True, help="Only look whether texts are there: needs no master key.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes for a large database; one a core if not given.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: findings, then the summary.")
 def verify(
     *,
@@ -39,6 +43,7 @@ def verify(
     kept: tuple[Path, ...],
     key_file: Path | None,
     no_texts: bool,
+    workers: int | None,
     as_json: bool,
 ) -> None:
     """Verify a bundle or proof (FILE), or what this installation holds; exit 0 only when all holds, otherwise 3.
@@ -56,7 +61,7 @@ def verify(
     if file is not None:
         holds = _tell(_file(file, keys, outside, show), as_json=as_json)
     if database:
-        holds = _tell(run(_database(keys, outside, show, texts=not no_texts)), as_json=as_json)
+        holds = _tell(run(_database(keys, outside, show, workers or cores(), texts=not no_texts)), as_json=as_json)
     if elasticsearch:
         holds = _tell_store(run(_elasticsearch(show, texts=not no_texts)), as_json=as_json) and holds
     sys.exit(0 if holds else FAILED)
@@ -76,6 +81,7 @@ async def _database(
     keys: list[alone.Key] | None,
     outside: tuple[tuple[str, bytes], ...],
     show: Callable[[Finding], None],
+    workers: int,
     *,
     texts: bool,
 ) -> Summary:
@@ -88,7 +94,8 @@ async def _database(
             keys_given=keys is not None,
         )
         try:
-            return await verify_database(parts.engine, trust, show)
+            help_ = Help(partial(make_engine, parts.settings.database), workers)
+            return await verify_database(parts.engine, trust, show, help_=help_)
         except (SQLAlchemyError, OSError) as error:
             raise AuditUnavailableError(f"The audit log cannot be read now ({type(error).__name__}).") from error
 

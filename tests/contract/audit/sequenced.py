@@ -6,6 +6,7 @@ from pathlib import Path
 from audit.sequencer import Sequencer, SequencerLimits
 from audit.signing import SigningKeys
 from audit.verification.database import Trust, verify_database
+from audit.verification.helpers import Help
 from audit.verify import parse_keys
 from gateway.database import make_engine
 from tests.contract.audit.conftest import MASTER, opened
@@ -19,10 +20,10 @@ def trust_of(folder: Path, *outside: str, master=MASTER) -> Trust:
     return Trust(origin=signers.origin, keys=tuple(keys), outside=kept, master_key=master)
 
 
-async def verified(database: str, trust: Trust):
+async def verified(database: str, trust: Trust, help_: Help | None = None):
     engine, found = make_engine(database), []
     try:
-        summary = await verify_database(engine, trust, found.append)
+        summary = await verify_database(engine, trust, found.append, help_=help_)
     finally:
         await engine.dispose()
     assert summary.ok == (not found)

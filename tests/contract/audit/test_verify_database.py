@@ -4,6 +4,7 @@ import base64
 import hashlib
 import shutil
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from audit.keys import FileMasterKey, KeyFileError
 from audit.record import Kind
 from audit.signing import SigningKeys
 from audit.verification.database import verify_database
+from audit.verification.helpers import Help, hired
 from gateway.database import make_engine
 from migrations.run import upgrade
-from tests.contract.audit.conftest import Raw, opened
+from tests.contract.audit.conftest import MASTER, Raw, opened
 from tests.contract.audit.sequenced import fill, named, sequence, trust_of, verified
 from tests.contract.audit.turns import accepted, completed, entry
 
@@ -296,9 +298,38 @@ async def put(raw: Raw, leaves: list[bytes]) -> None:
     await raw.run(f"UPDATE audit_entry SET leaf = CASE leaf_index {cases} END")
 
 
-async def test_ten_thousand_honest_records_raise_no_alarm(database, keys):
+async def test_ten_thousand_honest_records_raise_no_alarm_and_helpers_find_what_one_process_finds(database, keys, raw):
     for part in range(4):
         await fill(database, keys, 850, batch=1000, prefix=f"part{part}.")
-    summary, found = await verified(database, trust_of(keys))
+    trust = trust_of(keys)
+    summary, found = await verified(database, trust)
     assert found == []
     assert summary.records == 10_200
+    helped = Help(partial(make_engine, database), 2, worth=0)
+    gone = Help(partial(make_engine, "sqlite+aiosqlite:////dev/null/nowhere.db"), 2, worth=0)
+    assert await verified(database, trust, helped) == (summary, [])
+    await raw.disarm()
+    for statement in (
+        "UPDATE audit_entry SET subject = 'eve' WHERE leaf_index IN (5000, 9000)",
+        "UPDATE audit_entry SET leaf = leaf_hash WHERE leaf_index = 2100",
+        "UPDATE audit_turn SET verdict = 'block' WHERE turn_id = 'part2.7'",
+        "UPDATE audit_content SET sealed = wrapped_key WHERE ordinal = 1",
+    ):
+        await raw.run(statement)
+    alone = await verified(database, trust)
+    assert {one.code for one in alone[1]} == {"altered", "malformed", "column", "turn", "content"}
+    assert await verified(database, trust, helped) == alone
+    assert await verified(database, trust, gone) == alone
+
+
+async def test_helpers_tell_pages_that_hold_and_no_others(database, filled, keys):
+    assert await told(database) == [True]
+    for table, change in (("audit_facet", "value = 'x'"), ("audit_content", "ordinal = ordinal + 100")):
+        await filled.run(f"UPDATE {table} SET {change}")
+        assert await told(database) == [False]
+
+
+async def told(database: str) -> list[bool]:
+    """Whether a helper vouches for each page."""
+    async with hired(Help(partial(make_engine, database), 2, worth=0), MASTER, 600, 600) as helpers:
+        return [await helpers.sound() is not None]

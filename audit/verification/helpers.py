@@ -1,0 +1,163 @@
+"""Pages of a large database that other processes go through, each its share, and tell in order.
+
+A helper checks a page as one process alone would, and tells only of pages in which all is as it must be: their hashes,
+ids and counts, which the whole is made of. A page of which there is more to tell, and every page of a helper that
+ended, is left to the process that asked. It goes through it in its own snapshot, so that findings and their order are
+those of one process alone. Each helper is at most the length of a pipe ahead: memory does not grow with the log.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+from collections.abc import AsyncIterator, Callable
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from audit.keys import KeyFileError, MasterKey
+from audit.record import Kind
+from audit.verification.brief import Read
+from audit.verification.page import Page
+from audit.verification.source import PAGE, Source, snapshot
+from audit.verification.texts import Texts
+from audit.verify import Forms, Records, Report
+
+_TOLD_APART = frozenset({Kind.RETENTION_PRUNED.value, Kind.SUBJECT_ERASED.value})
+"""Kinds that change what later pages are held to."""
+
+
+class Help(NamedTuple):
+    """Who helps. Everything in it goes to other processes."""
+
+    opening: Callable[[], AsyncEngine]
+    """Opens the same database."""
+    processes: int
+    worth: int = 100_000
+    """Records from which on the start of processes is made good."""
+
+
+class Sound(NamedTuple):
+    """A page in which all is as it must be, and what the whole needs of it."""
+
+    hashes: bytes
+    entry_ids: list[str]
+    contents: int
+    dialogues: list[str]
+
+
+class _Share(NamedTuple):
+    opening: Callable[[], AsyncEngine]
+    master: MasterKey | None
+    begins: range
+    end: int
+    size: int
+
+
+class Helpers:
+    """The helpers at work; none at all, too."""
+
+    def __init__(self, pipes: list[Connection]) -> None:
+        self._pipes = pipes
+        self._next = 0
+
+    async def sound(self) -> Sound | None:
+        """Return the next page; None when it has to be checked here."""
+        if not self._pipes:
+            return None
+        pipe = self._pipes[self._next % len(self._pipes)]
+        self._next += 1
+        try:
+            told: Sound | None = await asyncio.to_thread(pipe.recv)
+        except (EOFError, OSError):
+            return None
+        return told
+
+
+@contextlib.asynccontextmanager
+async def hired(help_: Help | None, master: MasterKey | None, end: int, size: int) -> AsyncIterator[Helpers]:
+    """Start the helpers for the pages of records up to `end`; they are gone at the end, whatever happened."""
+    if help_ is None or help_.processes < 2 or end < help_.worth:  # noqa: PLR2004 - one helper would only stand between
+        yield Helpers([])
+        return
+    context, pipes, processes = multiprocessing.get_context("spawn"), [], []
+    try:
+        for nth in range(help_.processes):
+            here, there = context.Pipe(duplex=False)
+            begins = range(nth * PAGE, end, help_.processes * PAGE)
+            share = _Share(help_.opening, master, begins, end, size)
+            process = context.Process(target=_help, args=(there, share), daemon=True)
+            process.start()
+            there.close()
+            pipes.append(here)
+            processes.append(process)
+        yield Helpers(pipes)
+    finally:
+        for pipe in pipes:
+            pipe.close()
+        for process in processes:
+            process.terminate()
+            await asyncio.to_thread(process.join)
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _help(pipe: Connection, share: _Share) -> None:
+    """Go through a share, in a process of its own; what cannot be read here is read, or told, by who asked."""
+    with contextlib.suppress(SQLAlchemyError, OSError, KeyFileError, KeyboardInterrupt):
+        asyncio.run(_tell(pipe, share))
+
+
+async def _tell(pipe: Connection, share: _Share) -> None:
+    engine = share.opening()
+    try:
+        async with snapshot(engine) as connection:
+            helper = _Helper(Source(connection), share.master)
+            for begin in share.begins:
+                pipe.send(await helper.look(begin, min(begin + PAGE, share.end), share.size))
+    finally:
+        await engine.dispose()
+
+
+class _Gathered:
+    """Takes hashes in order, as `audit.verification.page.Hashes`."""
+
+    def __init__(self) -> None:
+        self.hashes: list[bytes] = []
+
+    def add(self, own: bytes, _stated: bytes) -> None:
+        self.hashes.append(own)
+
+    def gap(self) -> None:
+        self.hashes.append(b"")
+
+
+class _Helper:
+    def __init__(self, source: Source, master: MasterKey | None) -> None:
+        self._report = Report(lambda _: None)
+        self._gathered = _Gathered()
+        self._texts = Texts(self._report, source, master)
+        records = Records(self._report, forms=Forms(msgspec.json.decode))
+        self._page = Page(source, self._report, self._gathered, records, self._texts)
+
+    async def look(self, begin: int, end: int, size: int) -> Sound | None:
+        """Return a page in which all is as it must be; None when there is anything else to tell of it."""
+        before, contents = (self._report.count, self._texts.missed), self._texts.contents
+        self._gathered.hashes.clear()
+        read = await self._page.check(begin, end, size)
+        sound = before == (self._report.count, self._texts.missed) and len(read) == end - begin
+        if not sound or any(_kind(one) in _TOLD_APART for one in read):
+            return None
+        ids = [one.brief.entry_id if one.brief else one.whole()["entry_id"] for one in read]
+        dialogues = list(self._texts.asked)
+        return Sound(b"".join(self._gathered.hashes), ids, self._texts.contents - contents, dialogues)
+
+
+def _kind(read: Read) -> str:
+    return read.brief.kind if read.brief is not None else str(read.whole()["kind"])
