@@ -63,6 +63,23 @@ def decide(charges: tuple[Charge, ...], used: list[tuple[int, int]], tokens: int
     return Held(granted, tuple(used))
 
 
+_ROW = tables.counter.c
+_CHANGE = (
+    sa.update(tables.counter)
+    .where(
+        _ROW.scope == sa.bindparam("its_scope"),
+        _ROW.name == sa.bindparam("its_name"),
+        _ROW.period == sa.bindparam("its_period"),
+    )
+    .values(tokens=sa.bindparam("now_tokens"), turns=sa.bindparam("now_turns"))
+)
+
+
+def _values(counter: Counter, tokens: int, turns: int) -> dict[str, object]:
+    named = {"its_scope": counter.scope, "its_name": counter.name, "its_period": counter.period}
+    return {**named, "now_tokens": tokens, "now_turns": turns}
+
+
 class _Work(msgspec.Struct):
     charges: tuple[Charge, ...]
     tokens: int
@@ -70,6 +87,10 @@ class _Work(msgspec.Struct):
     turns: int
     done: asyncio.Future[Held | Exceeded]
     correcting: bool
+
+
+LINGER_S = 0.1
+"""How long a correction waits for a turn whose transaction it can share. No turn is decided before it has been made."""
 
 
 class SqlCounters:
@@ -100,6 +121,7 @@ class SqlCounters:
 
     async def aclose(self) -> None:
         """Finish what waits."""
+        self._begin_work()
         if self._working is not None:
             await asyncio.wait([self._working])
 
@@ -108,13 +130,20 @@ class SqlCounters:
     ) -> Held | Exceeded:
         done: asyncio.Future[Held | Exceeded] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Work(charges, tokens, least, turns, done, correcting))
-        if self._working is None or self._working.done():
-            self._working = asyncio.create_task(self._work())
+        if correcting:
+            asyncio.get_running_loop().call_later(LINGER_S, self._begin_work)
+        else:
+            self._begin_work()
         return await asyncio.shield(done)
 
+    def _begin_work(self) -> None:
+        if self._waiting and (self._working is None or self._working.done()):
+            self._working = asyncio.create_task(self._work())
+
     async def _work(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
+        while True:
+            batch = sorted(self._waiting, key=lambda work: not work.correcting)
+            self._waiting = []
             try:
                 async with self._engine.begin() as connection:
                     answers = await self._carry_out(connection, batch)
@@ -125,11 +154,15 @@ class SqlCounters:
             else:
                 for work, answer in zip(batch, answers, strict=True):
                     work.done.set_result(answer)
+            if all(work.correcting for work in self._waiting):
+                return
 
     async def _carry_out(self, connection: AsyncConnection, batch: list[_Work]) -> list[Held | Exceeded]:
         counters = sorted({charge.counter for work in batch for charge in work.charges})
-        await self._begin(connection, counters)
         levels = await self._rows(connection, tuple(counters), lock=True)
+        if missing := [counter for counter in counters if counter not in levels]:
+            await self._begin(connection, missing)
+            levels = await self._rows(connection, tuple(counters), lock=True)
         before, answers = dict(levels), []
         for work in batch:
             used = [levels[charge.counter] for charge in work.charges]
@@ -140,19 +173,14 @@ class SqlCounters:
             if isinstance(answer, Held):
                 for charge, (tokens, turns) in zip(work.charges, used, strict=True):
                     levels[charge.counter] = (max(0, tokens + answer.tokens), max(0, turns + work.turns))
-        for counter, (tokens, turns) in levels.items():
-            if before[counter] != (tokens, turns):
-                changing = sa.update(tables.counter).where(_is(counter))
-                await connection.execute(changing.values(tokens=tokens, turns=turns))
+        if changed := [_values(counter, *new) for counter, new in levels.items() if before[counter] != new]:
+            await connection.execute(_CHANGE, changed)
         return answers
 
-    async def _begin(self, connection: AsyncConnection, counters: list[Counter]) -> None:
+    async def _begin(self, connection: AsyncConnection, missing: list[Counter]) -> None:
         """Make the rows that are missing, from what was used before there was a budget."""
-        known = await self._rows(connection, tuple(counters), lock=False)
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        for counter in counters:
-            if counter in known:
-                continue
+        for counter in missing:
             tokens, turns = await used_before(connection, counter)
             values = msgspec.structs.asdict(counter) | {"tokens": tokens, "turns": turns}
             await connection.execute(dialect.insert(tables.counter).values(**values).on_conflict_do_nothing())

@@ -6,6 +6,7 @@
 import argparse
 import asyncio
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from tests.bench.processes import BenchError, Server, free_port, gateway, litell
 from tests.bench.sentence_release import SlowModel, measure, serve
 
 Figures = dict[str, Any]
+SLICES, SLICE_S = 6, 4.0
 GOALS = {
     "en p50": 20.0,
     "en p99": 60.0,
@@ -83,6 +85,25 @@ def flatness(load: Load, server: Server, minutes: float) -> list[Figures]:
     after = server.memory_mb()
     say(f"  memory {before} -> {after} MB; " + ", ".join(f"{window['p50_ms']}" for window in windows))
     return [{"before_mb": before, "after_mb": after, "every_s": every}, *windows]
+
+
+def budget_cost(load: Load, folder: Path, model: Server, server: Server) -> Figures:
+    """What budgets cost: 32 at once in slices that alternate with those of a gateway without any."""
+    with gateway(folder, model.port, settings={"ATTEST_BUDGETS": ""}) as bare:
+        load.run(bare, "--concurrency", "32", "--seconds", "3", room=20_000)
+        slices: dict[str, list[Figures]] = {"with": [], "without": []}
+        for at in range(SLICES):
+            for name, one in (("with", server), ("without", bare))[:: 1 - 2 * (at % 2)]:
+                slices[name].append(throughput(load, one, SLICE_S, "en"))
+    found = {
+        name: {
+            "per_s": round(statistics.median(one["per_s"] for one in many), 1),
+            "cpu_ms_per_turn": round(statistics.median(one["cpu_ms_per_turn"] for one in many), 2),
+        }
+        for name, many in slices.items()
+    }
+    say(f"  {json.dumps(found)}")
+    return found
 
 
 async def release(folder: Path, turns: int) -> Figures:
@@ -162,9 +183,10 @@ def document(found: Figures, command: str, on: str) -> str:
     """Put all figures into the part of docs/benchmarks.md."""
     flat, wait = found["flat"], found["release"]
     intro = (
-        "The real gateway (bearer token, limits, normaliser, filters and classifier before and after, durable records "
-        "on SQLite) before a scripted model that answers at once: 80-character prompts, 200-character answers in three "
-        "sentences, every text different. *Added* is the time beyond the scripted model's own "
+        "The real gateway (bearer token, limits, budgets of person and group by day and month, normaliser, filters and "
+        "classifier before and after, durable records on SQLite) before a scripted model that answers at once: "
+        "80-character prompts, 200-character answers in three sentences, every text different. *Added* is the time "
+        "beyond the scripted model's own "
         f"({found['latency'][0]['direct_p50_ms']} ms).\n"
     )
     released = "; ".join(f"{lang} {wait[lang]['p50']} / {wait[lang]['p99']} ms" for lang in ("en", "zh"))
@@ -174,11 +196,18 @@ def document(found: Figures, command: str, on: str) -> str:
         + f" ms; resident memory {flat[0]['before_mb']} MB before, {flat[0]['after_mb']} MB after "
         f"(goal ≤ {GOALS['memory']:.0f}; torch loaded: {'yes' if found['torch'] else 'no'}).\n"
     )
+    cost = found["budgets"]
+    budgets = (
+        f"Budgets: {cost['with']['per_s']} turns/s and {cost['with']['cpu_ms_per_turn']} ms of processor time a turn "
+        f"with them, {cost['without']['per_s']} and {cost['without']['cpu_ms_per_turn']} without (medians of {SLICES} "
+        f"alternating slices of {SLICE_S:.0f} s).\n"
+    )
     parts = [
         report.heading(command, on),
         intro,
         latency_table(found["latency"]),
         throughput_table(found["many"]),
+        budgets,
         f"From the model's first complete sentence to its release, p50 / p99: {released} (goal: p50 ≤ 15 ms).\n",
         steady,
     ]
@@ -198,6 +227,8 @@ def collect(options: argparse.Namespace, folder: Path) -> Figures:
             say(f"flat over {options.minutes} minutes")
             found["flat"] = flatness(load, server, options.minutes)
             found["torch"] = server.imports_torch()
+            say("with and without budgets")
+            found["budgets"] = budget_cost(load, folder, model, server)
         if options.litellm:
             say("LiteLLM")
             found["peer"] = peer(load, folder, model)

@@ -21,6 +21,11 @@ from tests.bench.texts import write_answers
 
 HERE = Path(__file__).parent
 ANSWERS = 8_000
+BUDGETS = """\
+person: {day: {tokens: 1000000000000, turns: 1000000000}, month: {tokens: 1000000000000, turns: 1000000000}}
+groups: {staff: {day: {tokens: 1000000000000, turns: 1000000000}, month: {tokens: 1000000000000, turns: 1000000000}}}
+"""
+"""Of the person and of their group, by day and month, so high that nothing stops: each turn reserves and settles."""
 LITELLM = "litellm[proxy]==1.106.2"
 
 
@@ -119,8 +124,12 @@ def upstream(folder: Path) -> Iterator[Server]:
 def gateway(
     folder: Path, inference_port: int, data: Path | None = None, settings: dict[str, str] | None = None
 ) -> Iterator[Server]:
-    """Run the real gateway before an inference server, on a database of its own; limits out of the way."""
-    port, log = free_port(), folder / "gateway.log"
+    """Run the real gateway before an inference server, on a database of its own; limits and budgets out of the way.
+
+    With `ATTEST_BUDGETS` empty in `settings` there are no budgets.
+    """
+    port, log, budgets = free_port(), folder / "gateway.log", folder / "budgets.yaml"
+    budgets.write_text(BUDGETS)
     environ = {
         "ATTEST_DATA_DIR": str(data or folder / f"data-{port}"),
         "ATTEST_PORT": str(port),
@@ -128,8 +137,10 @@ def gateway(
         "ATTEST_RATE_PER_MINUTE": "100000",
         "ATTEST_RATE_BURST": "100000",
         "ATTEST_LOG_LEVEL": "WARNING",
+        "ATTEST_BUDGETS": str(budgets),
         **(settings or {}),
     }
+    environ = {name: value for name, value in environ.items() if value or name != "ATTEST_BUDGETS"}
     with running([sys.executable, "-m", "gateway", "serve"], log, environ) as process:
         wait(f"http://127.0.0.1:{port}/health/ready", process, 60, log)
         token = subprocess.run(
