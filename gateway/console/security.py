@@ -37,14 +37,20 @@ SECTION = Section(
 PERIODS = {"day": (timedelta(days=1), 3600), "week": (timedelta(days=7), 21_600), "month": (timedelta(days=30), 86_400)}
 """Name → length, and seconds of a bar."""
 SEARCH, READINGS = "/console/search", "/console/readings"
-CATEGORIES_DRAWN = 4
+FACETS = {"category": "categories", "rule": "rules", "group": "groups"}
+"""What blocks are told apart by, and where it stands in the counts."""
+DRAWN = 4
+"""Values of one of these that are drawn over time, the most frequent."""
 
 
 @dataclass
 class SecurityPage(Described):
     """`GET /console/security`."""
 
-    described: ClassVar[dict[str, str]] = {"period": "day, week (default) or month"}
+    described: ClassVar[dict[str, str]] = {
+        "period": "day, week (default) or month",
+        "over": "what is drawn over time: category (default), rule or group",
+    }
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ async def security_page(
     view = pages.view(request)
     asked = PageAsked(request, SecurityPage, view.zone)
     length, seconds = asked.choice("period", PERIODS, "week")
+    facet, over = asked.choice("over", FACETS, "category"), asked.text("over") or "category"
     now = datetime.now(UTC)
     since = datetime.fromtimestamp((now - length).timestamp() // seconds * seconds, UTC)
     officer = officer_of(request)
@@ -80,9 +87,9 @@ async def security_page(
         desk.counts(officer, TurnQuery(category="prompt_attack", since=since), seconds),
         security_watch.look(officer, since, seconds),
     )
-    categories = stopped.categories[:CATEGORIES_DRAWN]
+    values = [one.value for one in getattr(stopped, facet)[:DRAWN]]
     each = await asyncio.gather(
-        *(desk.counts(officer, msgspec.structs.replace(blocked, category=one.value), seconds) for one in categories)
+        *(desk.counts(officer, msgspec.structs.replace(blocked, **{over: value}), seconds) for value in values)
     )
     draw = _Drawing(view, since.isoformat())
     return console_page(
@@ -96,14 +103,12 @@ async def security_page(
         turns=draw.turns(everything, {}),
         stopped=stopped,
         blocks=draw.turns(stopped, {"verdict": "block"}),
-        by=[
-            (name, draw.lines(getattr(stopped, field), name, {"verdict": "block"}))
-            for name, field in (("category", "categories"), ("rule", "rules"), ("group", "groups"))
-        ],
+        by=[(name, draw.lines(getattr(stopped, field), name, {"verdict": "block"})) for name, field in FACETS.items()],
         each=[
-            (view.category(one.value), counts.turns, draw.turns(counts, {"verdict": "block", "category": one.value}))
-            for one, counts in zip(categories, each, strict=True)
+            (draw.label(over, value), counts.turns, draw.turns(counts, {"verdict": "block", over: value}))
+            for value, counts in zip(values, each, strict=True)
         ],
+        over=over,
         attacks=draw.turns(attacks, {"category": "prompt_attack"}),
         patterns=draw.lines(attacks.rules, "rule", {}),
         refusals=draw.records(watched.refusals, seconds, "access.denied,login.failed"),
@@ -142,7 +147,7 @@ class _Drawing:
         most = max((one.turns for one in shown), default=1)
         return tuple(
             Line(
-                self._label(name, one.value),
+                self.label(name, one.value),
                 one.value if name == "rule" else "",
                 one.turns,
                 round(one.turns / most * 100, 1),
@@ -151,7 +156,8 @@ class _Drawing:
             for one in shown
         )
 
-    def _label(self, name: str, value: str) -> str:
+    def label(self, name: str, value: str) -> str:
+        """Return what a category, rule or group is called."""
         if name == "rule":
             return self._view.pages.rule_title(value, self._view.language) or value
         return self._view.category(value) if name == "category" else value

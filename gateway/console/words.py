@@ -1,6 +1,9 @@
 """What records say in codes, in the reader's language. A code that nobody knows is shown as it stands."""
 
+import re
 from dataclasses import dataclass
+
+from markupsafe import Markup, escape
 
 from audit.record import FindingRecord, StageRecord
 from gateway.rejudging import StageAgain, Why
@@ -8,6 +11,7 @@ from gateway.web.catalogue import Catalogue
 from gateway.web.markdown import visible
 
 _CONTEXT = "context."
+_MAY_BREAK = re.compile(r"([._])(?=.)")
 _LOGOUT = "logout_"
 
 
@@ -47,6 +51,19 @@ class Words:
     def surface(self, surface: str) -> str:
         """Return where somebody worked."""
         return self._of("console.turn.surface", surface)
+
+    def worked_at(self, surface: str) -> str:
+        """Return where an officer worked: their page is the console."""
+        key = f"record.surface.{surface}"
+        return self.catalogue.text(key) if self.catalogue.has(key) else self.surface(surface)
+
+    def role(self, role: str) -> str:
+        """Return what a role is called."""
+        return self._of("record.role", role)
+
+    def code(self, code: str) -> Markup:
+        """Return a code that may break after its dots and underscores, and nowhere else."""
+        return Markup(_MAY_BREAK.sub(r"\1<wbr>", str(escape(visible(code)))))  # noqa: S704 - escaped
 
     def place(self, finding: FindingRecord) -> str:
         """Return in which text a finding is, and from where to where in it."""

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Open
 from tests.browser.officer import grant
 from tests.browser.script import SCRIPT
+from tests.rig.axe import axe_script, serious
 from tests.rig.product import Product, running_product
 
 ROLES = "staff=staff,compliance=compliance,security=security,admin=compliance"
@@ -43,6 +44,8 @@ def test_a_block_is_contested_and_overturned_by_two_officers(open_page: Open, pr
     alice.say(ATTACK)
     chat.click('[data-action="contest"]')
     expect(chat.locator(".appeal")).to_contain_text("A reviewer will look at it")
+    engine = axe_script()
+    assert serious(chat, engine) == []
     chat.fill(".appeal-comment textarea", f"It was a quotation. {HOSTILE}")
     chat.click(".appeal-comment button")
     expect(chat.locator(".toast")).to_be_visible()
@@ -56,6 +59,7 @@ def test_a_block_is_contested_and_overturned_by_two_officers(open_page: Open, pr
     for one, other in ((carol, ada), (ada, carol)):
         first_in_queue(one, product.url)
         expect(one.locator(".verbatim")).to_have_count(0)  # closed: nobody granted it yet
+        assert serious(one, engine) == []
         one.click(".panel-warn button")
         expect(one.locator("form.decide")).to_have_count(0)  # one's own request
         grant(other, product.url)
@@ -63,6 +67,7 @@ def test_a_block_is_contested_and_overturned_by_two_officers(open_page: Open, pr
     first_in_queue(carol, product.url)
     expect(carol.locator(".verbatim").first).to_contain_text(ATTACK)
     expect(carol.locator(".said")).to_contain_text(HOSTILE)
+    assert serious(carol, engine) == []
     label_harmless(carol)
     expect(carol.locator("#labelling")).to_have_count(0)
     chat.reload()
@@ -76,8 +81,14 @@ def test_a_block_is_contested_and_overturned_by_two_officers(open_page: Open, pr
     chat.reload()
     expect(chat.locator(".appeal-harmless")).to_contain_text("you were right")
     expect(chat.locator(".appeal-note")).to_contain_text(HOSTILE)
+    assert serious(chat, engine) == []
+    chat.goto(f"{product.url}/c/01890000-0000-7000-8000-000000000000")  # the page of a problem
+    assert serious(chat, engine) == []
+    signing_in = open_page().page
+    signing_in.goto(product.url)
+    assert serious(signing_in, engine) == []
     ada.goto(f"{product.url}/console/reviews")
-    expect(ada.locator("#agreement ~ p").first).to_contain_text("1 turns")
+    expect(ada.locator("#agreement ~ p").first).to_contain_text("labelled: 1;")
 
 
 @pytest.mark.parametrize("language", ["en-US", "zh-CN"])

@@ -6,9 +6,19 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from playwright.sync_api import Page
+
 from tests.rig.process import cache_dir, need
 
 VERSION = "4.10.3"
+
+
+def serious(page: Page, engine: str) -> list[tuple[str, str]]:
+    """Return what axe finds serious or critical on a page: the rule, and the first place."""
+    page.evaluate(engine)
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    bad = [one for one in found if one["impact"] in ("serious", "critical")]
+    return [(one["id"], one["nodes"][0]["html"][:200]) for one in bad]
 
 
 def axe_script() -> str:

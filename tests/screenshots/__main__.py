@@ -35,6 +35,7 @@ class Words:
     comment: str
     note: str
     saved: str
+    why: str
 
 
 WORDS = {
@@ -45,6 +46,7 @@ WORDS = {
         comment="I quoted it from our security training.",
         note="You quoted it from the training; that is fine.",
         saved="Blocked ones",
+        why="Mobile numbers have no place in a question.",
     ),
     "zh-CN": Words(
         ask="请归纳迁移的风险",
@@ -53,6 +55,7 @@ WORDS = {
         comment="这是我从安全培训材料里引用的。",
         note="您引用的是培训材料，没有问题。",
         saved="被拦截的轮次",
+        why="提问中不应出现手机号码。",
     ),
 }
 
@@ -151,7 +154,19 @@ class Walk:
         camera.take("report")
         camera.go(f"/console/reviews/{appealed}")
         camera.take("review")
+        self._candidate(camera)
         camera.close()
+
+    def _candidate(self, camera: Camera) -> None:
+        """Propose a stricter policy."""
+        camera.go("/console/policy/new")
+        text = camera.page.locator("textarea[name=text]")
+        stricter = text.input_value().replace("cn_mobile: {input: flag", "cn_mobile: {input: block")
+        text.fill(stricter.replace("version: 1\n", f"version: {2 + LANGUAGES.index(self._language)}\n"))
+        camera.page.fill("[name=note]", self._words.why)
+        camera.page.click("main form button.button-primary")
+        camera.page.locator("#changes").wait_for()
+        camera.take("policy-version")
 
 
 def main(folder: Path) -> int:

@@ -39,6 +39,7 @@ STAFF = (
 PARTS = (
     Picture("turn", ("A turn's page: texts, findings, stages, proof", "单轮页面：文本、命中、阶段与证明")),
     Picture("turn-closed", ("The same without a case: texts are closed", "未选择案件时的同一页面：文本不可见")),
+    Picture("policy-version", ("A candidate policy: what it would change", "候选策略：将带来的变更")),
     Picture("case", ("A case: turns, notes, holds, export", "案件：轮次、备注、保全与导出")),
     Picture("report", ("The report of a case, made to be printed", "可打印的案件报告")),
     Picture("review", ("A turn in the review queue", "复核队列中的一轮")),

@@ -26,6 +26,8 @@ def test_codes_are_said_in_both_languages():
     assert (EN.reason("rate_limited"), ZH.reason("not_found")) == ("too many turns", "不存在或属于他人")
     assert EN.reason("logout_signature") == "sign-out by the provider: wrong signature"
     assert (EN.surface("page.stream"), ZH.surface("cli")) == ("chat page, streamed", "命令行")
+    assert (EN.worked_at("page"), ZH.worked_at("api"), ZH.role("staff")) == ("console", "API 接口", "员工")
+    assert EN.code("a_b.c<d>_") == "a_<wbr>b.<wbr>c&lt;d&gt;_"
     assert (EN.place(finding("message")), EN.place(finding("answer"))) == ("question 3–9", "answer 3–9")
     assert (EN.place(finding("context.2")), ZH.place(finding("context.2"))) == (
         "earlier message, 2 back, 3–9", "往前第 2 条消息 3–9",
