@@ -61,7 +61,7 @@ class HistoryStore:
     async def conversation(self, subject: str, conversation_id: str) -> Conversation | None:
         """Return one conversation; None when there is none, it was deleted, or it is somebody else's."""
         query = _conversation_columns().where(
-            conversation.c.id == conversation_id,
+            conversation.c.id == _storable(conversation_id),
             conversation.c.subject == subject,
             conversation.c.deleted_at.is_(None),
         )

@@ -11,6 +11,7 @@ from sqlalchemy import Row, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.approval import Action, Approval, Approvals
+from audit.canonical import column
 from audit.governing import GoverningError, Governor, UnknownError, moment, now_us
 from audit.record import Entry, Kind
 from gateway.policies.tables import POLICY_ACTIVATION, POLICY_VERSION
@@ -121,7 +122,7 @@ class PolicyVersions:
 
     async def version(self, version_id: str) -> Version | None:
         """Return one version with its text."""
-        query = select(POLICY_VERSION).where(POLICY_VERSION.c.version_id == version_id)
+        query = select(POLICY_VERSION).where(POLICY_VERSION.c.version_id == column(version_id))
         async with self._governor.reading() as connection:
             row = (await connection.execute(query)).first()
         return _made(row, Version) if row is not None else None

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Row, Select, and_, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from audit.canonical import column
 from audit.governing import GoverningError, Governor, UnknownError, moment, now_us
 from audit.record import Entry, Kind
 from audit.tables import AUDIT_TURN
@@ -210,7 +211,7 @@ async def _waiting(connection: AsyncConnection, turn_id: str) -> Review:
 
 
 async def _review(connection: AsyncConnection, turn_id: str) -> Review | None:
-    row = (await connection.execute(select(REVIEW).where(REVIEW.c.turn_id == turn_id))).first()
+    row = (await connection.execute(select(REVIEW).where(REVIEW.c.turn_id == column(turn_id)))).first()
     if row is None:
         return None
     query = select(REVIEW_LABEL).where(REVIEW_LABEL.c.turn_id == turn_id).order_by(REVIEW_LABEL.c.ordinal)

@@ -19,7 +19,7 @@ from tests.integration.client import post
 from tests.integration.test_access import PEOPLE, ROUTES, NoRedirect
 from tests.rig.product import Product
 
-MARKER = "zebra-lantern"
+MARKER = "quokka-candle"
 MADE_UP = "01890000-0000-7000-8000-000000000000"
 HOSTILE = ("a%00b", "%E2%80%AE%3Cscript%3Ealert(1)%3C%2Fscript%3E'%20OR%201=1--", "a" * 5000)
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
@@ -121,7 +121,7 @@ def theirs(product: Product) -> Theirs:
     ids["case_id"] = made(theirs, "carol", "/console/cases", {"number": f"O-{MARKER}", "purpose": MARKER})[-36:]
     case = f"/console/cases/{ids['case_id']}"
     made(theirs, "carol", f"{case}/notes", {"text": MARKER})
-    made(theirs, "carol", f"{case}/holds", {"reason": MARKER, "subject": "alice"})
+    made(theirs, "carol", f"{case}/holds", {"reason": MARKER, "subject": MARKER})
     found = call(theirs, "carol", "GET", case, accept="text/html").body
     ids["hold_id"] = re.findall(r"/holds/([0-9a-f-]{36})/release", found)[0]
     made(theirs, "carol", "/console/search", {"save_as": MARKER, "subject": "alice"})
@@ -207,6 +207,11 @@ def test_what_is_somebody_elses_stays_theirs(theirs: Theirs, method, path, acces
 def test_ids_in_bodies_are_no_other_way_in(theirs: Theirs):
     for key in ({"action": "revoke", "key_id": MADE_UP}, {"action": "rotate", "key_id": "\x00"}):
         assert call(theirs, "ada", "POST", "/console/api-keys", key).status == 404
+    hostile = urllib.parse.quote("a\x00\u202e")
+    assert call(theirs, "carol", "GET", f"/console/policy/new?version={hostile}").status == 404
+    assert call(theirs, "carol", "GET", f"/console/reviews?after={hostile}").status == 404
+    found = call(theirs, "alice", "GET", f"/chat/conversations?before={hostile}")
+    assert (found.status, "\u202e" in found.body) == (200, False)
     found = call(theirs, "alice", "GET", f"/chat/conversations?before={theirs.ids['case_id']}", accept="text/html")
     assert found.status == 200
     other = call(theirs, "sam", "GET", f"/chat/conversations?before={theirs.ids['conversation_id']}")
