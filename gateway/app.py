@@ -32,7 +32,7 @@ from gateway.http.body_limit import BodyLimit
 from gateway.http.chat import chat_routes
 from gateway.http.chat_turns import chat_turn_routes
 from gateway.http.docs import PlainDocs
-from gateway.http.errors import on_any_exception, on_attest_error, on_http_exception, on_invalid_utf8
+from gateway.http.errors import on_any_exception, on_attest_error, on_http_exception, on_invalid_utf8, on_recursion
 from gateway.http.health import Readiness, health_routes
 from gateway.http.moderations import moderation_routes
 from gateway.http.openai import ChatParts, openai_routes
@@ -199,6 +199,7 @@ def create_app(settings: Settings) -> Litestar:
             AttestError: on_attest_error,
             HTTPException: on_http_exception,
             UnicodeDecodeError: on_invalid_utf8,
+            RecursionError: on_recursion,
             Exception: on_any_exception,
         },
         lifespan=[lifespan],

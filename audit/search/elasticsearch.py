@@ -24,6 +24,8 @@ ROUNDS = 20
 """Requests for candidates that one page makes at most."""
 CANDIDATES = 200
 """Turns that one of them asks for, after the first."""
+SIFTED = 1000
+"""The same where few of them may hold: a text together with what a closing record may change."""
 _DOCUMENTS = 2
 """Documents of one turn that a search without text finds: of its first and of its closing record."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,8 +67,8 @@ class ElasticTurnSearch:
         wanted = limit  # most candidates hold; where they do not, more at once
         for _ in range(ROUNDS):
             candidates, more = await self._candidates(query, after, wanted)
-            turns = await self._turns([one.id for one in candidates])
-            wanted = CANDIDATES
+            turns = await self._turns(await self._likely(query, [one.id for one in candidates]))
+            wanted = SIFTED if query.text and _changing(query) else CANDIDATES
             for position in candidates:
                 after = position
                 turn = turns.get(position.id)
@@ -132,16 +134,34 @@ class ElasticTurnSearch:
         positions = dict.fromkeys(Position(_read(opened), turn_id) for opened, turn_id in hits)
         return list(positions)[:most], len(positions) > most or len(hits) == size
 
+    async def _likely(self, query: TurnQuery, ids: list[str]) -> list[str]:
+        """Return those turns of which a record has all that the filters ask for and a closing record may change.
+
+        The documents with the texts do not know that. Asked for in the index alone, so that no document is unpacked of
+        a turn that does not hold; whether it is the newest record is seen afterwards.
+        """
+        names = _changing(query)
+        if not (query.text and names and ids):
+            return ids
+        answer = await self._search(
+            index=AUDIT.pattern,
+            size=_DOCUMENTS * len(ids),
+            query={"bool": {"filter": [*_of_turns(ids), *_filters(query, names)]}},
+            docvalue_fields=["attest.turn.id"],
+            stored_fields="_none_",
+            track_total_hits=False,
+        )
+        return sorted({hit["fields"]["attest.turn.id"][0] for hit in answer["hits"]["hits"]})
+
     async def _turns(self, ids: Sequence[str]) -> dict[str, _Turn]:
         """Return the first and the closing document of turns."""
         if not ids:
             return {}
         turns = {turn_id: _Turn() for turn_id in ids}
-        wanted = [{"terms": {"attest.turn.id": list(ids)}}, {"terms": {"attest.turn.state": [OPENED, CLOSED]}}]
         answer = await self._search(
             index=AUDIT.pattern,
             size=2 * _DOCUMENTS * len(ids),
-            query={"bool": {"filter": wanted}},
+            query={"bool": {"filter": _of_turns(ids)}},
             source_includes=["event.original", "attest.turn"],
             track_total_hits=False,
         )
@@ -158,6 +178,16 @@ class ElasticTurnSearch:
         if answer.get("timed_out") or answer.get("_shards", {}).get("failed"):
             raise SearchUnavailableError("incomplete")
         return answer.body
+
+
+def _of_turns(ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the conditions of the first and closing documents of turns."""
+    return [{"terms": {"attest.turn.id": list(ids)}}, {"terms": {"attest.turn.state": [OPENED, CLOSED]}}]
+
+
+def _changing(query: TurnQuery) -> list[str]:
+    """Return what the query asks for and a closing record may change."""
+    return [name for name in _CHANGING if getattr(query, name)]
 
 
 def _filters(query: TurnQuery, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -180,7 +210,7 @@ def _holds(turn: _Turn, query: TurnQuery) -> bool:
     """Whether the newest record of a turn has what may have changed since it was opened."""
     newest = turn.closed or turn.opened
     fields: Mapping[str, Any] = newest["_source"]["attest"]["turn"] if newest else {}
-    return all(_has(fields.get(_FIELDS[name]), column(value)) for name in _CHANGING if (value := getattr(query, name)))
+    return all(_has(fields.get(_FIELDS[name]), column(getattr(query, name))) for name in _changing(query))
 
 
 def _has(held: object, value: str) -> bool:

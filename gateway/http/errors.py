@@ -88,6 +88,13 @@ def on_invalid_utf8(request: AnyRequest, error: UnicodeDecodeError) -> Response[
     return respond(request, BadRequestError("The body is not valid UTF-8."))
 
 
+def on_recursion(request: AnyRequest, error: RecursionError) -> Response[Any]:
+    """Map a body that is nested too deeply to be read: the framework's decoder lets this error through, too."""
+    if "deserializing" not in str(error):
+        return on_any_exception(request, error)
+    return respond(request, BadRequestError("The body is nested too deeply."))
+
+
 def on_any_exception(request: AnyRequest, error: Exception) -> Response[Any]:
     """Map what nobody foresaw: counted and logged by its type and place, never by its message."""
     telemetry: Telemetry = request.app.state["telemetry"]

@@ -79,6 +79,7 @@ def message(content: object) -> dict[str, object]:
         (b"", 400),
         (b"[]", 400),
         (b'{"messages": "x"}', 400),
+        (b'{"x": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", 400),
         (b'{"messages": []}', 400),
         (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', 400),
         (b'{"messages": [{"role": "user", "content": "\xff\xfe"}]}', 400),
@@ -103,7 +104,7 @@ def message(content: object) -> dict[str, object]:
         ({"messages": [{"role": "assistant", "content": "hi"}]}, 400),
         ({"messages": [{"role": "tool", "content": "hi"}]}, 400),
     ],
-    ids=range(27),
+    ids=range(28),
 )
 def test_bad_input_is_told_in_the_openai_shape(product: Product, body: object, status: int):
     code, answer = status_and_body(product, CHAT, body)

@@ -177,6 +177,15 @@ def test_what_cannot_be_answered_is_a_problem_and_on_record(product: Product, pa
     assert denied["detail"]["route"].startswith("/api/audit/")
 
 
+def test_a_body_that_is_nested_too_deeply_is_a_problem_and_on_record(product: Product):
+    body = b'{"subject":' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {product.token('carol')}"}
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        urllib.request.urlopen(urllib.request.Request(f"{product.url}/api/audit/export", body, headers), timeout=60)
+    assert json.load(refusal.value)["detail"] == "The body is nested too deeply."
+    assert accesses(product)[0]["detail"]["status"] == 400
+
+
 HOSTILE = [
     "' OR 1=1 --",
     '{"$gt": ""}',
