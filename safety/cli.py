@@ -18,7 +18,11 @@ from safety.policy import DEFAULT_POLICY, complete, load_policy, policy_hash
 from safety.ports import Direction, TurnContext
 from safety.trial import try_rules
 
-_LAZY = {"train": "safety.training.command:train", "eval": "safety.evaluation.command:evaluate"}
+_LAZY = {
+    "train": "safety.training.command:train",
+    "specialise": "safety.training.command:specialise",
+    "eval": "safety.evaluation.command:evaluate",
+}
 _BLOCKED = 3
 """Exit code of `check` for a text that may not pass."""
 

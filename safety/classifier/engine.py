@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 
 from safety.classifier.manifest import LABELS, MODEL_FILE, OUTPUTS, TOKENIZER_FILE, Calibration, Manifest
-from safety.classifier.onnx import Logits, OnnxModel, grouped
+from safety.classifier.onnx import Logits, Model, OnnxModel, grouped
+from safety.classifier.specialists import Reader, WithSpecialists
 from safety.classifier.tokenise import Ids, Tokeniser
 from safety.verdict import Category
 
@@ -64,7 +65,10 @@ class Engine:
     def __init__(self, folder: Path, manifest: Manifest, *, threads: int = 1, model_file: str = MODEL_FILE) -> None:
         """Open the folder's files, which `manifest.load` has checked."""
         self.tokeniser = Tokeniser(folder / TOKENIZER_FILE)
-        self.model = OnnxModel(folder / model_file, threads=threads)
+        first = OnnxModel(folder / model_file, threads=threads)
+        readers = [Reader(OnnxModel(folder / asked.file, threads=threads), asked) for asked in manifest.specialists]
+        self.model: Model = WithSpecialists(first, readers, self.tokeniser.scripts) if readers else first
+        self._each: tuple[Model, ...] = (first, *(reader.model for reader in readers))
         self.calibrator = Calibrator(manifest.calibration)
 
     def logits(self, texts: Sequence[str]) -> Logits:
@@ -80,6 +84,11 @@ class Engine:
             logits = self.model.run([sequences[at] for at in group])
             np.maximum.at(highest, [owners[at] for at in group], logits)
         return highest
+
+    def sound(self, texts: Sequence[str]) -> bool:
+        """Let every reader judge the texts: whether all gave numbers. What they work on is in memory afterwards."""
+        sequences = [unit.ids for text in texts for unit in self.tokeniser.units(self.tokeniser.encode(text))]
+        return all(bool(np.isfinite(model.run([ids])).all()) for model in self._each for ids in sequences)
 
     def scores(self, texts: Sequence[str]) -> Scores:
         """Calibrated scores of texts, one row each."""

@@ -63,9 +63,8 @@ class HarmClassifier:
         self._batcher = Batcher(self._engine.model, workers=threads)
 
     def validate(self) -> None:
-        """Judge one text, so that a model that cannot run is found at start and the first turn finds it warm."""
-        scores = self._engine.scores(["How do I reset my password?", "请问怎么重置密码？"])
-        if not np.isfinite(scores).all():
+        """Judge with every reader, so that one that cannot run is found at start and the first turn finds it warm."""
+        if not self._engine.sound(["How do I reset my password?", "请问怎么重置密码？"]):
             raise ValueError("The classifier gives no number for an ordinary text; restore the model from the release.")
 
     async def examine(self, text: NormalisedText, context: TurnContext) -> Examination:

@@ -5,7 +5,9 @@
 
 import hashlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -25,7 +27,7 @@ LABELS = (
 HARM = "harm"
 OUTPUTS = (*(label.value for label in LABELS), HARM)
 OPSET = 17
-FORMAT = 1
+FORMAT = 2
 
 MODEL_FILE, TOKENIZER_FILE, MANIFEST_FILE = "model.onnx", "tokenizer.json", "classifier.json"
 SHIPPED = Path(__file__).parent.parent / "models" / "harm-classifier"
@@ -49,6 +51,24 @@ class Thresholds(msgspec.Struct, frozen=True):
     block: float
 
 
+Language = Literal["en", "zh"]
+
+
+class Specialist(msgspec.Struct, frozen=True):
+    """A larger reader of one language, asked about what the first reader does not find plainly harmless."""
+
+    language: Language
+    asked_from: float
+    """Highest logit of the first reader from which it is asked."""
+    share: float
+    """Its weight in the mean of both readers' logits, 0 to 1."""
+
+    @property
+    def file(self) -> str:
+        """Name of its model."""
+        return f"specialist.{self.language}.onnx.gz"
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`classifier.json`."""
 
@@ -58,9 +78,17 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: dict[str, str]
     """File name → SHA-256 in hexadecimal, of every other file that is needed."""
     calibration: dict[str, Calibration]
+    """Of the logits with the specialists in them."""
     thresholds: dict[str, Thresholds]
+    specialists: tuple[Specialist, ...]
+    """May be empty: then the first reader judges alone."""
     training: dict[str, str | int | float | None]
     """Arguments and figures of the run that made the model."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file beside the manifest."""
+        return (MODEL_FILE, TOKENIZER_FILE, *(specialist.file for specialist in self.specialists))
 
 
 def sha256_of(path: Path) -> str:
@@ -74,11 +102,7 @@ def load(folder: Path) -> tuple[Manifest, str]:
 
     Raises `ClassifierError` for a missing, damaged or foreign file.
     """
-    for name in (MANIFEST_FILE, MODEL_FILE, TOKENIZER_FILE):
-        if not (folder / name).is_file():
-            raise ClassifierError(
-                f"The classifier's {name} is missing in {folder}; restore the folder from the release."
-            )
+    _present(folder, (MANIFEST_FILE, MODEL_FILE, TOKENIZER_FILE))
     raw = (folder / MANIFEST_FILE).read_bytes()
     try:
         manifest = msgspec.json.decode(raw, type=Manifest)
@@ -87,12 +111,21 @@ def load(folder: Path) -> tuple[Manifest, str]:
             f"The classifier's {MANIFEST_FILE} is damaged ({error}); restore it from the release."
         ) from None
     _check(manifest)
-    for name in (MODEL_FILE, TOKENIZER_FILE):
+    _present(folder, manifest.files)
+    for name in manifest.files:
         if sha256_of(folder / name) != manifest.sha256.get(name):
             raise ClassifierError(
                 f"The classifier's {name} is not the file that {MANIFEST_FILE} names (hash differs); restore both."
             )
     return manifest, hashlib.sha256(raw).hexdigest()[:16]
+
+
+def _present(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if not (folder / name).is_file():
+            raise ClassifierError(
+                f"The classifier's {name} is missing in {folder}; restore the folder from the release."
+            )
 
 
 def _check(manifest: Manifest) -> None:
@@ -110,3 +143,8 @@ def _check(manifest: Manifest) -> None:
     bands = manifest.thresholds.values()
     if not all(map(math.isfinite, numbers)) or not all(0 < band.uncertain <= band.block <= 1 for band in bands):
         raise ClassifierError(f"{MANIFEST_FILE} holds a calibration or threshold out of range; export the model again.")
+    asked = manifest.specialists
+    if len({specialist.language for specialist in asked}) < len(asked) or not all(
+        math.isfinite(specialist.asked_from) and 0 < specialist.share <= 1 for specialist in asked
+    ):
+        raise ClassifierError(f"{MANIFEST_FILE} names a specialist twice or out of range; export the model again.")

@@ -1,5 +1,6 @@
 """The model in ONNX Runtime: token sequences in, logits out. Blocking; the GIL is released while it runs."""
 
+import gzip
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -32,7 +33,7 @@ class Model(Protocol):
 
 
 class OnnxModel:
-    """One session; `run` may be called from any thread."""
+    """One session; `run` may be called from any thread. A file whose name ends in `.gz` is unpacked in memory."""
 
     def __init__(self, path: Path, *, threads: int = 1) -> None:
         """Open the model; raises `ClassifierError` when ONNX Runtime refuses it or its shape is another."""
@@ -42,9 +43,13 @@ class OnnxModel:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOWER_FUSED
+                gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else str(path),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=SLOWER_FUSED,
             )
         except Exception as error:  # the library's errors have no common base
             raise ClassifierError(

@@ -31,7 +31,14 @@ MAX_WINDOWS = 512
 MAX_CHARACTERS = 300_000
 """Longer texts cannot fit the windows in any language: refused before they are tokenised."""
 
+LATIN, HAN = 1, 2
+
 _SENTENCE_END = re.compile(r"[。！？!?；;…\n]+[\"'”’」』）)\]]*|\.[\"')\]]*(?=\s)")
+
+
+def is_han(character: str) -> bool:
+    """Whether a character is a CJK ideograph of the basic planes in use."""
+    return "\u3400" <= character <= "\u9fff"
 
 
 class TextTooLongError(ValueError):
@@ -71,6 +78,11 @@ class Tokeniser:
                 f"The classifier's {path.name} cannot be read; restore it from the release."
             ) from error
         self.size = self._tokenizer.get_vocab_size()
+        vocabulary = self._tokenizer.get_vocab()
+        self.scripts: NDArray[np.int8] = np.zeros(self.size, np.int8)
+        """What each token id is written in: `LATIN`, `HAN`, or neither (0)."""
+        for token, at in vocabulary.items():
+            self.scripts[at] = HAN if is_han(token[0]) else LATIN if token.lstrip("#")[:1].isalpha() else 0
         begin, end = (self._tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
         if begin is None or end is None:
             raise ClassifierError(f"The classifier's {path.name} has no [CLS] or [SEP] token; export the model again.")

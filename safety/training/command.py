@@ -1,4 +1,4 @@
-"""`attest safety train`: from a folder of labelled text to a shipped classifier, in one command."""
+"""`attest safety train` and `attest safety specialise`: from a folder of labelled text to a shipped classifier."""
 
 import logging
 from pathlib import Path
@@ -6,12 +6,15 @@ from pathlib import Path
 import click
 import torch
 
+from safety.classifier.manifest import SHIPPED, Language
 from safety.training import embeddings, masked, vocabulary
-from safety.training.export import export
-from safety.training.loop import Plan
+from safety.training.export import attach, export
+from safety.training.loop import SPECIALISTS, Plan
 from safety.training.loop import train as run_training
-from safety.training.prepare import minilm_folder, prepare
+from safety.training.prepare import minilm_folder, prepare, prepare_specialist
 from safety.training.segment import words_of
+
+SEEDS = Path(__file__).parent / "seeds"
 
 
 @click.command("train")
@@ -33,7 +36,7 @@ from safety.training.segment import words_of
 @click.option(
     "--seeds",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path(__file__).parent / "seeds",
+    default=SEEDS,
     help="Folder with our own written examples.",
 )
 @click.option(
@@ -80,4 +83,58 @@ def train(
     checked = export(plan, out / "harm-classifier")
     click.echo(
         f"AUPRC on dev: float {checked.full:.4f}, int8 {checked.small:.4f}; the model is in {out}/harm-classifier"
+    )
+
+
+@click.command("specialise")
+@click.option("--language", type=click.Choice(sorted(SPECIALISTS)), required=True)
+@click.option(
+    "--base",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Folder with the BERT to start from: one *.onnx and one *tokenizer.json.",
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Folder with train.jsonl.gz and dev.jsonl.gz.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder for checkpoints and the exported classifier; a run that was stopped continues from it.",
+)
+@click.option(
+    "--first",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=SHIPPED,
+    help="The classifier that the specialist is added to; default: the shipped one.",
+)
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--minutes", type=float, default=None, help="Length of the training; default: eight rounds.")
+@click.option("--threads", type=int, default=1, show_default=True)
+@click.option("--seeds", type=click.Path(file_okay=False, path_type=Path), default=SEEDS, help="Our own examples.")
+def specialise(
+    language: Language,
+    base: Path,
+    data: Path,
+    out: Path,
+    first: Path,
+    seed: int,
+    minutes: float | None,
+    threads: int,
+    seeds: Path,
+) -> None:
+    """Train a larger reader of one language and add it to a classifier; continue a run that was stopped."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    plan = Plan(data=data, out=out, seeds=seeds, seed=seed, minutes=minutes, language=language)
+    network, tokenizer = prepare_specialist(plan, base, first)
+    run_training(network, tokenizer, plan)
+    checked = attach(plan, language, first, out / "harm-classifier")
+    click.echo(
+        f"AUPRC on dev: float {checked.full:.4f}, int8 {checked.small:.4f}; the classifier is in {out}/harm-classifier"
     )

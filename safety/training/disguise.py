@@ -8,8 +8,8 @@ import random
 import re
 from collections.abc import Callable
 
+from safety.classifier.tokenise import is_han
 from safety.normalise import normalise
-from safety.training.vocabulary import is_han
 
 LONGEST = 300
 """Longer rows stay as they are."""

@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
 from sklearn.utils.extmath import randomized_svd  # type: ignore[import-untyped]
 from tokenizers import Tokenizer
 
-from safety.training.vocabulary import is_han
+from safety.classifier.tokenise import is_han
 
 Matrix = NDArray[np.float32]
 

@@ -1,7 +1,10 @@
 """From trained weights to the shipped folder: ONNX, int8, calibration and thresholds on dev, check against float."""
 
+import gzip
 import json
 import logging
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +24,17 @@ from safety.classifier.manifest import (
     OUTPUTS,
     TOKENIZER_FILE,
     Calibration,
+    Language,
     Manifest,
+    Specialist,
     Thresholds,
+    load,
     sha256_of,
 )
-from safety.training import calibrate, graph
-from safety.training.corpus import load_dev
+from safety.classifier.onnx import Logits, OnnxModel, grouped
+from safety.classifier.tokenise import Ids, Tokeniser
+from safety.training import calibrate, graph, specialist
+from safety.training.corpus import Example, load_dev
 from safety.training.loop import Plan, Progress
 from safety.training.network import Network, Shape
 
@@ -34,6 +42,10 @@ log = logging.getLogger(__name__)
 
 MOST_LOST = 0.005
 """Points of AUPRC on dev that int8 may cost."""
+ASKED_FROM = -2.5
+"""Highest logit of the first reader from which a specialist is asked."""
+SHARES: dict[Language, float] = {"en": 0.6, "zh": 0.4}
+"""Weights of the specialists, chosen on dev."""
 COMPARED = 3000
 """Rows of dev on which float and int8 are compared."""
 
@@ -57,8 +69,9 @@ def load_trained(plan: Plan) -> Network:
     either (docs/decisions/0009).
     """
     tokenizer: Tokenizer = Tokenizer.from_file(str(plan.out / TOKENIZER_FILE))
-    network = Network(Shape(tokenizer.get_vocab_size()))
     weights = torch.load(plan.out / "checkpoint.pt", weights_only=True)["network"]
+    shape = Shape(tokenizer.get_vocab_size()) if plan.language is None else specialist.shape_of(weights, plan.language)
+    network = Network(shape)
     if plan.start is not None:
         first = torch.load(plan.out / "first.pt", weights_only=True)
         weights = {name: (value + first[name]) / 2 for name, value in weights.items()}
@@ -67,53 +80,132 @@ def load_trained(plan: Plan) -> Network:
 
 
 def export(plan: Plan, folder: Path, *, rows: int | None = None) -> Checked:
-    """Write the shipped files to `folder`; raises `ExportError` when int8 loses more than `MOST_LOST`.
+    """Write a first reader's files to `folder`; raises `ExportError` when int8 loses more than `MOST_LOST`.
 
     `rows` limits dev to its first rows after shuffling, for a quick look at a run that still goes on.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    full, _ = graph.write(load_trained(plan), folder)
+    full = graph.write(load_trained(plan), folder / MODEL_FILE)
     Tokenizer.from_file(str(plan.out / TOKENIZER_FILE)).save(str(folder / TOKENIZER_FILE), pretty=False)
+    examples = _dev(plan, rows)
+    start = _manifest(plan, folder)
+    texts = [example.text for example in examples]
+    logits = Engine(folder, start).logits(texts)
+    checked = _checked(Engine(folder, start, model_file=full.name).logits(texts[:COMPARED]), logits, examples)
+    full.unlink()
+    _write(_calibrated(start, logits, examples), folder)
+    return _approved(checked)
+
+
+def attach(plan: Plan, language: Language, first: Path, folder: Path) -> Checked:
+    """Write to `folder` the classifier `first` with the specialist of this run added; raises `ExportError`.
+
+    Calibration and thresholds are chosen again, of what all readers say together.
+    """
+    shutil.copytree(first, folder, dirs_exist_ok=True)
+    before, _ = load(first)
+    added = Specialist(language, ASKED_FROM, SHARES[language])
+    others = tuple(item for item in before.specialists if item.language != language)
+    examples = _dev(plan, None)
+    checked = _write_specialist(plan, language, folder / added.file, examples)
+    start = _hashed(
+        msgspec.structs.replace(
+            before, specialists=(*others, added), training=before.training | _run(plan, f"{language}_")
+        ),
+        folder,
+    )
+    _write(_calibrated(start, Engine(folder, start).logits([row.text for row in examples]), examples), folder)
+    return _approved(checked)
+
+
+def _write_specialist(plan: Plan, language: Language, path: Path, examples: Sequence[Example]) -> Checked:
+    """Write the run's network, packed; compare it with float on the first units of dev's rows of its language."""
+    tokeniser = Tokeniser(plan.out / TOKENIZER_FILE)
+    small = path.with_name("specialist.onnx")
+    tokenizer: Tokenizer = Tokenizer.from_file(str(plan.out / TOKENIZER_FILE))
+    full = graph.write(load_trained(plan), small, specialist.kept(tokenizer, plan.learned(), language))
+    # Packed, int8 weights take four fifths. No time in the head: the same weights are the same file.
+    path.write_bytes(gzip.compress(small.read_bytes(), 9, mtime=0))
+    own, sequences = [], []
+    for row in [example for example in examples if example.lang == language][:COMPARED]:
+        if units := tokeniser.units(tokeniser.encode(row.text)):
+            own.append(row)
+            sequences.append(units[0].ids)
+    exact, packed = (_judged(OnnxModel(model), sequences) for model in (full, path))
+    full.unlink()
+    small.unlink()
+    return _checked(exact, packed, own)
+
+
+def _dev(plan: Plan, rows: int | None) -> list[Example]:
     examples = load_dev(plan.data, plan.seeds)
     order = np.random.default_rng(plan.seed).permutation(len(examples))[:rows]
-    examples = [examples[at] for at in order]
-    texts = [example.text for example in examples]
-    truth = calibrate.targets_of(examples)
-    start = _manifest(plan, folder, dict.fromkeys(OUTPUTS, Calibration()), {})
-    logits = Engine(folder, start).logits(texts)
-    float_logits = Engine(folder, start, model_file=full.name).logits(texts[:COMPARED])
-    full.unlink()
-    checked = Checked(
-        float(average_precision_score(truth[:COMPARED, -1], float_logits[:, -1])),
-        float(average_precision_score(truth[:COMPARED, -1], logits[:COMPARED, -1])),
-    )
-    calibration = calibrate.fit(logits, truth)
-    bands = calibrate.thresholds(logits, examples, calibration)
-    manifest = _manifest(plan, folder, calibration, bands)
-    (folder / MANIFEST_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+    return [examples[at] for at in order]
+
+
+def _judged(model: OnnxModel, sequences: Sequence[Ids]) -> Logits:
+    logits = np.empty((len(sequences), len(OUTPUTS)), np.float32)
+    for group in grouped([len(ids) for ids in sequences]):
+        logits[group] = model.run([sequences[at] for at in group])
+    return logits
+
+
+def _checked(full: Logits, small: Logits, examples: Sequence[Example]) -> Checked:
+    truth = calibrate.targets_of(examples[: len(full)])[:, -1]
+    return Checked(*(float(average_precision_score(truth, logits[: len(full), -1])) for logits in (full, small)))
+
+
+def _approved(checked: Checked) -> Checked:
     log.info("AUPRC on dev: float %.4f, int8 %.4f", checked.full, checked.small)
     if checked.full - checked.small > MOST_LOST:
         raise ExportError(f"int8 loses {checked.full - checked.small:.4f} AUPRC on dev, more than {MOST_LOST}")
     return checked
 
 
-def _manifest(plan: Plan, folder: Path, calibration: dict[str, Calibration], bands: dict[str, Thresholds]) -> Manifest:
-    progress = Progress(**json.loads((plan.out / "progress.json").read_text("utf-8")))
-    masked = plan.out / "masked.json"
-    return Manifest(
+def _calibrated(manifest: Manifest, logits: Logits, examples: Sequence[Example]) -> Manifest:
+    calibration = calibrate.fit(logits, calibrate.targets_of(examples))
+    bands = calibrate.thresholds(logits, examples, calibration)
+    return msgspec.structs.replace(
+        manifest,
+        calibration=calibration,
+        thresholds={label.value: bands.get(label.value, Thresholds(0.5, 0.5)) for label in LABELS},
+    )
+
+
+def _hashed(manifest: Manifest, folder: Path) -> Manifest:
+    return msgspec.structs.replace(manifest, sha256={name: sha256_of(folder / name) for name in manifest.files})
+
+
+def _write(manifest: Manifest, folder: Path) -> None:
+    (folder / MANIFEST_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+
+
+def _manifest(plan: Plan, folder: Path) -> Manifest:
+    """Return the manifest of a first reader that is not calibrated yet."""
+    empty = Manifest(
         format=FORMAT,
         outputs=OUTPUTS,
         opset=OPSET,
-        sha256={name: sha256_of(folder / name) for name in (MODEL_FILE, TOKENIZER_FILE)},
-        calibration=calibration,
-        thresholds={label.value: bands.get(label.value, Thresholds(0.5, 0.5)) for label in LABELS},
-        training={
-            "seed": plan.seed,
-            "minutes": plan.minutes,
-            "data_sha256": sha256_of(plan.data / "train.jsonl.gz"),
-            "masked_tokens": json.loads(masked.read_text("utf-8"))["tokens"] if masked.exists() else 0,
-            "rows": progress.rows,
-            "tokens": progress.tokens,
-            "seconds": round(progress.seconds),
-        },
+        sha256={},
+        calibration=dict.fromkeys(OUTPUTS, Calibration()),
+        thresholds={},
+        specialists=(),
+        training=_run(plan, ""),
     )
+    return _hashed(empty, folder)
+
+
+def _run(plan: Plan, prefix: str) -> dict[str, str | int | float | None]:
+    """Return arguments and figures of a run; a specialist's beside the first reader's, under `prefix`."""
+    progress = Progress(**json.loads((plan.out / "progress.json").read_text("utf-8")))
+    masked = plan.out / "masked.json"
+    found: dict[str, str | int | float | None] = {
+        "seed": plan.seed,
+        "minutes": plan.minutes,
+        "data_sha256": sha256_of(plan.data / "train.jsonl.gz"),
+        "masked_tokens": json.loads(masked.read_text("utf-8"))["tokens"] if masked.exists() else 0,
+        "rows": progress.rows,
+        "tokens": progress.tokens,
+        "seconds": round(progress.seconds),
+    }
+    return {prefix + name: value for name, value in found.items()}

@@ -1,6 +1,7 @@
 """The ONNX graph, built from the network's weights with the fused operators of ONNX Runtime.
 
 Inputs `input_ids` and `attention_mask`, int64 (batch, length); output `logits`, float (batch, 9). Both axes are free.
+A specialist keeps the embeddings of the tokens that its language uses: `rows` says where each token's is.
 """
 
 from pathlib import Path
@@ -18,6 +19,8 @@ OPSET = 17
 CONTRIB_OPSET = 1
 CONTRIB = "com.microsoft"
 EPSILON = 1e-12
+
+Kept = NDArray[np.int64]
 
 
 class Graph:
@@ -49,11 +52,17 @@ class Graph:
         return output
 
 
-def build(network: Network) -> onnx.ModelProto:
-    """Return the float model."""
+def build(network: Network, kept: Kept | None = None) -> onnx.ModelProto:
+    """Return the float model with the embeddings of the tokens `kept`, `[UNK]` first, which stands for all others."""
     weights = {name: value.detach().float().numpy() for name, value in network.state_dict().items()}
     graph = Graph(weights, network.shape.heads)
-    x = _embed(graph)
+    ids = "input_ids"
+    if kept is not None:
+        rows = np.zeros(network.shape.vocabulary, np.int64)
+        rows[kept] = np.arange(len(kept))
+        weights["words.weight"] = weights["words.weight"][kept]
+        ids = graph.add("Gather", [graph.constant("rows", rows), "input_ids"], "row")
+    x = _embed(graph, ids)
     graph.add("Cast", ["attention_mask"], "mask32", to=TensorProto.INT32)
     for at in range(network.shape.layers):
         x = _layer(graph, x, f"layers.{at}.")
@@ -74,8 +83,8 @@ def build(network: Network) -> onnx.ModelProto:
     return model
 
 
-def _embed(graph: Graph) -> str:
-    graph.add("Gather", [graph.weight("words.weight"), "input_ids"], "word")
+def _embed(graph: Graph, ids: str) -> str:
+    graph.add("Gather", [graph.weight("words.weight"), ids], "word")
     graph.add("Shape", ["input_ids"], "length", start=1, end=2)
     graph.add(
         "Slice",
@@ -146,10 +155,10 @@ def _pool(graph: Graph, x: str) -> None:
     graph.add("Gemm", ["pooled", graph.weight("head.weight", turned=True), graph.weight("head.bias")], "logits")
 
 
-def write(network: Network, folder: Path) -> tuple[Path, Path]:
-    """Write the float model and its dynamic int8 form; return both paths."""
-    full, small = folder / "model.float.onnx", folder / "model.onnx"
-    model = build(network)
+def write(network: Network, small: Path, kept: Kept | None = None) -> Path:
+    """Write the dynamic int8 form to `small`, and the float model beside it; return the latter's path."""
+    full = small.with_suffix(".float.onnx")
+    model = build(network, kept)
     onnx.checker.check_model(model)
     onnx.save(model, full)
     quantize_dynamic(
@@ -161,4 +170,4 @@ def write(network: Network, folder: Path) -> tuple[Path, Path]:
         op_types_to_quantize=["MatMul", "Attention", "Gather"],
         extra_options={"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT},
     )
-    return full, small
+    return full

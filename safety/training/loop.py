@@ -18,7 +18,19 @@ from safety.training.vocabulary import without_words
 
 log = logging.getLogger(__name__)
 
-ENCODER_RATE, EMBEDDING_RATE, HEAD_RATE = 1.5e-4, 5e-4, 1e-3
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Highest learning rates; embeddings at rate 0 stay as they are."""
+
+    embeddings: float
+    encoder: float
+    head: float
+
+
+FIRST_READER = Rates(5e-4, 1.5e-4, 1e-3)
+SPECIALISTS = {"en": Rates(0.0, 1e-4, 1e-3), "zh": Rates(2e-4, 1e-4, 1e-3)}
+"""A specialist's encoder knows its language; the English one its words too, Chinese words are new to the other."""
 WARM_UP = 0.04
 """Share of the run with a rising rate; in its first half the encoder's layers stay as they are."""
 SMOOTHING = 0.02
@@ -54,6 +66,28 @@ class Plan:
     """Length of the run in minutes of training; without it, `ROUNDS` rounds."""
     start: Path | None = None
     """A shipped classifier to go on from, at lower rates."""
+    language: str | None = None
+    """The run of a specialist: rows of one language."""
+
+    @property
+    def rates(self) -> Rates:
+        """The highest learning rates, before `top_rate`."""
+        return FIRST_READER if self.language is None else SPECIALISTS[self.language]
+
+    def learned(self) -> list[Example]:
+        """Read the rows that the run learns from."""
+        return [*self.of_data(), *self.of_seeds()]
+
+    def of_data(self) -> list[Example]:
+        """Read those of the data folder."""
+        return self._shown(load(self.data / "train.jsonl.gz"))
+
+    def of_seeds(self) -> list[Example]:
+        """Read those of our own; again for each round, so that what is written meanwhile counts."""
+        return self._shown(load_seeds(self.seeds))
+
+    def _shown(self, rows: list[Example]) -> list[Example]:
+        return [row for row in rows if self.language in (None, row.lang)]
 
     @property
     def top_rate(self) -> float:
@@ -78,19 +112,20 @@ def rate_at(share: float) -> float:
     return share / WARM_UP if share < WARM_UP else max(0.0, (1 - share) / (1 - WARM_UP))
 
 
-def optimiser(network: Network) -> torch.optim.Optimizer:
+def optimiser(network: Network, rates: Rates) -> torch.optim.Optimizer:
     """AdamW with one rate each for embeddings, encoder and head."""
+    network.words.weight.requires_grad_(rates.embeddings > 0)
     encoder = [value for name, value in network.named_parameters() if not name.startswith(("words", "head"))]
     return torch.optim.AdamW(
         [
             {
                 "params": list(network.words.parameters()),
-                "lr": EMBEDDING_RATE,
-                "top": EMBEDDING_RATE,
+                "lr": rates.embeddings,
+                "top": rates.embeddings,
                 "weight_decay": 0.0,
             },
-            {"params": encoder, "lr": ENCODER_RATE, "top": ENCODER_RATE, "weight_decay": 0.01},
-            {"params": list(network.head.parameters()), "lr": HEAD_RATE, "top": HEAD_RATE, "weight_decay": 0.01},
+            {"params": encoder, "lr": rates.encoder, "top": rates.encoder, "weight_decay": 0.01},
+            {"params": list(network.head.parameters()), "lr": rates.head, "top": rates.head, "weight_decay": 0.01},
         ],
         betas=(0.9, 0.98),
         fused=True,
@@ -108,24 +143,20 @@ def loss_of(network: Network, batch: Batch) -> Tensor:
 
 def train(network: Network, tokenizer: Tokenizer, plan: Plan) -> Progress:
     """Train to the plan's end, from its checkpoint when one is there; weights end in `out/network.pt`."""
-    rates = optimiser(network)
+    rates = optimiser(network, plan.rates)
     progress = _resume(network, rates, plan.out)
-    rows = load(plan.data / "train.jsonl.gz")
+    rows = plan.of_data()
     sampler = Sampler(tokenizer, without_words(tokenizer), plan.seed)
     torch.manual_seed(plan.seed + progress.rows)
     network.train()
     share = share_done(plan, progress, 1)
     while share < 1:
         finishing = share >= plan.finish_at
-        batches = sampler.batches(_with_seeds(rows, plan.seeds), progress.round_number, finishing=finishing)
+        batches = sampler.batches([*rows, *plan.of_seeds()], progress.round_number, finishing=finishing)
         share = _round(network, rates, plan, progress, batches, 1.0 if finishing else plan.finish_at)
         progress.round_number, progress.batch = progress.round_number + 1, 0
         _save(network, rates, progress, plan.out)
     return progress
-
-
-def _with_seeds(rows: list[Example], folder: Path) -> list[Example]:
-    return [*rows, *load_seeds(folder)]
 
 
 def _round(

@@ -21,12 +21,13 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as f
 
+from safety.classifier.tokenise import is_han
 from safety.training.corpus import clean, load, read_jsonl
 from safety.training.loop import Plan
 from safety.training.network import Network
 from safety.training.sampling import AS_CHARACTERS
 from safety.training.sources import LEFT_OUT
-from safety.training.vocabulary import is_han, without_words
+from safety.training.vocabulary import without_words
 
 log = logging.getLogger(__name__)
 

@@ -107,8 +107,8 @@ class Network(nn.Module):
         return logits
 
 
-def load_minilm(network: Network, weights: dict[str, Tensor]) -> None:
-    """Copy MiniLM's encoder into `network`; word embeddings are set apart, since the vocabulary differs."""
+def load_bert(network: Network, weights: dict[str, Tensor]) -> None:
+    """Copy a BERT's encoder into `network`; word embeddings are set apart, since the vocabulary differs."""
     with torch.no_grad():
         kind = weights["embeddings.token_type_embeddings.weight"][0]
         network.positions.weight.copy_(

@@ -8,10 +8,11 @@ import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from safety.training import embeddings, vocabulary
+from safety.classifier.manifest import TOKENIZER_FILE
+from safety.training import embeddings, specialist, vocabulary
 from safety.training.corpus import load, load_seeds
 from safety.training.loop import Plan
-from safety.training.network import Network, Shape, load_minilm
+from safety.training.network import Network, Shape, load_bert
 from safety.training.segment import words_of
 from safety.training.shipped import start_from
 
@@ -39,6 +40,14 @@ def prepare(plan: Plan, unihan: Path) -> tuple[Network, Tokenizer]:
     return network, tokenizer
 
 
+def prepare_specialist(plan: Plan, base: Path, first: Path) -> tuple[Network, Tokenizer]:
+    """Return a specialist's network, and the tokenizer of the classifier `first`; kept in `plan.out` as well."""
+    tokenizer: Tokenizer = Tokenizer.from_file(str(first / TOKENIZER_FILE))
+    tokenizer.save(str(plan.out / TOKENIZER_FILE))
+    torch.manual_seed(plan.seed)
+    return specialist.start(base, tokenizer, str(plan.language)), tokenizer
+
+
 def _from_minilm(plan: Plan, unihan: Path) -> tuple[Network, Tokenizer]:
     base = vocabulary.base_tokenizer(minilm_folder())
     rows = [*load(plan.data / "train.jsonl.gz"), *load_seeds(plan.seeds)]
@@ -57,7 +66,7 @@ def _from_minilm(plan: Plan, unihan: Path) -> tuple[Network, Tokenizer]:
     log.info("%d new tokens, %d glosses", int(new.sum()), len(glosses))
     torch.manual_seed(plan.seed)
     network = Network(Shape(tokenizer.get_vocab_size()))
-    load_minilm(network, weights)
+    load_bert(network, weights)
     with torch.no_grad():
         network.words.weight.copy_(torch.from_numpy(table))
     return network, tokenizer

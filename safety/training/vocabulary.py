@@ -16,6 +16,8 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer, Sequence, Split
 from tokenizers.processors import TemplateProcessing
 
+from safety.classifier.tokenise import is_han
+
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 COMMON_IDS = 8000
 """Wordpieces below this id are kept even when the data does not use them: they are the language's commonest."""
@@ -28,11 +30,6 @@ def base_tokenizer(folder: Path) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
-
-
-def is_han(character: str) -> bool:
-    """Whether a character is a CJK ideograph of the basic planes in use."""
-    return "\u3400" <= character <= "\u9fff"
 
 
 def _is_emoji(character: str) -> bool:

@@ -95,7 +95,8 @@ def by_length(folder: Path, times: int) -> list[dict[str, Any]]:
     shipped = OnnxModel(manifest.SHIPPED / manifest.MODEL_FILE, threads=1)
     network = start_from(manifest.SHIPPED)[0].eval()
     logging.disable(logging.WARNING)
-    base = OnnxModel(graph.write(Network(BERT_BASE).eval(), folder)[1], threads=1)
+    graph.write(Network(BERT_BASE).eval(), folder / "base.onnx")
+    base = OnnxModel(folder / "base.onnx", threads=1)
     logging.disable(logging.NOTSET)
     dice = np.random.default_rng(1)
     found = []

@@ -80,7 +80,15 @@ def test_a_wrong_policy_is_refused_by_name(tmp_path):
 def test_training_and_evaluation_are_listed_but_not_imported():
     code = "import sys, safety.cli; print(safety.cli.safety.list_commands(None), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["['check',", "'policy',", "'rules',", "'train',", "'eval']", "False"]
+    assert done.stdout.split() == [
+        "['check',",
+        "'policy',",
+        "'rules',",
+        "'train',",
+        "'specialise',",
+        "'eval']",
+        "False",
+    ]
 
 
 def test_rules_test_runs_every_example(tmp_path):

@@ -50,7 +50,7 @@ def test_a_changed_file_is_named(folder, name):
     ("changes", "message"),
     [
         ({"opset": 99}, "names opset 99"),
-        ({"format": 2}, "format 2"),
+        ({"format": 1}, "format 1"),
         ({"outputs": ["nice", "harm"]}, "other labels"),
         ({"calibration": {}}, "lacks the calibration"),
         ({"surprise": 1}, "damaged"),

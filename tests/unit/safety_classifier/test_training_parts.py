@@ -37,7 +37,8 @@ def test_the_onnx_graph_gives_the_networks_numbers(tmp_path):
     network = Network(TINY).eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, 0.1, 0.2)
-    full, small = graph.write(network, tmp_path)
+    small = tmp_path / "model.onnx"
+    full = graph.write(network, small)
     ids = torch.randint(0, TINY.vocabulary, (3, 17))
     mask = torch.ones_like(ids)
     mask[1, 9:] = 0
@@ -54,7 +55,7 @@ def test_a_shipped_model_is_a_start_that_gives_the_same_numbers(tmp_path, tokeni
     network = Network(TINY).eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, 0.1, 0.2)
-    graph.write(network, tmp_path)
+    graph.write(network, tmp_path / "model.onnx")
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     again, words = start_from(tmp_path, TINY)
     assert words.to_str() == tokenizer.to_str()
