@@ -34,7 +34,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Chart:
-    """Columns in order of time, from the first that has anything to the last."""
+    """Columns in order of time: of a whole period, or from the first that has anything to the last."""
 
     columns: tuple[Column, ...]
     most: int
@@ -55,11 +55,13 @@ class Look:
     link: Callable[[datetime, datetime], str]
 
 
-def chart(bars: Bars, seconds: int, look: Look) -> Chart:
-    """Return a chart of bars of `seconds`."""
+def chart(bars: Bars, seconds: int, look: Look, period: tuple[datetime, datetime] | None = None) -> Chart:
+    """Return a chart of bars of `seconds`; `period`: the starts of its first and last bar, where several must agree."""
     if not bars:
         return Chart((), 0, seconds)
     first, last = bars[0][0], bars[-1][0]
+    if period:
+        first, last = min(first, period[0]), max(last, period[1])
     stretches = int((last - first) / timedelta(seconds=seconds)) + 1
     together = -(-stretches // MOST_COLUMNS)
     step = timedelta(seconds=seconds * together)

@@ -91,7 +91,7 @@ async def security_page(
     each = await asyncio.gather(
         *(desk.counts(officer, msgspec.structs.replace(blocked, **{over: value}), seconds) for value in values)
     )
-    draw = _Drawing(view, since.isoformat())
+    draw = _Drawing(view, since, datetime.fromtimestamp(now.timestamp() // seconds * seconds, UTC))
     return console_page(
         request,
         pages,
@@ -122,11 +122,12 @@ async def security_page(
 
 
 class _Drawing:
-    """Charts of one page."""
+    """Charts of one page, all of the same period: they stand side by side."""
 
-    def __init__(self, view: View, since: str) -> None:
+    def __init__(self, view: View, since: datetime, last: datetime) -> None:
         self._view = view
-        self._since = since
+        self._since = since.isoformat()
+        self._period = since, last
 
     def turns(self, counts: Counts, filters: dict[str, str]) -> Chart:
         """Return counts of turns over time, each bar a search."""
@@ -166,7 +167,7 @@ class _Drawing:
         def link(start: datetime, end: datetime) -> str:
             return address(path, {**filters, "since": start.isoformat(), "until": end.isoformat()})
 
-        return chart(bars, seconds, Look(_TONES, self._name, link))
+        return chart(bars, seconds, Look(_TONES, self._name, link), self._period)
 
     def _name(self, value: str) -> str:
         words = self._view.catalogue

@@ -18,6 +18,14 @@ def test_columns_stand_where_their_time_is_and_are_as_high_as_their_share():
     assert not empty.pieces
 
 
+def test_charts_that_stand_side_by_side_have_the_same_period():
+    week = START, START + dt.timedelta(days=6)
+    early, late = (chart([(START + dt.timedelta(days=day), {"allow": 1})], DAY, LOOK, week).columns for day in (1, 5))
+    assert [column.start for column in early] == [column.start for column in late]
+    assert [[column.total for column in columns] for columns in (early, late)] == [[0, 1, *[0] * 5], [*[0] * 5, 1, 0]]
+    assert len(chart([(week[1] + dt.timedelta(days=1), {"allow": 1})], DAY, LOOK, week).columns) == 8
+
+
 def test_many_stretches_are_put_together():
     bars = [(START + dt.timedelta(days=day), {"allow": 1}) for day in range(1000)]
     made = chart(bars, DAY, LOOK)
