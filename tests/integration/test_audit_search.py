@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -207,17 +208,34 @@ def test_hostile_values_are_values(product: Product, value: str):
     assert ask(product, "facets", subject=value).json["turns"] == 0
 
 
+def _denied(
+    product: Product, path: str, person: str, forged: dict[str, str], status: int, route: str, known: str
+) -> dict[str, object]:
+    """Ask, be refused without a word of `known`, and return the record of it.
+
+    Refusals of people who are not signed in are recorded up to sixty a minute, and tests before this one may have had
+    them all: then again in the next minute.
+    """
+    until = time.monotonic() + 75
+    while True:
+        answer = ask(product, path, person, headers=forged)
+        assert answer.status == status
+        assert known not in answer.body.decode()
+        denied = accesses(product)[0]
+        if denied["detail"]["route"] == route or person or time.monotonic() > until:
+            assert denied["detail"]["route"] == route
+            return denied
+        time.sleep(2)
+
+
 def test_those_who_may_not_are_refused_and_on_record(product: Product, turns):
     paths = ("turns", f"turns/{turns['plain']}", "facets", "records", "export")
     for person, status, subject in (("alice", 403, None), ("ada", 403, None), ("", 401, "anonymous")):
         for path in paths:
             forged = {"X-Roles": "compliance", "X-Forwarded-User": "carol", "X-Attest-Role": "compliance"}
-            answer = ask(product, path, person, headers=forged)
-            assert answer.status == status
-            assert turns["plain"] not in answer.body.decode()
-            denied = accesses(product)[0]
+            route = "/api/audit/" + (path if "/" not in path else "turns/{turn_id}")
+            denied = _denied(product, path, person, forged, status, route, turns["plain"])
             assert denied["detail"]["status"] == status
-            assert denied["detail"]["route"].endswith(path.split("/")[0] if "/" not in path else "{turn_id}")
             assert denied["subject"] == (subject or denied["subject"])
     token = product.token("carol")
     for forged in (token[:-4] + "AAAA", token.rsplit(".", 1)[0] + ".", "eyJhbGciOiJub25lIn0.e30."):
