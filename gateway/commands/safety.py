@@ -9,6 +9,7 @@ COMMANDS = {
     "policy": "gateway.commands.policy:policy",
     "rules": "safety.cli:rules",
     "train": "safety.training.command:train",
+    "specialise": "safety.training.command:specialise",
     "eval": "safety.evaluation.command:evaluate",
     "samples": "gateway.commands.samples:samples",
     "dry-run": "gateway.commands.dry_run:dry_run",

@@ -1,6 +1,7 @@
 """`attest safety train` and `attest safety specialise`: from a folder of labelled text to a shipped classifier."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -17,28 +18,38 @@ from safety.training.segment import words_of
 SEEDS = Path(__file__).parent / "seeds"
 
 
+def _of_a_run(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that every run of training has."""
+    options = (
+        click.option(
+            "--data",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            required=True,
+            help="Folder with train.jsonl.gz and dev.jsonl.gz.",
+        ),
+        click.option(
+            "--out",
+            type=click.Path(file_okay=False, path_type=Path),
+            required=True,
+            help="Folder for checkpoints and the exported classifier; a run that was stopped continues from it.",
+        ),
+        click.option("--seed", type=int, default=1, show_default=True),
+        click.option("--minutes", type=float, default=None, help="Length of the training; default: eight rounds."),
+        click.option("--threads", type=int, default=1, show_default=True),
+        click.option(
+            "--seeds",
+            type=click.Path(file_okay=False, path_type=Path),
+            default=SEEDS,
+            help="Folder with our own written examples.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command("train")
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="Folder with train.jsonl.gz and dev.jsonl.gz.",
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="Folder for checkpoints and the exported model; a run that was stopped continues from it.",
-)
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--minutes", type=float, default=None, help="Length of the training proper; default: eight rounds.")
-@click.option("--threads", type=int, default=1, show_default=True)
-@click.option(
-    "--seeds",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=SEEDS,
-    help="Folder with our own written examples.",
-)
+@_of_a_run
 @click.option(
     "--unihan",
     type=click.Path(path_type=Path),
@@ -94,28 +105,13 @@ def train(
     required=True,
     help="Folder with the BERT to start from: one *.onnx and one *tokenizer.json.",
 )
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="Folder with train.jsonl.gz and dev.jsonl.gz.",
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="Folder for checkpoints and the exported classifier; a run that was stopped continues from it.",
-)
+@_of_a_run
 @click.option(
     "--first",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=SHIPPED,
     help="The classifier that the specialist is added to; default: the shipped one.",
 )
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--minutes", type=float, default=None, help="Length of the training; default: eight rounds.")
-@click.option("--threads", type=int, default=1, show_default=True)
-@click.option("--seeds", type=click.Path(file_okay=False, path_type=Path), default=SEEDS, help="Our own examples.")
 def specialise(
     language: Language,
     base: Path,
