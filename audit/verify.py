@@ -17,6 +17,7 @@ import hashlib
 import io
 import itertools
 import json
+import operator
 import os
 import re
 import stat
@@ -24,7 +25,7 @@ import struct
 import sys
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, NamedTuple, Protocol, TypeVar, cast
@@ -118,12 +119,31 @@ class Tree:
 
     def add(self, leaf: bytes) -> None:
         """Add the hash of one more leaf."""
-        size = self.size
+        self._add_whole(leaf, 0)
+
+    def extend(self, leaves: Sequence[bytes], roots: Mapping[int, bytes] | None = None) -> None:
+        """Add the hashes of leaves, in half the time of one after the other.
+
+        `roots`: those over the 256 leaves that begin at these places of the log, where they were computed already.
+        """
+        at = 0
+        while at < len(leaves):
+            level = min(
+                (len(leaves) - at).bit_length() - 1, (self.size & -self.size).bit_length() - 1 if self.size else 8
+            )
+            level = min(level, 8)
+            known = roots.get(self.size) if roots and level == 8 else None  # noqa: PLR2004 - 2^8 leaves
+            self._add_whole(whole_root(leaves[at : at + (1 << level)]) if known is None else known, level)
+            at += 1 << level
+
+    def _add_whole(self, node: bytes, level: int) -> None:
+        """Add the root over 2^level more leaves; the size is a multiple of that."""
+        size = self.size >> level
         while size & 1:
-            leaf = node_hash(self._peaks.pop(), leaf)
+            node = node_hash(self._peaks.pop(), node)
             size >>= 1
-        self._peaks.append(leaf)
-        self.size += 1
+        self._peaks.append(node)
+        self.size += 1 << level
 
     def root(self) -> bytes:
         """Return the root hash."""
@@ -139,6 +159,14 @@ class Tree:
         other = Tree()
         other.size, other._peaks = self.size, self._peaks.copy()
         return other
+
+
+def whole_root(hashes: Sequence[bytes]) -> bytes:
+    """Return the root over the hashes of 2^n leaves, level by level."""
+    sha256, level = hashlib.sha256, list(hashes)
+    while len(level) > 1:
+        level = [sha256(b"\x01" + left + right).digest() for left, right in zip(level[::2], level[1::2], strict=True)]
+    return level[0]
 
 
 def included(index: int, size: int, leaf: bytes, path: Iterable[bytes], root: bytes) -> bool:
@@ -522,6 +550,20 @@ class Walk:
         if self._expected and self._expected[0].size == self._tree.size:
             self._compare()
 
+    def extend(self, hashes: Sequence[bytes], roots: Mapping[int, bytes] | None = None) -> None:
+        """Take the hashes of several records for which no others are stated; `roots` as `Tree.extend` takes them."""
+        at = 0
+        while at < len(hashes):
+            if self._other is not None:
+                self.add(hashes[at], hashes[at])
+                at += 1
+                continue
+            end = min(len(hashes), at + self._expected[0].size - self.size) if self._expected else len(hashes)
+            self._tree.extend(hashes[at:end], roots)
+            at = end
+            if self._expected and self._expected[0].size == self._tree.size:
+                self._compare()
+
     def gap(self) -> None:
         """Pass over a record of which nothing is known: no root can be compared from here on."""
         self._whole = False
@@ -647,10 +689,22 @@ class SeenIds:
             if entry_id <= self._floor and len(self.late) < MOST_LATE:
                 self.late.setdefault(entry_id, index)
         self._recent[entry_id] = index
+        self._turn_over()
+        return None
+
+    def add_risen(self, entry_ids: Sequence[str], index: int) -> bool:
+        """Take the ids of records from this one on if each is higher than all before it; else take none of them."""
+        rising = self._highest < entry_ids[0] and all(map(operator.lt, entry_ids, itertools.islice(entry_ids, 1, None)))
+        if rising:
+            self._highest = entry_ids[-1]
+            self._recent.update(zip(entry_ids, itertools.count(index), strict=False))
+            self._turn_over()
+        return rising
+
+    def _turn_over(self) -> None:
         if len(self._recent) > self._window:
             self._floor = max([self._floor, *self._older])
             self._older, self._recent = self._recent, {}
-        return None
 
 
 # --- the container: a folder, or a zip file of exactly one form ------------------------------------------------------
@@ -1183,13 +1237,19 @@ class Records:
         entry_id = self._forms.entry_id(leaf)
         if entry_id is None:
             return False
-        self.took(index, entry_id)
+        self.took(index, [entry_id])
         return True
 
-    def took(self, index: int, entry_id: str) -> None:
-        """Take a record that was checked by itself: only whether its id came before is to be seen."""
-        self.count += 1
-        self._see(entry_id, index)
+    def has_form(self, leaf: bytes) -> bool:
+        """Whether a leaf has a known form: then nothing is wrong with it by itself, and `took` takes it."""
+        return self._forms.entry_id(leaf) is not None
+
+    def took(self, index: int, entry_ids: Sequence[str]) -> None:
+        """Take records from `index` on that were checked by themselves: only whether an id came before is open."""
+        self.count += len(entry_ids)
+        if entry_ids and not self.seen.add_risen(entry_ids, index):
+            for at, entry_id in enumerate(entry_ids, index):
+                self._see(entry_id, at)
 
     def read(self, index: int, leaf: Leaf | None) -> dict[str, Any] | None:
         """Check a record as `add` does, and return its fields when it has a leaf that can be read."""

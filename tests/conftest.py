@@ -5,9 +5,11 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy.engine import URL
 
+from migrations.run import upgrade
+from tests.rig.databases import migrated_file
 from tests.rig.elasticsearch import ElasticsearchServer, elasticsearch
 from tests.rig.keycloak import Keycloak, keycloak
-from tests.rig.postgres import postgres_url
+from tests.rig.postgres import fresh_database, postgres_url
 from tests.rig.product import Product, running_product
 from tests.scripts import SCRIPT
 
@@ -37,4 +39,18 @@ def real_keycloak() -> Iterator[Keycloak]:
 def postgres() -> Iterator[URL]:
     """A real PostgreSQL that all tests of a session share: make a database of your own (`fresh_database`)."""
     with postgres_url() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An SQLite file on the newest schema, only to be copied."""
+    return migrated_file(tmp_path_factory.mktemp("migrated"))
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgres: URL) -> Iterator[str]:
+    """A database in PostgreSQL on the newest schema, only to be copied."""
+    with fresh_database(postgres) as url:
+        upgrade(url)
         yield url

@@ -7,12 +7,14 @@ read whole, and the checks that name what is wrong say what they find.
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from audit.canonical import column
 from audit.record import Kind
 from audit.verification.source import Values
 
 OPENS = Kind.TURN_ACCEPTED.value
+_ERASED = Kind.SUBJECT_ERASED.value
 
 
 class Flag(msgspec.Struct, frozen=True):
@@ -37,18 +39,13 @@ class Brief(msgspec.Struct, frozen=True):
     roles: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     findings: tuple[Flag, ...] = ()
-    commitments: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    context: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    commitments: msgspec.Raw | msgspec.UnsetType = UNSET
+    context: msgspec.Raw | msgspec.UnsetType = UNSET
     escaped: bool = False
 
-    @property
     def without_texts(self) -> bool:
         """Whether no text belongs to it, and it says nothing of texts."""
-        return (
-            self.commitments is msgspec.UNSET
-            and self.context is msgspec.UNSET
-            and self.kind != Kind.SUBJECT_ERASED.value
-        )
+        return self.commitments is UNSET and self.context is UNSET and self.kind != _ERASED
 
 
 _DECODER = msgspec.json.Decoder(Brief)

@@ -127,10 +127,9 @@ class _Verification:
 
     def _take(self, begin: int, sound: Sound) -> None:
         """Take a page that a helper found to be as it must be."""
-        for at, entry_id in enumerate(sound.entry_ids):
-            own = sound.hashes[32 * at : 32 * at + 32]
-            self._walk.add(own, own)
-            self._records.took(begin + at, entry_id)
+        hashes, ids = sound.hashes, sound.entry_ids
+        self._walk.extend([hashes[at : at + 32] for at in range(0, len(hashes), 32)], sound.roots)
+        self._records.took(begin, [ids[at : at + 36] for at in range(0, len(ids), 36)])
         self._texts.took(sound.contents, sound.dialogues)
 
     async def _rest(self, end: int, size: int) -> None:

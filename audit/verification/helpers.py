@@ -8,9 +8,10 @@ those of one process alone. Each helper is at most the length of a pipe ahead: m
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
@@ -44,7 +45,10 @@ class Sound(NamedTuple):
     """A page in which all is as it must be, and what the whole needs of it."""
 
     hashes: bytes
-    entry_ids: list[str]
+    roots: dict[int, bytes]
+    """Those over whole tiles of them, by the place of their first leaf."""
+    entry_ids: str
+    """All of them, each as long as the other."""
     contents: int
     dialogues: list[str]
 
@@ -108,9 +112,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextlib.contextmanager
+def seldom_collected() -> Iterator[None]:
+    """Look seldom for garbage in circles, and only in what is new: pages of rows are many objects, and have none."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(20_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
 def _help(pipe: Connection, share: _Share) -> None:
     """Go through a share, in a process of its own; what cannot be read here is read, or told, by who asked."""
-    with contextlib.suppress(SQLAlchemyError, OSError, KeyFileError, KeyboardInterrupt):
+    with contextlib.suppress(SQLAlchemyError, OSError, KeyFileError, KeyboardInterrupt), seldom_collected():
         asyncio.run(_tell(pipe, share))
 
 
@@ -130,9 +147,14 @@ class _Gathered:
 
     def __init__(self) -> None:
         self.hashes: list[bytes] = []
+        self.roots: dict[int, bytes] = {}
 
     def add(self, own: bytes, _stated: bytes) -> None:
         self.hashes.append(own)
+
+    def extend(self, hashes: Sequence[bytes], roots: Mapping[int, bytes]) -> None:
+        self.hashes.extend(hashes)
+        self.roots = dict(roots)
 
     def gap(self) -> None:
         self.hashes.append(b"")
@@ -149,14 +171,15 @@ class _Helper:
     async def look(self, begin: int, end: int, size: int) -> Sound | None:
         """Return a page in which all is as it must be; None when there is anything else to tell of it."""
         before, contents = (self._report.count, self._texts.missed), self._texts.contents
-        self._gathered.hashes.clear()
+        self._gathered.hashes, self._gathered.roots = [], {}
         read = await self._page.check(begin, end, size)
         sound = before == (self._report.count, self._texts.missed) and len(read) == end - begin
         if not sound or any(_kind(one) in _TOLD_APART for one in read):
             return None
         ids = [one.brief.entry_id if one.brief else one.whole()["entry_id"] for one in read]
         dialogues = list(self._texts.asked)
-        return Sound(b"".join(self._gathered.hashes), ids, self._texts.contents - contents, dialogues)
+        hashes = b"".join(self._gathered.hashes)
+        return Sound(hashes, self._gathered.roots, "".join(ids), self._texts.contents - contents, dialogues)
 
 
 def _kind(read: Read) -> str:

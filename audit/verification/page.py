@@ -1,7 +1,7 @@
 """One page of a database: every row, column, tile, text and turn in it, against the leaves."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from audit.verification.brief import Read, agrees, brief_of
@@ -18,6 +18,9 @@ class Hashes(Protocol):
 
     def add(self, own: bytes, stated: bytes) -> None:
         """Take the next record's hashes: that of its leaf, and the one that is stated elsewhere for it."""
+
+    def extend(self, hashes: Sequence[bytes], roots: Mapping[int, bytes]) -> None:
+        """Take the hashes of several records for which no others are stated, and roots over whole tiles of them."""
 
     def gap(self) -> None:
         """Pass over a record of which nothing is known."""
@@ -46,14 +49,12 @@ class Page:
 
     def _check_page(self, begin: int, end: int, rows: Sequence[Values], tiles: dict[int, bytes]) -> list[Read]:
         """Check rows in their order; return those that could be read."""
+        if (hashes := own_hashes(begin, end, rows, tiles)) is not None:
+            self._walk.extend(hashes, self._tiles.roots)
+            return self._read_all(begin, rows)
         expected, found = begin, []
         for row in rows:
-            index, _, data, stored = row[:4]
-            if index == expected and type(data) is bytes and data and self._is_own(index, data, stored, tiles):
-                expected += 1
-                if (read := self._read(row, Leaf(data, stored))) is not None:
-                    found.append(read)
-                continue
+            index = row[0]
             if index < expected:
                 self._report.add("duplicate", "another row has its place too", index)
                 continue
@@ -65,13 +66,29 @@ class Page:
         self._missing(expected, end, tiles)
         return found
 
-    def _is_own(self, index: int, data: bytes, stored: object, tiles: dict[int, bytes]) -> bool:
-        """Whether a leaf has the hash that its row and the tree have; then the hash is taken."""
-        own = leaf_hash(data)
-        if not own == stored == tiles.get(index, own):
-            return False
-        self._walk.add(own, own)
-        return True
+    def _read_all(self, begin: int, rows: Sequence[Values]) -> list[Read]:
+        """Read the records of a page in which every leaf has its hash and place."""
+        found: list[Read] = []
+        entry_ids: list[str] = []
+        for row in rows:
+            if (read := self._glance(row)) is not None:
+                entry_ids.append(row[1])
+                found.append(read)
+                continue
+            self._records.took(begin, entry_ids)
+            begin, entry_ids = row[0] + 1, []
+            if (read := self._read(row, Leaf(row[2], row[3]))) is not None:
+                found.append(read)
+        self._records.took(begin, entry_ids)
+        return found
+
+    def _glance(self, row: Values) -> Read | None:
+        """Return a record whose leaf has a known form and agrees with the columns; None where there is more to see."""
+        leaf = row[2]
+        if not self._records.has_form(leaf) or (brief := brief_of(leaf)) is None:
+            return None
+        at_us = us_of(brief.at)
+        return Read(row[0], leaf, brief, at_us) if agrees(row, brief, at_us) else None
 
     def _check_row(self, row: Values, tiles: dict[int, bytes]) -> Read | None:
         index, _, data, stored = row[:4]
@@ -113,3 +130,19 @@ class Page:
                 self._walk.add(tiles[index], tiles[index])
             else:
                 self._walk.gap()
+
+
+def own_hashes(begin: int, end: int, rows: Sequence[Values], tiles: Mapping[int, bytes]) -> list[bytes] | None:
+    """Return the hashes of all leaves from `begin` up to `end` if each has the one that its row and the tree have."""
+    if len(rows) != end - begin:
+        return None
+    hashes = []
+    for expected, row in enumerate(rows, begin):
+        index, data, stored = row[0], row[2], row[3]
+        if index != expected or type(data) is not bytes or not data:
+            return None
+        own = leaf_hash(data)
+        if not own == stored == tiles.get(index, own):
+            return None
+        hashes.append(own)
+    return hashes

@@ -72,7 +72,7 @@ class Texts:
         told = []
         for read in records:
             index = read.place
-            if read.brief is not None and read.brief.without_texts and index not in rows:
+            if read.brief is not None and read.brief.without_texts() and index not in rows:
                 continue
             fields = read.whole()
             told.append((index, fields))

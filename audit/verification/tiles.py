@@ -1,9 +1,9 @@
 """The tiles of a database against each other, and where they and the records differ."""
 
-from hashlib import sha256
+from typing import NamedTuple
 
 from audit.verification.source import PAGE, Source, Values
-from audit.verify import Report
+from audit.verify import Report, whole_root
 
 WIDTH = 256
 _HASH = 32
@@ -13,6 +13,8 @@ class Tiles:
     """The stored tree: a second testimony of every leaf hash, in its order."""
 
     def __init__(self, report: Report, source: Source) -> None:
+        self.roots: dict[int, bytes] = {}
+        """The computed roots over whole tiles of leaves that were asked for last, by the place of their first leaf."""
         self._report = report
         self._source = source
 
@@ -21,9 +23,12 @@ class Tiles:
         rows = await self._source.tiles(0, begin // WIDTH, end // WIDTH)
         found = {row[0]: row for row in rows}
         hashes: dict[int, bytes] = {}
+        self.roots = {}
         for position in range(begin // WIDTH, min(end, size) // WIDTH):
             tile = self._checked(0, position, found.get(position))
-            hashes.update(zip(range(position * WIDTH, (position + 1) * WIDTH), tile, strict=False))
+            hashes.update(zip(range(position * WIDTH, (position + 1) * WIDTH), tile.hashes, strict=False))
+            if tile.hashes:
+                self.roots[position * WIDTH] = tile.root
         return hashes
 
     async def check_upper(self, size: int) -> None:
@@ -44,29 +49,28 @@ class Tiles:
             roots = {row[0]: row[1] for row in below}
             for position in range(begin, end):
                 tile = self._checked(level, position, rows.get(position))
-                for at, one in enumerate(tile):
+                for at, one in enumerate(tile.hashes):
                     under = position * WIDTH + at
                     if roots.get(under) != one:
                         what = f"tile {level}/{position} does not have the root of tile {level - 1}/{under}"
                         self._report.add("tile", what)
 
-    def _checked(self, level: int, position: int, row: Values | None) -> list[bytes]:
-        """Return the hashes of a tile; none when it cannot be used."""
+    def _checked(self, level: int, position: int, row: Values | None) -> "_Tile":
+        """Return the hashes of a tile and the root over them; none when it cannot be used."""
         if row is None:
             self._report.add("tile", f"tile {level}/{position} is missing")
-            return []
+            return _Tile([], b"")
         hashes, root = row[1], row[2]
         if not isinstance(hashes, bytes) or len(hashes) != WIDTH * _HASH:
             self._report.add("tile", f"tile {level}/{position} does not hold 256 hashes")
-            return []
-        if root_of(hashes) != root:
+            return _Tile([], b"")
+        each = [hashes[at : at + _HASH] for at in range(0, len(hashes), _HASH)]
+        own = whole_root(each)
+        if own != root:
             self._report.add("tile", f"tile {level}/{position} does not have the root that stands beside it")
-        return [hashes[at : at + _HASH] for at in range(0, len(hashes), _HASH)]
+        return _Tile(each, own)
 
 
-def root_of(hashes: bytes) -> bytes:
-    """Return the root over the hashes of a whole tile, level by level: half the time of adding one after the other."""
-    while len(hashes) > _HASH:
-        pairs = [hashes[at : at + 2 * _HASH] for at in range(0, len(hashes), 2 * _HASH)]
-        hashes = b"".join([sha256(b"\x01" + pair).digest() for pair in pairs])
-    return hashes
+class _Tile(NamedTuple):
+    hashes: list[bytes]
+    root: bytes

@@ -19,10 +19,9 @@ from audit.retention import MINIMUM, Keeping, Retention
 from audit.signing import SigningKeys
 from gateway.database import make_engine
 from gateway.history.erasure import HistoryOfPerson
-from migrations.run import upgrade
 from tests.contract.audit.conftest import MASTER
 from tests.contract.governing.conftest import OLD, Log
-from tests.rig.postgres import fresh_database
+from tests.rig.databases import migrated
 
 MOST_STEPS = 80
 Work = Callable[[AsyncEngine], Awaitable[object]]
@@ -30,13 +29,7 @@ Work = Callable[[AsyncEngine], Awaitable[object]]
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        url = f"sqlite+aiosqlite:///{tmp_path}/attest.db"
-        upgrade(url)
-        yield url
-        return
-    with fresh_database(request.getfixturevalue("postgres")) as url:
-        upgrade(url)
+    with migrated(request, request.param, tmp_path) as url:
         yield url
 
 

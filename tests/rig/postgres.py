@@ -111,10 +111,12 @@ def postgres_url() -> Iterator[URL]:
 
 
 @contextmanager
-def fresh_database(server: URL) -> Iterator[str]:
-    """Make an empty database, give its URL for `ATTEST_DATABASE_URL`, drop it at the end."""
+def fresh_database(server: URL, like: str | None = None) -> Iterator[str]:
+    """Make an empty database, or a copy of one that nobody uses; give its URL for `ATTEST_DATABASE_URL`, drop it at the
+    end."""
     name = f"attest_test_{uuid.uuid4().hex}"
-    asyncio.run(_execute(server, f"CREATE DATABASE {name}"))
+    template = f" TEMPLATE {make_url(like).database}" if like else ""
+    asyncio.run(_execute(server, f"CREATE DATABASE {name}{template}"))
     try:
         yield server.set(database=name).render_as_string(hide_password=False)
     finally:

@@ -14,7 +14,7 @@ from audit.elastic.verify import StoreSummary, StoreVerifier
 from audit.keys import FileMasterKey, KeyFileError
 from audit.ports import AuditUnavailableError
 from audit.verification.database import Trust, verify_database
-from audit.verification.helpers import Help, cores
+from audit.verification.helpers import Help, cores, seldom_collected
 from audit.verify import Finding, Summary
 from gateway.commands.audit.common import FAILED, Database, opened_database, plain, run, to_json
 from gateway.database import make_engine
@@ -95,7 +95,8 @@ async def _database(
         )
         try:
             help_ = Help(partial(make_engine, parts.settings.database), workers)
-            return await verify_database(parts.engine, trust, show, help_=help_)
+            with seldom_collected():
+                return await verify_database(parts.engine, trust, show, help_=help_)
         except (SQLAlchemyError, OSError) as error:
             raise AuditUnavailableError(f"The audit log cannot be read now ({type(error).__name__}).") from error
 

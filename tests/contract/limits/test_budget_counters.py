@@ -15,8 +15,7 @@ from gateway.usage import tables
 from gateway.usage.budget import Charge, Counter
 from gateway.usage.counters import Counters, Exceeded, Held, SqlCounters
 from gateway.usage.redis_counters import RedisCounters
-from migrations.run import upgrade
-from tests.rig.postgres import fresh_database
+from tests.rig.databases import migrated
 from tests.rig.redis import redis_url
 
 DAY, MONTH = Counter("person", "alice", "2026-11-28"), Counter("group", "trading", "2026-11")
@@ -70,14 +69,8 @@ class Rig:
 @pytest.fixture(params=["sqlite", "postgresql", "redis"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
     """Addresses of a database and, where counters are there, of a Redis."""
-    if request.param == "postgresql":
-        with fresh_database(request.getfixturevalue("postgres")) as url:
-            upgrade(url)
-            yield url, ""
-        return
-    database = f"sqlite+aiosqlite:///{tmp_path}/attest.db"
-    upgrade(database)
-    yield database, request.getfixturevalue("redis_server") if request.param == "redis" else ""
+    with migrated(request, "postgresql" if request.param == "postgresql" else "sqlite", tmp_path) as url:
+        yield url, request.getfixturevalue("redis_server") if request.param == "redis" else ""
 
 
 @pytest.fixture

@@ -29,8 +29,7 @@ from gateway.scim.compose import make_provisioning
 from gateway.scim.directory import Directory
 from gateway.scim.routes import scim_router
 from gateway.settings import load
-from migrations.run import upgrade
-from tests.rig.postgres import fresh_database
+from tests.rig.databases import migrated
 
 ROLES = RoleMap("groups", {"staff": "staff", "audit": "compliance"})
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
@@ -98,13 +97,7 @@ def settings(**changed: Any) -> Any:
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One database of each kind for all tests of SCIM: each begins by emptying it, but for the log."""
-    if request.param == "sqlite":
-        url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('scim')}/attest.db"
-        upgrade(url)
-        yield url
-        return
-    with fresh_database(request.getfixturevalue("postgres")) as url:
-        upgrade(url)
+    with migrated(request, request.param, tmp_path_factory.mktemp("scim")) as url:
         yield url
 
 

@@ -12,12 +12,11 @@ from audit.search.elasticsearch import ElasticTurnSearch
 from audit.search.ports import TurnSearch
 from audit.search.sql import SqlTurnSearch
 from gateway.database import make_engine
-from migrations.run import upgrade
 from tests.contract.audit.conftest import Raw
 from tests.contract.search.turns import START, turns
 from tests.integration.elastic.conftest import MASTER, Line, closing, identity, line_on, prepare
+from tests.rig.databases import migrated
 from tests.rig.elasticsearch import ElasticsearchServer
-from tests.rig.postgres import fresh_database
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "elasticsearch"])
@@ -27,14 +26,8 @@ def store(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def database(store: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if store == "postgresql":
-        with fresh_database(request.getfixturevalue("postgres")) as url:
-            upgrade(url)
-            yield url
-        return
-    url = f"sqlite+aiosqlite:///{tmp_path}/attest.db"
-    upgrade(url)
-    yield url
+    with migrated(request, "postgresql" if store == "postgresql" else "sqlite", tmp_path) as url:
+        yield url
 
 
 @pytest.fixture

@@ -22,9 +22,8 @@ from audit.sequencer import Sequencer
 from audit.signing import SigningKeys
 from audit.sinks.elasticsearch import ElasticsearchSink
 from gateway.database import make_engine
-from migrations.run import upgrade
+from tests.rig.databases import migrated
 from tests.rig.elasticsearch import ElasticsearchServer
-from tests.rig.postgres import fresh_database
 
 MASTER = FileMasterKey(b"delivery-tests-master-key-32byte")
 FAST = DeliveryLimits(first_wait_s=0.05, longest_wait_s=0.4, idle_s=0.05, sample_s=0.2)
@@ -32,13 +31,7 @@ FAST = DeliveryLimits(first_wait_s=0.05, longest_wait_s=0.4, idle_s=0.05, sample
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        url = f"sqlite+aiosqlite:///{tmp_path}/attest.db"
-        upgrade(url)
-        yield url
-        return
-    with fresh_database(request.getfixturevalue("postgres")) as url:
-        upgrade(url)
+    with migrated(request, request.param, tmp_path) as url:
         yield url
 
 
