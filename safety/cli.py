@@ -1,9 +1,11 @@
-"""`attest safety`: check a text, check a policy, train and evaluate. Training and evaluation load only when called."""
+"""The safety layer's own commands of `attest safety`: check a text, try the rules' examples, check a policy file.
+
+`gateway.commands.safety` names them beside those of other layers.
+"""
 
 import asyncio
 import json
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import click
@@ -18,37 +20,11 @@ from safety.policy import DEFAULT_POLICY, complete, load_policy, policy_hash
 from safety.ports import Direction, TurnContext
 from safety.trial import try_rules
 
-_LAZY = {
-    "train": "safety.training.command:train",
-    "specialise": "safety.training.command:specialise",
-    "eval": "safety.evaluation.command:evaluate",
-}
 _BLOCKED = 3
 """Exit code of `check` for a text that may not pass."""
 
 
-class _Group(click.Group):
-    """Commands of this module, and those that are imported on first use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name all subcommands."""
-        return [*super().list_commands(ctx), *_LAZY]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return one subcommand, importing it when it lives elsewhere."""
-        if cmd_name not in _LAZY:
-            return super().get_command(ctx, cmd_name)
-        module, _, attribute = _LAZY[cmd_name].partition(":")
-        command: click.Command = getattr(import_module(module), attribute)
-        return command
-
-
-@click.group(cls=_Group)
-def safety() -> None:
-    """Check texts and policies; train and evaluate the classifier."""
-
-
-@safety.command()
+@click.command()
 @click.argument("text")
 @click.option("--direction", type=click.Choice([d.value for d in Direction]), default="input", show_default=True)
 @click.option("--group", "groups", multiple=True, help="A group of the person; may be given several times.")
@@ -88,7 +64,7 @@ async def _check(pipeline: Pipeline, text: str, context: TurnContext) -> Report:
         await pipeline.close()
 
 
-@safety.group()
+@click.group()
 def rules() -> None:
     """Look at the filter rules."""
 
@@ -110,7 +86,7 @@ def test_rules(ctx: click.Context, file: Path, as_json: bool) -> None:
     ctx.exit(1 if report.failures else 0)
 
 
-@safety.command()
+@click.command()
 @click.argument("file", type=click.Path(path_type=Path), default=DEFAULT_POLICY)
 @click.option("--model-dir", type=click.Path(path_type=Path), default=SHIPPED, help="Folder of the classifier.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
