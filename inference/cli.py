@@ -32,6 +32,7 @@ DEMO = Path(__file__).parent / "models" / "chatglm3-demo"
 DEFAULT_GATEWAY_PORT = 8080
 ENGINES = ("torch", "vllm", "scripted")
 DTYPES = ("auto", "bfloat16", "float32")
+DEVICES = ("auto", "cpu", "cuda")
 
 
 def default_port() -> int:
@@ -59,6 +60,13 @@ def default_port() -> int:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65535), default=default_port, help="Default: ATTEST_PORT + 1.")
 @click.option("--dtype", type=click.Choice(DTYPES), default="auto", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default="auto",
+    show_default=True,
+    help="Where the torch engine computes.",
+)
 @click.option("--engine", "kind", type=click.Choice(ENGINES), default="torch", show_default=True)
 @click.option("--upstream", default="http://127.0.0.1:8000/v1", show_default=True, help="vLLM's address (ends in /v1).")
 @click.option("--upstream-model", default="model", show_default=True, help="Name under which vLLM serves the folder.")
@@ -85,6 +93,7 @@ def inference(
     host: str,
     port: int,
     dtype: str,
+    device: str,
     kind: str,
     upstream: str,
     upstream_model: str,
@@ -109,7 +118,7 @@ def inference(
             return remote
         torch_engine = importlib.import_module("inference.engine.torch_engine")
         limits = torch_engine.Limits(places=slots, queue=queue, context=context, cache_tokens=cache_tokens)
-        engine: Engine = torch_engine.open_engine(folder, dtype=dtype, name=named, limits=limits)
+        engine: Engine = torch_engine.open_engine(folder, dtype=dtype, device=device, name=named, limits=limits)
         return engine
 
     try:

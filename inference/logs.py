@@ -24,6 +24,8 @@ FIELDS = (
     "host",
     "port",
     "revision",
+    "device",
+    "dtype",
 )
 """The only extras that a line may carry."""
 

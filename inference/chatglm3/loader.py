@@ -20,6 +20,7 @@ from inference.chatglm3 import folder as folders
 from inference.chatglm3.config import ConfigError, Published, read_published, to_glm
 from inference.chatglm3.layout import DROPPED, LayoutError, from_published, published_shapes
 from inference.chatglm3.tokenizer import Tokenizer, TokenizerError
+from inference.engine import devices
 from inference.engine.base import ModelFolderError
 from inference.quant import manifest as manifests
 from inference.quant.install import install, prepare
@@ -39,12 +40,14 @@ class Checkpoint:
     stop_ids: tuple[int, ...]
     revision: str
     dtype: torch.dtype
+    device: torch.device = devices.CPU
 
 
-def load(folder: Path, dtype: str = "auto", *, tokenizer_needed: bool = True) -> Checkpoint:
+def load(folder: Path, dtype: str = "auto", *, device: str = "cpu", tokenizer_needed: bool = True) -> Checkpoint:
     """Load a folder; raise `ModelFolderError` that names the file, key or tensor that is missing or wrong.
 
-    `auto` computes in bfloat16 when the weights are large (decoding is bound by memory) and in float32 when small.
+    `auto` computes in bfloat16 when the weights are large (decoding is bound by memory) and in float32 when small, or
+    where the device has no bfloat16. `device` is `auto`, `cpu` or `cuda`. Raises `NoDeviceError` where it is absent.
     """
     try:
         published = read_published(folder)
@@ -52,12 +55,23 @@ def load(folder: Path, dtype: str = "auto", *, tokenizer_needed: bool = True) ->
         hashes = _hashes(folder)
         tokenizer = _tokenizer(folder, published, needed=tokenizer_needed)
         stop_ids = tokenizer.specials.stop_ids if tokenizer else (_EOS,)
-        chosen = _dtype(dtype, published)
-        model = _model(published, weights, stop_ids, chosen)
+        place = devices.choose(device, quantised=published.quantization_config is not None)
+        chosen = _dtype(dtype, published, place)
+        model = _model(published, weights, stop_ids, Target(place, chosen))
         revision = folders.revision(folder, weights, hashes)
     except (ConfigError, TokenizerError, LayoutError, folders.FolderError) as error:
         raise ModelFolderError(str(error)) from None
-    return Checkpoint(model, published, tokenizer, stop_ids, revision, chosen)
+    except torch.OutOfMemoryError:
+        free = devices.memory_says(place)
+        raise ModelFolderError(f"{folder}: the GPU has not enough memory for the weights ({free})") from None
+    return Checkpoint(model, published, tokenizer, stop_ids, revision, chosen, place)
+
+
+class Target(NamedTuple):
+    """Where the weights go, and in which precision they are there."""
+
+    device: torch.device
+    dtype: torch.dtype
 
 
 class Found(NamedTuple):
@@ -115,15 +129,14 @@ def _tokenizer(folder: Path, published: Published, *, needed: bool) -> Tokenizer
     return tokenizer
 
 
-def _dtype(wanted: str, published: Published) -> torch.dtype:
+def _dtype(wanted: str, published: Published, device: torch.device) -> torch.dtype:
     if wanted == "auto":
-        return torch.float32 if 2 * published.parameters < _SMALL_BYTES else torch.bfloat16
+        small = 2 * published.parameters < _SMALL_BYTES
+        return torch.float32 if small or not devices.halves_precision(device) else torch.bfloat16
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]
 
 
-def _model(
-    published: Published, weights: folders.Weights, stop_ids: tuple[int, ...], dtype: torch.dtype
-) -> GlmForCausalLM:
+def _model(published: Published, weights: folders.Weights, stop_ids: tuple[int, ...], target: Target) -> GlmForCausalLM:
     config = to_glm(published, stop_ids)
     with torch.device("meta"):
         model = GlmForCausalLM(config)
@@ -131,12 +144,12 @@ def _model(
     for _, of_file in groupby(checked(published, weights), key=lambda found: found.path):
         state: dict[str, Tensor] = {}
         for _, name, tensor in of_file:
-            kept = tensor if is_part(name, tensor.dtype) else tensor.to(dtype)
+            kept = tensor if is_part(name, tensor.dtype) else tensor.to(target.device, target.dtype)
             state |= dict(from_published(name, kept, published.shapes))
         model.load_state_dict(state, strict=False, assign=True)
-    prepare(model, dtype)
+    prepare(model, target.dtype)
     # The rotary table is no parameter: on the meta device it has no values yet.
-    model.model.rotary_emb = GlmRotaryEmbedding(config)
+    model.model.rotary_emb = GlmRotaryEmbedding(config).to(target.device)
     model.requires_grad_(requires_grad=False)
     model.train(mode=False)
     return model

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from inference.chatglm3.loader import Checkpoint
-from inference.engine import slots
+from inference.engine import devices, slots
 from inference.engine.base import ClosedError, Load
 from inference.engine.jobs import Job
 from inference.engine.schedule import Pace, Prompts
@@ -51,6 +51,7 @@ class BatchLoop:
         self._memory_tokens = memory_tokens or max(checkpoint.published.seq_length, places * _TOKENS_PER_PLACE)
         self._model = checkpoint.model
         self._dtype = checkpoint.dtype
+        self._device = checkpoint.device
         self._places = places
         self._queue = queue
         self._chunk = chunk
@@ -122,7 +123,10 @@ class BatchLoop:
         job.cancelled.set()
 
     def _supervise(self) -> None:
-        """Run the loop, and run it again whatever it dies of; nobody is left waiting without an answer."""
+        """Run the loop, and run it again whatever it dies of; nobody is left waiting without an answer.
+
+        A device that computes no more is not tried again: the engine is not ready from then on (see `devices.works`).
+        """
         with torch.inference_mode():
             while self._open:
                 try:
@@ -134,6 +138,9 @@ class BatchLoop:
                     self._turn_began = None
                     self._fail(self._running, EngineFailedError())
                     self._flush()
+                    if not devices.works(self._device):
+                        LOG.critical("the device computes no more: start the process anew")
+                        self._open = False
                     with self._changed:
                         self._changed.wait(_RESTART_PAUSE_S)
             self._fail(self._running, ClosedError())
@@ -185,7 +192,7 @@ class BatchLoop:
         alone = not any(other.generated for other in self._running)
         with self._alone(job):
             if job.memory is None:
-                job.memory = slots.Memory(self._model.config, job.capacity, self._dtype)
+                job.memory = slots.Memory(self._model.config, job.capacity, self._dtype, self._device)
             if job.reading is None:
                 job.reading = slots.Reading(self._model, job.memory, job.prompt[job.read : job.read + self._chunk])
             began = last = time.monotonic()
@@ -227,6 +234,8 @@ class BatchLoop:
         try:
             yield
         except Exception:  # whatever it is, the others go on
+            if not devices.works(self._device):
+                raise
             LOG.exception("one request failed in the decode loop")
             with self._changed, contextlib.suppress(ValueError):
                 self._running.remove(job)

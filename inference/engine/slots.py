@@ -14,6 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention, silu
 from transformers import AttentionInterface, GlmConfig, GlmForCausalLM
 from transformers.models.glm.modeling_glm import GlmDecoderLayer
 
+from inference.engine import devices
 from inference.quant.linear import QuantLinear
 
 ATTENTION = "attest_slots"
@@ -22,10 +23,12 @@ ATTENTION = "attest_slots"
 class Memory:
     """Keys and values of one request: `capacity` tokens for every layer."""
 
-    def __init__(self, config: GlmConfig, capacity: int, dtype: torch.dtype) -> None:
+    def __init__(
+        self, config: GlmConfig, capacity: int, dtype: torch.dtype, device: torch.device = devices.CPU
+    ) -> None:
         shape = (config.num_hidden_layers, config.num_key_value_heads or 1, capacity, config.head_dim or 1)
-        self.keys = torch.empty(shape, dtype=dtype)
-        self.values = torch.empty(shape, dtype=dtype)
+        self.keys = torch.empty(shape, dtype=dtype, device=device)
+        self.values = torch.empty(shape, dtype=dtype, device=device)
         self.length = 0
         """Tokens stored."""
 
@@ -95,9 +98,12 @@ class Pass:
     PARTS = (_attend, _widen, _narrow)
 
     def logits(self) -> Tensor:
-        """Return the logits after each row's last token in fp32 (rows × vocabulary), once every layer has run."""
+        """Return the logits after each row's last token in fp32 (rows × vocabulary), once every layer has run.
+
+        They are in the processor's memory, where tokens are chosen.
+        """
         found: Tensor = self._model.lm_head(self._model.model.norm(self._hidden[:, -1]))
-        return found.float()
+        return found.float().cpu()
 
 
 class Reading:
@@ -105,16 +111,23 @@ class Reading:
 
     def __init__(self, model: GlmForCausalLM, memory: Memory, ids: list[int]) -> None:
         start, count = memory.length, len(ids)
-        mask = torch.ones(count, start + count, dtype=torch.bool).tril(diagonal=start) if start and count > 1 else None
-        positions = torch.arange(start, start + count)[None]
-        self._pass = Pass(model, torch.tensor([ids]), positions, Step((memory,), mask))
+        self._device = place = memory.keys.device
+        mask: Tensor | None = None
+        if start and count > 1:
+            mask = torch.ones(count, start + count, dtype=torch.bool, device=place).tril(diagonal=start)
+        positions = torch.arange(start, start + count, device=place)[None]
+        self._pass = Pass(model, torch.tensor([ids], device=place), positions, Step((memory,), mask))
         self._memory = memory
         self.count = count
         """Tokens of the chunk."""
 
     def advance(self) -> bool:
-        """Run a part of a layer; return whether the chunk is read, and then count it in the request's memory."""
+        """Run a part of a layer; return whether the chunk is read, and then count it in the request's memory.
+
+        A GPU is waited for: it would be given the whole chunk at once, and those that decode would wait behind it.
+        """
         self._pass.advance()
+        devices.wait(self._device)
         if self._pass.done:
             self._memory.length += self.count
         return self._pass.done
@@ -139,8 +152,9 @@ def decode(model: GlmForCausalLM, memories: list[Memory], ids: list[int], quantu
     kernels whoever else is there (see `row_quantum`).
     """
     spare = -len(memories) % quantum
-    tokens = torch.tensor([[token] for token in ids] + [[0]] * spare)
-    positions = torch.tensor([[memory.length] for memory in memories] + [[0]] * spare)
+    place = memories[0].keys.device
+    tokens = torch.tensor([[token] for token in ids] + [[0]] * spare, device=place)
+    positions = torch.tensor([[memory.length] for memory in memories] + [[0]] * spare, device=place)
     whole = Pass(model, tokens, positions, Step(tuple(memories)))
     while not whole.done:
         whole.advance()
@@ -157,19 +171,19 @@ def row_quantum(model: GlmForCausalLM, slots: int) -> int:
     """
     layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear | QuantLinear)]
     samples = list({(type(each), each.in_features, each.out_features): each for each in layers}.values())
-    dtype = model.model.norm.weight.dtype
+    like = model.model.norm.weight
     for quantum in (1, 2, 4, 8, 16):
         if quantum >= slots:
             break
-        if all(_stable(layer, quantum, slots, dtype) for layer in samples):
+        if all(_stable(layer, quantum, slots, like) for layer in samples):
             return quantum
     return slots
 
 
-def _stable(layer: torch.nn.Linear | QuantLinear, quantum: int, slots: int, dtype: torch.dtype) -> bool:
+def _stable(layer: torch.nn.Linear | QuantLinear, quantum: int, slots: int, like: Tensor) -> bool:
     most = slots + -slots % quantum
     generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(most, layer.in_features, generator=generator).to(dtype)
+    rows = torch.randn(most, layer.in_features, generator=generator).to(like)
     whole = layer(rows)
     return all(torch.equal(layer(rows[:count]), whole[:count]) for count in range(quantum, most + 1, quantum))
 

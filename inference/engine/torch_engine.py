@@ -1,4 +1,4 @@
-"""The CPU engine: a ChatGLM3 checkpoint in this process, several requests decoded together."""
+"""The torch engine: a ChatGLM3 checkpoint in this process, on the processor or a GPU, several requests together."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from inference.chatglm3 import loader
 from inference.chatglm3.reply import NoText, Reply, ReplyReader
 from inference.chatglm3.tokenizer import Tokenizer
 from inference.chatglm3.tools import ToolReply
-from inference.engine import dialogue
+from inference.engine import devices, dialogue
 from inference.engine.base import ClosedError, Load, ModelFolderError
 from inference.engine.batch import BatchLoop
 from inference.engine.jobs import Deliver, Job
@@ -199,18 +199,20 @@ class TorchEngine:
         return ids
 
 
-def open_engine(folder: Path, *, dtype: str, name: str, limits: Limits) -> TorchEngine:
+def open_engine(folder: Path, *, dtype: str, name: str, limits: Limits, device: str = "cpu") -> TorchEngine:
     """Load a folder and return its engine, not yet started. Raises `ModelFolderError`."""
     try:
         with plain_view(folder) as plain:
             try:
-                checkpoint = loader.load(plain, dtype, tokenizer_needed=False)
+                checkpoint = loader.load(plain, dtype, device=device, tokenizer_needed=False)
             except ModelFolderError as error:
                 raise ModelFolderError(str(error).replace(str(plain), str(folder))) from None
     except SealedError as error:
         raise ModelFolderError(str(error)) from None
     if checkpoint.tokenizer is None:
         LOG.warning("the folder has no tokenizer.model: only token ids are served")
+    on = checkpoint.device
+    LOG.info("computing", extra={"device": devices.name(on), "dtype": str(checkpoint.dtype).removeprefix("torch.")})
     if checkpoint.published.parameters < _SMALL_PARAMETERS:
         # Matrices this small cost more in handing them to threads than in computing them.
         torch.set_num_threads(1)

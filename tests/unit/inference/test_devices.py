@@ -1,0 +1,137 @@
+"""Where the torch engine computes, as far as it shows without a GPU: choice, precision, a pass that is whole.
+
+The pass runs on torch's fake tensors, which compute nothing but refuse to mix devices as a GPU would.
+"""
+
+import asyncio
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import GlmForCausalLM
+from transformers.models.glm.modeling_glm import GlmRotaryEmbedding
+
+from inference.chatglm3 import loader
+from inference.cli import inference
+from inference.engine import devices, slots
+from inference.engine.base import ClosedError
+from inference.errors import EngineFailedError
+from tests.unit.inference.batches import ask, request, running, until
+
+CUDA = torch.device("cuda", 0)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Make torch say that there is a GPU; it returns what to change about it."""
+    monkeypatch.setattr(torch.version, "cuda", "13.2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("wanted", "quantised", "found"),
+    [
+        ("auto", False, CUDA),
+        ("cuda", False, CUDA),
+        ("cpu", False, devices.CPU),
+        ("auto", True, devices.CPU),
+        ("cpu", True, devices.CPU),
+    ],
+)
+def test_a_gpu_is_taken_where_it_can_compute_the_model(gpu, wanted, quantised, found):
+    assert devices.choose(wanted, quantised=quantised) == found
+
+
+def test_without_a_gpu_auto_is_the_processor(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert devices.choose("auto", quantised=False) == devices.CPU
+
+
+def test_a_gpu_that_is_asked_for_and_cannot_be_used_is_refused_with_the_reason(gpu):
+    with pytest.raises(devices.NoDeviceError, match=r"eight or four bits .* --device cpu"):
+        devices.choose("cuda", quantised=True)
+    gpu.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(devices.NoDeviceError, match="nvidia-smi"):
+        devices.choose("cuda", quantised=False)
+    gpu.setattr(torch.version, "cuda", None)
+    with pytest.raises(devices.NoDeviceError, match="no CUDA: install one"):
+        devices.choose("cuda", quantised=False)
+
+
+def test_the_command_says_so_and_serves_nothing(tiny_folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = CliRunner().invoke(inference, ["--model", str(tiny_folder), "--device", "cuda"])
+    assert result.exit_code == 1
+    assert "--device cpu" in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("parameters", "native", "wanted", "found"),
+    [
+        (6_000_000_000, True, "auto", torch.bfloat16),
+        (6_000_000_000, False, "auto", torch.float32),
+        (6_000_000_000, False, "bfloat16", torch.bfloat16),
+        (1_000_000, True, "auto", torch.float32),
+    ],
+)
+def test_a_gpu_without_bfloat16_computes_in_float32(gpu, tiny_checkpoint, parameters, native, wanted, found):
+    gpu.setattr(torch.cuda, "is_bf16_supported", lambda **_: native)
+    published = type("Published", (), {"parameters": parameters})
+    assert loader._dtype(wanted, published, CUDA) == found
+    assert loader._dtype("auto", tiny_checkpoint.published, devices.CPU) == torch.float32
+
+
+def test_a_pass_leaves_nothing_on_the_other_device(tiny_checkpoint, monkeypatch):
+    waits = []
+    monkeypatch.setattr(devices, "wait", waits.append)
+    config = tiny_checkpoint.model.config
+    with torch.device("meta"):
+        model = GlmForCausalLM(config)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    fake = FakeTensorMode()
+    with fake, torch.no_grad():
+        model.load_state_dict({name: torch.empty(shape, device=CUDA) for name, shape in shapes.items()}, assign=True)
+        model.model.rotary_emb = GlmRotaryEmbedding(config).to(CUDA)
+        slots.register(model)
+        memories = [slots.Memory(config, 40, torch.float32, CUDA) for _ in range(2)]
+        for memory in memories:
+            slots.prefill(model, memory, [1, 2, 3])
+            read = slots.prefill(model, memory, [4, 5])
+        step = slots.decode(model, memories, [6, 7], 4)
+    assert (read.device, step.device) == (devices.CPU, devices.CPU), "tokens are chosen on the processor"
+    assert (tuple(read.shape), tuple(step.shape)) == ((1, 512), (2, 512))
+    assert [memory.length for memory in memories] == [6, 6]
+    assert waits == [CUDA] * (2 * 2 * 3 * config.num_hidden_layers)
+    with fake, torch.no_grad(), pytest.raises(RuntimeError, match="device"):
+        slots.prefill(model, slots.Memory(config, 40, torch.float32), [1])
+
+
+async def test_a_device_that_computes_no_more_is_not_tried_again(tiny_checkpoint, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("an illegal memory access was encountered")
+
+    async with running(tiny_checkpoint, places=1) as engine:
+        monkeypatch.setattr(slots, "decode", broken)
+        monkeypatch.setattr(devices, "works", lambda _: False)
+        first, waiting = await asyncio.gather(
+            ask(engine, request()), ask(engine, request("next")), return_exceptions=True
+        )
+        assert isinstance(first, EngineFailedError)
+        assert isinstance(waiting, ClosedError)
+        await until(lambda: not engine.load().ready)
+        with pytest.raises(ClosedError):
+            await ask(engine, request())
+        assert engine.load().restarts == 1
+
+
+def test_memory_that_ran_out_is_no_broken_device(monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError
+
+    assert devices.works(devices.CPU)
+    monkeypatch.setattr(torch, "ones", full)
+    assert devices.works(devices.CPU)
