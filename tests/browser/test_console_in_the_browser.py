@@ -186,6 +186,8 @@ def test_an_administrator_manages_keys_people_and_usage(open_page: Open, product
     assert eventually(lambda: ask(product, "Hello again", token=key) == 401)
 
     page.goto(f"{product.url}/console/people?who=alice")
+    chosen, *others = (one.bounding_box()["height"] for one in page.locator(".rail-menu .rail-link").all())
+    assert {chosen} == set(others), "the chosen section is bold, and still takes one line"
     page.locator("tbody tr", has_text="alice").locator('button[value="end"]').click()
     expect(page.locator("[role=status]").first).to_be_visible()
     staff.say("Are you still there?", wait=False)
