@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.client import by_api, by_page, post
+from tests.integration.nul import faults
 from tests.rig.postgres import fresh_database, own_postgres
 from tests.rig.product import running_product
 from tests.rig.redis import own_redis
@@ -30,6 +31,8 @@ def test_the_product_on_postgresql_and_redis(tmp_path: Path):
             with refused.value:
                 assert refused.value.code == 429
             assert not (product.data_dir / "attest.db").exists()
+            broken, asked = faults(product)
+            assert (broken, asked > 300) == ([], True)
             redis.stop()
             with pytest.raises(urllib.error.HTTPError) as closed:
                 post(product, "/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]})

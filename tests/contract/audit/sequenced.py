@@ -12,6 +12,8 @@ from gateway.database import make_engine
 from tests.contract.audit.conftest import MASTER, opened
 from tests.contract.audit.turns import accepted, completed, released
 
+SMALL = SequencerLimits(batch=300, cadence_s=0.02, pause_s=0.0)
+
 
 def trust_of(folder: Path, *outside: str, master=MASTER) -> Trust:
     signers = SigningKeys(folder).load()
@@ -56,3 +58,8 @@ async def fill(database: str, folder: Path, turns: int, batch: int = 50, prefix:
             )
         )
     await sequence(database, folder, batch)
+
+
+async def add(log, count: int, prefix: str = "t") -> list[str]:
+    receipts = await asyncio.gather(*(log.append(accepted(f"{prefix}{at}")) for at in range(count)))
+    return [one.entry_id for (one,) in receipts]

@@ -2,9 +2,7 @@
 
 import asyncio
 import itertools
-import shutil
-import sqlite3
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,17 +10,15 @@ from sqlalchemy import event
 
 from audit.canonical import leaf_hash
 from audit.checkpoint import opened as checked
-from audit.ports import AuditIntegrityError, AuditUnavailableError
+from audit.ports import AuditIntegrityError
 from audit.prover import NotInTreeError, Prover, StoredCheckpoint
 from audit.sequencer import Sequencer, SequencerLimits, TreeRefusedError
 from audit.signing import SigningKeys
 from audit.tree import ProofError, root_of, verify_consistency
 from gateway.database import make_engine
-from migrations.run import upgrade
 from tests.contract.audit.conftest import opened
+from tests.contract.audit.sequenced import SMALL, add
 from tests.contract.audit.turns import accepted, completed
-
-SMALL = SequencerLimits(batch=300, cadence_s=0.02, pause_s=0.0)
 
 
 @pytest.fixture
@@ -40,11 +36,6 @@ def keys(tmp_path):
 @pytest.fixture
 def sequencer(engine, keys):
     return Sequencer(engine, keys, SMALL)
-
-
-async def add(log, count: int, prefix: str = "t") -> list[str]:
-    receipts = await asyncio.gather(*(log.append(accepted(f"{prefix}{at}")) for at in range(count)))
-    return [one.entry_id for (one,) in receipts]
 
 
 async def until_signed(sequencer: Sequencer, size: int) -> None:
@@ -228,73 +219,6 @@ async def test_a_tree_that_was_changed_is_not_signed(log, raw, engine, keys, seq
     assert await raw.run("SELECT count(*) FROM audit_checkpoint") == seen
 
 
-async def test_an_older_database_is_refused(tmp_path, keys):
-    path, copy = tmp_path / "attest.db", tmp_path / "copy.db"
-    database = f"sqlite+aiosqlite:///{path}"
-    await asyncio.to_thread(upgrade, database)
-    for turns in ("old", "new"):
-        engine = make_engine(database)
-        async with opened(database) as log:
-            await add(log, 3, turns)
-            await Sequencer(engine, keys, SMALL).step()
-        await engine.dispose()
-        if turns == "old":
-            shutil.copy(path, copy)
-    for side in ("-wal", "-shm"):
-        (tmp_path / f"attest.db{side}").unlink(missing_ok=True)
-    shutil.copy(copy, path)
-    engine = make_engine(database)
-    sequencer = Sequencer(engine, keys, SMALL)
-    with pytest.raises(TreeRefusedError, match="a tree of 6 records was signed, but the database has 3"):
-        await sequencer.step()
-    async with opened(database) as log:
-        await add(log, 5, "fork")
-    with pytest.raises(TreeRefusedError):
-        await sequencer.step()
-    await sequencer.start()
-    await asyncio.sleep(0.2)
-    assert "not signed any more" in sequencer.status.refused
-    assert not await sequencer.healthy()
-    await sequencer.close()
-    await engine.dispose()
-
-
-async def test_a_copy_put_in_place_while_it_runs_is_refused_and_the_right_one_taken_up_again(tmp_path, keys):
-    path, copy, away = tmp_path / "attest.db", tmp_path / "copy.db", tmp_path / "away"
-    database = f"sqlite+aiosqlite:///{path}"
-    await asyncio.to_thread(upgrade, database)
-    engine = make_engine(database)
-    sequencer = Sequencer(engine, keys, SMALL)
-    async with opened(database) as log:
-        await add(log, 3)
-        await sequencer.step()
-    with closing(sqlite3.connect(path)) as one, closing(sqlite3.connect(copy)) as other:
-        one.backup(other)
-    async with opened(database) as log:
-        await add(log, 2, "u")
-        await sequencer.step()
-    away.mkdir()
-    for side in ("", "-wal", "-shm"):
-        if (tmp_path / f"attest.db{side}").exists():
-            shutil.move(f"{path}{side}", away / f"attest.db{side}")
-    with pytest.raises(AuditUnavailableError, match="FileNotFoundError"):
-        await sequencer.step()
-    assert not path.exists()
-    shutil.copy(copy, path)
-    with pytest.raises(TreeRefusedError, match="a tree of 5 records was signed, but the database has 3"):
-        await sequencer.step()
-    await engine.dispose()
-    for side in ("", "-wal", "-shm"):
-        (tmp_path / f"attest.db{side}").unlink(missing_ok=True)
-        if (away / f"attest.db{side}").exists():
-            shutil.move(away / f"attest.db{side}", f"{path}{side}")
-    async with opened(database) as log:
-        await add(log, 1, "v")
-    assert await sequencer.step() == 1
-    assert sequencer.status.tree_size == 6
-    await engine.dispose()
-
-
 async def test_what_another_installation_signed_is_refused(log, engine, tmp_path, sequencer):
     await add(log, 3)
     await sequencer.step()
@@ -326,17 +250,3 @@ async def test_a_record_that_was_altered_cannot_be_proved(log, raw, engine, sequ
     await raw.run("UPDATE audit_entry SET leaf = leaf_hash")
     with pytest.raises(AuditIntegrityError, match="altered"):
         await Prover(engine).inclusion(entry_id)
-
-
-async def test_a_database_that_is_gone_is_an_error_and_the_next_step_goes_on(tmp_path, keys):
-    engine = make_engine("postgresql+asyncpg://attest@127.0.0.1:1/none")
-    faults: list[Exception] = []
-    sequencer = Sequencer(engine, keys, SMALL, faults.append)
-    with pytest.raises(AuditUnavailableError):
-        await sequencer.step()
-    await sequencer.start()
-    await asyncio.sleep(0.2)
-    await sequencer.close()
-    assert 2 <= len(faults) < 12
-    assert {type(fault) for fault in faults} == {AuditUnavailableError}
-    await engine.dispose()
