@@ -67,7 +67,8 @@ define LINK
 $(BIN)/python -c 'import pathlib, sys, sysconfig; \
   pathlib.Path(sysconfig.get_path("purelib"), "attest.pth").write_text(str(pathlib.Path.cwd()) + "\n"); \
   script = pathlib.Path(sys.prefix, "bin", "attest"); \
-  script.write_text("#!" + sys.prefix + "/bin/python\nfrom gateway.cli import main\nmain()\n"); script.chmod(0o755)'
+  script.write_text("#!" + sys.prefix + "/bin/python\nfrom gateway.cli import main\n\nif __name__ == \"__main__\":\n    main()\n"); \
+  script.chmod(0o755)'
 endef
 
 $(VENV)/.uv:

@@ -9,9 +9,15 @@ import pytest
 from tests.integration.client import by_api, by_page, post
 from tests.integration.nul import faults
 from tests.rig.postgres import fresh_database, own_postgres
-from tests.rig.product import running_product
+from tests.rig.product import Product, running_product
 from tests.rig.redis import own_redis
 from tests.scripts import SCRIPT
+
+
+def ask_until_refused(product: Product) -> None:
+    """Ask more than is allowed: on a slow machine turns come back meanwhile."""
+    for _ in range(10):
+        post(product, "/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}).close()
 
 
 @pytest.mark.slow
@@ -26,13 +32,13 @@ def test_the_product_on_postgresql_and_redis(tmp_path: Path):
             assert outcomes[0].verdict == outcomes[1].verdict
             assert product.show(outcomes[0].turn_id)["delivered"] == outcomes[0].text
             assert by_api(product, "请回答 PLAIN-ZH").outcome == "completed"
+            broken, asked = faults(product)
+            assert (broken, asked > 300) == ([], True)
             with pytest.raises(urllib.error.HTTPError) as refused:
-                post(product, "/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]})
+                ask_until_refused(product)
             with refused.value:
                 assert refused.value.code == 429
             assert not (product.data_dir / "attest.db").exists()
-            broken, asked = faults(product)
-            assert (broken, asked > 300) == ([], True)
             redis.stop()
             with pytest.raises(urllib.error.HTTPError) as closed:
                 post(product, "/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]})
