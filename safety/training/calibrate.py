@@ -16,12 +16,12 @@ from safety.verdict import Category
 
 Flags = NDArray[np.bool_]
 
-BLOCK_RATE = 0.008
+BLOCK_RATE = 0.0075
 """Share of benign prompts and answers on dev (ours not counted) that all categories together may block."""
 UNCERTAIN_RATE = 0.03
 POST_WEIGHT = 0.3
 """What a caught post counts when thresholds are chosen, beside a caught request or answer."""
-LOWEST_BLOCK, LOWEST_UNCERTAIN = 0.5, 0.3
+LOWEST_BLOCK, LOWEST_UNCERTAIN = 0.55, 0.3
 HIGHEST_BLOCK = 0.98
 LOOK_AHEAD = 5
 RESAMPLED = 201

@@ -34,7 +34,7 @@ def _of_a_run(command: Callable[..., None]) -> Callable[..., None]:
             help="Folder for checkpoints and the exported classifier; a run that was stopped continues from it.",
         ),
         click.option("--seed", type=int, default=1, show_default=True),
-        click.option("--minutes", type=float, default=None, help="Length of the training; default: eight rounds."),
+        click.option("--tokens", type=int, default=None, help="Length of the training; default: eight rounds."),
         click.option("--threads", type=int, default=1, show_default=True),
         click.option(
             "--seeds",
@@ -75,7 +75,7 @@ def train(
     data: Path,
     out: Path,
     seed: int,
-    minutes: float | None,
+    tokens: int | None,
     threads: int,
     seeds: Path,
     unihan: Path,
@@ -86,7 +86,7 @@ def train(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    plan = Plan(data=data, out=out, seeds=seeds, seed=seed, minutes=minutes, start=start)
+    plan = Plan(data=data, out=out, seeds=seeds, seed=seed, tokens=tokens, start=start)
     network, tokenizer = prepare(plan, unihan)
     if start is None:
         masked.pretrain(network, tokenizer, vocabulary.base_tokenizer(minilm_folder()), words_of, plan, masked_tokens)
@@ -107,6 +107,13 @@ def train(
 )
 @_of_a_run
 @click.option(
+    "--with",
+    "other",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=None,
+    help="The --out folder of an earlier run with another seed, whose weights join this run's.",
+)
+@click.option(
     "--first",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=SHIPPED,
@@ -117,9 +124,10 @@ def specialise(
     base: Path,
     data: Path,
     out: Path,
+    other: Path | None,
     first: Path,
     seed: int,
-    minutes: float | None,
+    tokens: int | None,
     threads: int,
     seeds: Path,
 ) -> None:
@@ -127,7 +135,7 @@ def specialise(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    plan = Plan(data=data, out=out, seeds=seeds, seed=seed, minutes=minutes, language=language)
+    plan = Plan(data=data, out=out, seeds=seeds, seed=seed, tokens=tokens, language=language, other=other)
     network, tokenizer = prepare_specialist(plan, base, first)
     run_training(network, tokenizer, plan)
     checked = attach(plan, language, first, out / "harm-classifier")

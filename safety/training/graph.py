@@ -4,6 +4,7 @@ Inputs `input_ids` and `attention_mask`, int64 (batch, length); output `logits`,
 A specialist keeps the embeddings of the tokens that its language uses: `rows` says where each token's is.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,35 @@ CONTRIB = "com.microsoft"
 EPSILON = 1e-12
 
 Kept = NDArray[np.int64]
+Factors = Mapping[str, NDArray[np.float32]]
+"""By the name of a linear layer: what each of its inputs is divided by, and its weights multiplied by."""
 
 
 class Graph:
     """Collects nodes and weights."""
 
-    def __init__(self, weights: dict[str, NDArray[np.float32]], heads: int) -> None:
-        self.weights, self.heads = weights, heads
+    def __init__(self, weights: dict[str, NDArray[np.float32]], heads: int, factors: Factors) -> None:
+        self.weights, self.heads, self.factors = weights, heads, factors
         self.nodes: list[onnx.NodeProto] = []
         self.tensors: dict[str, onnx.TensorProto] = {}
 
-    def weight(self, name: str, *, turned: bool = False) -> str:
-        """Return a weight's name; `turned` for that of a linear layer, which ONNX multiplies from the right."""
-        array = self.weights[name]
-        return self.constant(name, np.ascontiguousarray(array.T) if turned else array)
+    def weight(self, name: str) -> str:
+        """Return a weight's name."""
+        return self.constant(name, self.weights[name])
+
+    def linear(self, x: str, layer: str) -> list[str]:
+        """Return the inputs of a product of `x` with a linear layer's weight, which ONNX multiplies from the right.
+
+        Where the layer has factors, `x` is divided by them and the weight multiplied: the same product, of numbers that
+        int8 can tell apart.
+        """
+        name = layer + ".weight"
+        weight = self.weights[name].T
+        if layer in self.factors:
+            factors = self.factors[layer]
+            weight = weight * factors[:, None]
+            x = self.add("Mul", [x, self.constant(layer + ".smoothing", 1 / factors)], layer + ".smoothed")
+        return [x, self.constant(name, np.ascontiguousarray(weight))]
 
     def constant(self, name: str, array: NDArray[np.generic]) -> str:
         """Add an initializer and return its name."""
@@ -52,10 +68,10 @@ class Graph:
         return output
 
 
-def build(network: Network, kept: Kept | None = None) -> onnx.ModelProto:
+def build(network: Network, kept: Kept | None = None, factors: Factors | None = None) -> onnx.ModelProto:
     """Return the float model with the embeddings of the tokens `kept`, `[UNK]` first, which stands for all others."""
     weights = {name: value.detach().float().numpy() for name, value in network.state_dict().items()}
-    graph = Graph(weights, network.shape.heads)
+    graph = Graph(weights, network.shape.heads, factors or {})
     ids = "input_ids"
     if kept is not None:
         rows = np.zeros(network.shape.vocabulary, np.int64)
@@ -109,16 +125,16 @@ def _embed(graph: Graph, ids: str) -> str:
 def _layer(graph: Graph, x: str, base: str) -> str:
     seen = graph.add_fused(
         "Attention",
-        [x, graph.weight(base + "qkv.weight", turned=True), graph.weight(base + "qkv.bias"), "mask32"],
+        [*graph.linear(x, base + "qkv"), graph.weight(base + "qkv.bias"), "mask32"],
         base + "attention",
         num_heads=graph.heads,
     )
-    out = graph.add("MatMul", [seen, graph.weight(base + "out.weight", turned=True)], base + "out")
+    out = graph.add("MatMul", graph.linear(seen, base + "out"), base + "out")
     x = _skip_norm(graph, out, x, base + "norm1", graph.weight(base + "out.bias"))
-    up = graph.add("MatMul", [x, graph.weight(base + "up.weight", turned=True)], base + "up")
+    up = graph.add("MatMul", graph.linear(x, base + "up"), base + "up")
     up = graph.add("Add", [up, graph.weight(base + "up.bias")], base + "up.shifted")
     gelu = graph.add_fused("Gelu", [up], base + "gelu")
-    down = graph.add("MatMul", [gelu, graph.weight(base + "down.weight", turned=True)], base + "down")
+    down = graph.add("MatMul", graph.linear(gelu, base + "down"), base + "down")
     return _skip_norm(graph, down, x, base + "norm2", graph.weight(base + "down.bias"))
 
 
@@ -152,13 +168,13 @@ def _pool(graph: Graph, x: str) -> None:
     graph.add("Add", [x, "lowered"], "shifted")
     graph.add("ReduceMax", ["shifted"], "peak", axes=[1], keepdims=0)
     graph.add("Concat", ["mean", "peak"], "pooled", axis=1)
-    graph.add("Gemm", ["pooled", graph.weight("head.weight", turned=True), graph.weight("head.bias")], "logits")
+    graph.add("Gemm", [*graph.linear("pooled", "head"), graph.weight("head.bias")], "logits")
 
 
-def write(network: Network, small: Path, kept: Kept | None = None) -> Path:
+def write(network: Network, small: Path, kept: Kept | None = None, factors: Factors | None = None) -> Path:
     """Write the dynamic int8 form to `small`, and the float model beside it; return the latter's path."""
     full = small.with_suffix(".float.onnx")
-    model = build(network, kept)
+    model = build(network, kept, factors)
     onnx.checker.check_model(model)
     onnx.save(model, full)
     quantize_dynamic(

@@ -40,7 +40,7 @@ SAVE_EVERY_S = 240.0
 CONTINUED = 0.8
 """Factor on the rates of a run that goes on from a shipped classifier: enough to learn anew, not only to shift."""
 FINISH_AT = 0.45
-"""Share of a timed run after which rounds have the finishing mix."""
+"""Share of a run of given length after which rounds have the finishing mix."""
 
 
 @dataclass(slots=True)
@@ -62,12 +62,14 @@ class Plan:
     out: Path
     seeds: Path
     seed: int
-    minutes: float | None
-    """Length of the run in minutes of training; without it, `ROUNDS` rounds."""
+    tokens: int | None
+    """Length of the run in tokens of labelled rows, padding not counted; without it, `ROUNDS` rounds."""
     start: Path | None = None
     """A shipped classifier to go on from, at lower rates."""
     language: str | None = None
     """The run of a specialist: rows of one language."""
+    other: Path | None = None
+    """An ended run of the same specialist, whose weights join this run's at export."""
 
     @property
     def rates(self) -> Rates:
@@ -97,13 +99,13 @@ class Plan:
     @property
     def finish_at(self) -> float:
         """Share of the run after which rounds have the finishing mix."""
-        return 1.0 if self.minutes is None else FINISH_AT
+        return 1.0 if self.tokens is None else FINISH_AT
 
 
 def share_done(plan: Plan, progress: Progress, batches: int) -> float:
-    """Between 0 and 1: the schedule's clock."""
-    if plan.minutes is not None:
-        return progress.seconds / (60 * plan.minutes)
+    """Between 0 and 1: the schedule's clock. It counts work, not time: a busy machine gives the same weights."""
+    if plan.tokens is not None:
+        return progress.tokens / plan.tokens
     return (progress.round_number + progress.batch / max(batches, 1)) / ROUNDS
 
 

@@ -16,9 +16,9 @@ from safety.classifier.engine import Engine
 from safety.classifier.manifest import OUTPUTS, SHIPPED, Specialist, load
 from safety.classifier.specialists import Reader, WithSpecialists
 from safety.classifier.tokenise import HAN, LATIN, Tokeniser
-from safety.training import graph, specialist
+from safety.training import graph, smoothing, specialist
 from safety.training.corpus import Example
-from safety.training.export import attach
+from safety.training.export import OTHER_SHARE, attach, load_trained
 from safety.training.loop import Plan, optimiser
 from safety.training.network import Network, Shape
 from safety.training.vocabulary import assemble
@@ -140,6 +140,51 @@ def test_a_folder_without_a_bert_is_refused_by_what_it_lacks(tmp_path):
         specialist.start(tmp_path, assemble(PIECES, []), "en")
 
 
+def uneven() -> Network:
+    """A network one of whose hidden numbers behind GELU is far larger than the others."""
+    torch.manual_seed(3)
+    network = Network(Shape(vocabulary=40, hidden=48, layers=2, heads=4, inner=192)).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, 0.0, 0.3)
+    for layer in network.layers:
+        with torch.no_grad():
+            layer.up.bias[7] = 40.0
+    return network
+
+
+def test_what_stands_out_among_inputs_is_moved_into_the_weights(tmp_path):
+    network, dice = uneven(), np.random.default_rng(4)
+    sequences = [dice.integers(0, 40, 12) for _ in range(24)]
+    seen: list[torch.Tensor] = []
+    network.layers[0].down.register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0].flatten(0, -2)))
+    factors = smoothing.factors_of(network, sequences)
+    largest = torch.cat(seen).abs().amax(0).numpy()
+    found = factors["layers.0.down"]
+    assert found[7] == found.max() > 2
+    assert np.median(found) == 1.0
+    assert (largest / found).max() < largest.max() / 2
+    path = tmp_path / "smooth.onnx"
+    onnx.save(graph.build(network, None, factors), path)
+    ids, mask = np.stack(sequences), np.ones((24, 12), np.int64)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        expected = network(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+    assert np.allclose(session.run(None, {"input_ids": ids, "attention_mask": mask})[0], expected, atol=1e-2)
+
+
+def test_weights_of_another_run_join_at_export(tmp_path):
+    Tokenizer.from_file(str(SHIPPED / "tokenizer.json")).save(str(tmp_path / "tokenizer.json"))
+    network = Network(Shape(vocabulary=20, hidden=24, layers=1, heads=12, inner=96))
+    for folder, value in ((tmp_path, 1.0), (tmp_path / "other", 2.0)):
+        folder.mkdir(exist_ok=True)
+        weights = {name: torch.full_like(old, value) for name, old in network.state_dict().items()}
+        torch.save({"network": weights}, folder / "checkpoint.pt")
+    plan = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, tokens=9, language="en", other=tmp_path / "other")
+    assert {round(float(value), 5) for value in load_trained(plan).state_dict()["head.weight"].flatten()} == {
+        1 + OTHER_SHARE
+    }
+
+
 def test_rare_tokens_are_not_kept():
     tokenizer = assemble(PIECES, [])
     row = Example("a a b", "en", "prompt", "x", (), 1.0, 1.0, 1.0)
@@ -151,7 +196,7 @@ def test_a_specialist_learns_from_its_language_and_keeps_the_words_it_knew(tmp_p
     with gzip.open(tmp_path / "train.jsonl.gz", "wt") as file:
         for lang in ("en", "zh"):
             file.write(json.dumps({"text": lang, "lang": lang, "labels": [], "role": "prompt", "source": "x"}) + "\n")
-    plan = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path / "none", seed=1, minutes=1, language="en")
+    plan = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path / "none", seed=1, tokens=1000, language="en")
     assert [row.text for row in plan.learned()] == ["en"]
     network = Network(Shape(vocabulary=20, hidden=24, layers=1, heads=4, inner=48))
     optimiser(network, plan.rates)
@@ -166,7 +211,7 @@ def test_a_specialist_is_added_to_a_classifier_and_calibrated_with_it(tmp_path):
             for text, labels in rows * 8:
                 row = {"text": text, "lang": "en", "labels": labels, "role": "prompt", "source": "x"}
                 file.write(json.dumps(row) + "\n")
-    plan = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path / "none", seed=1, minutes=1, language="en")
+    plan = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path / "none", seed=1, tokens=1000, language="en")
     tokenizer = Tokenizer.from_file(str(SHIPPED / "tokenizer.json"))
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     network = Network(Shape(tokenizer.get_vocab_size(), hidden=24, layers=1, heads=12, inner=96))

@@ -77,7 +77,7 @@ def test_unlabelled_lines_of_sources_left_out_are_dropped_and_the_rest_joined(da
 def test_known_tokens_stay_where_they_are_and_a_stopped_phase_continues(tmp_path, data, tokenizer, base, monkeypatch):
     monkeypatch.setattr(masked, "BLOCK", 24)
     shape = Shape(vocabulary=tokenizer.get_vocab_size(), hidden=24, layers=2, heads=4, inner=48)
-    plan = Plan(data=data, out=tmp_path, seeds=tmp_path, seed=1, minutes=None)
+    plan = Plan(data=data, out=tmp_path, seeds=tmp_path, seed=1, tokens=None)
     torch.manual_seed(0)
     network = Network(shape)
     before = network.words.weight.detach().clone()
@@ -97,6 +97,6 @@ def test_known_tokens_stay_where_they_are_and_a_stopped_phase_continues(tmp_path
 def test_the_phase_is_over_when_labelled_training_has_begun(tmp_path, data, tokenizer, base):
     (tmp_path / "checkpoint.pt").write_bytes(b"")
     network = Network(Shape(vocabulary=tokenizer.get_vocab_size(), hidden=24, layers=1, heads=4, inner=48))
-    plan = Plan(data=data, out=tmp_path, seeds=tmp_path, seed=1, minutes=None)
+    plan = Plan(data=data, out=tmp_path, seeds=tmp_path, seed=1, tokens=None)
     masked.pretrain(network, tokenizer, base, words_of, plan, 10_000)
     assert not (tmp_path / "masked.pt").exists()

@@ -68,11 +68,11 @@ def test_a_shipped_model_is_a_start_that_gives_the_same_numbers(tmp_path, tokeni
 
 
 def test_a_run_that_goes_on_has_lower_rates_and_the_same_course(tmp_path):
-    fresh = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, minutes=5)
-    going_on = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, minutes=5, start=tmp_path)
+    fresh = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, tokens=5000)
+    going_on = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, tokens=5000, start=tmp_path)
     assert 0 < going_on.top_rate < fresh.top_rate == 1.0
     assert 0 < fresh.finish_at == going_on.finish_at < 1
-    assert Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, minutes=None).finish_at == 1
+    assert Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, tokens=None).finish_at == 1
 
 
 def test_a_run_that_goes_on_ends_in_the_mean_of_its_first_and_last_weights(tmp_path, tokenizer):
@@ -80,8 +80,8 @@ def test_a_run_that_goes_on_ends_in_the_mean_of_its_first_and_last_weights(tmp_p
     first, last = (Network(Shape(tokenizer.get_vocab_size())).state_dict() for _ in range(2))
     torch.save(first, tmp_path / "first.pt")
     torch.save({"network": last}, tmp_path / "checkpoint.pt")
-    fresh = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, minutes=5)
-    going_on = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, minutes=5, start=tmp_path)
+    fresh = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, tokens=5000)
+    going_on = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path, seed=1, tokens=5000, start=tmp_path)
     name = "head.weight"
     assert torch.equal(load_trained(fresh).state_dict()[name], last[name])
     assert torch.allclose(load_trained(going_on).state_dict()[name], (first[name] + last[name]) / 2)
@@ -138,15 +138,13 @@ def test_a_stopped_run_continues_where_it_was(tmp_path, tokenizer):
     ]
     with gzip.open(tmp_path / "train.jsonl.gz", "wt") as file:
         file.write("\n".join(json.dumps(row) for row in rows))
-    plan = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path / "none", seed=1, minutes=0.01)
+    plan = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path / "none", seed=1, tokens=500)
     torch.manual_seed(0)
     first = train(Network(TINY), tokenizer, plan)
-    # Counted from what the first took: a loaded machine takes longer than it was asked to.
-    minutes = first.seconds / 60 + 0.04
-    longer = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path / "none", seed=1, minutes=minutes)
+    longer = Plan(data=tmp_path, out=tmp_path, seeds=tmp_path / "none", seed=1, tokens=3000)
     second = train(Network(TINY), tokenizer, longer)
     assert second.rows > first.rows > 0
-    assert second.seconds > first.seconds
+    assert second.tokens >= 3000 > first.tokens >= 500
 
 
 def test_thresholds_let_few_harmless_texts_through():
