@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 
 from safety.classifier.manifest import LABELS, MODEL_FILE, OUTPUTS, TOKENIZER_FILE, Calibration, Manifest
-from safety.classifier.onnx import Logits, Model, OnnxModel, grouped
+from safety.classifier.onnx import Logits, Model, OnnxModel
 from safety.classifier.specialists import Reader, WithSpecialists
-from safety.classifier.tokenise import Ids, Tokeniser
+from safety.classifier.tokenise import Tokeniser
 from safety.verdict import Category
 
 Scores = list[list[float]]
@@ -72,17 +72,14 @@ class Engine:
         self.calibrator = Calibrator(manifest.calibration)
 
     def logits(self, texts: Sequence[str]) -> Logits:
-        """Highest logits over each text's units: (texts, outputs). Blocking; for evaluation and export."""
-        owners: list[int] = []
-        sequences: list[Ids] = []
+        """Highest logits over each text's units: (texts, outputs). Blocking; for evaluation and export.
+
+        Each unit is judged alone: beside others in a batch, which share the scale of int8, it gets other hundredths.
+        """
+        highest = np.full((len(texts), len(OUTPUTS)), NOTHING, np.float32)
         for at, text in enumerate(texts):
             for unit in self.tokeniser.units(self.tokeniser.encode(text)):
-                owners.append(at)
-                sequences.append(unit.ids)
-        highest = np.full((len(texts), len(OUTPUTS)), NOTHING, np.float32)
-        for group in grouped([len(ids) for ids in sequences]):
-            logits = self.model.run([sequences[at] for at in group])
-            np.maximum.at(highest, [owners[at] for at in group], logits)
+                np.maximum(highest[at], self.model.run([unit.ids])[0], out=highest[at])
         return highest
 
     def sound(self, texts: Sequence[str]) -> bool:

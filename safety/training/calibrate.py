@@ -16,7 +16,7 @@ from safety.verdict import Category
 
 Flags = NDArray[np.bool_]
 
-BLOCK_RATE = 0.0075
+BLOCK_RATE = 0.007
 """Share of benign prompts and answers on dev (ours not counted) that all categories together may block."""
 UNCERTAIN_RATE = 0.03
 POST_WEIGHT = 0.3

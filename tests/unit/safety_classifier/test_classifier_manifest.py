@@ -27,7 +27,7 @@ def test_the_shipped_folder_is_sound_and_small():
     manifest, version = load(SHIPPED)
     assert len(version) == 16
     assert all(band.uncertain <= band.block for band in manifest.thresholds.values())
-    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= 25 * 2**20
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= 80_000_000
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "classifier.json"])
