@@ -63,7 +63,7 @@ def default_port() -> int:
 @click.option(
     "--device",
     type=click.Choice(DEVICES),
-    default="auto",
+    default="cpu",
     show_default=True,
     help="Where the torch engine computes.",
 )
