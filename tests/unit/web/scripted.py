@@ -1,6 +1,7 @@
 """The page's routes over a real history and a scripted turn service: what a turn says is written in the test."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.middleware import ASGIMiddleware
+from litestar.testing import AsyncTestClient
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from audit.ports import AuditUnavailableError
@@ -160,3 +162,16 @@ def make_app(folder: Path, turns: ScriptedTurns, audit: MemoryAudit, **settings:
 
 def _giver(part: object) -> Callable[[], object]:
     return lambda: part
+
+
+def events(text: str) -> list[tuple[str, Any]]:
+    found = []
+    for block in text.split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if lines:
+            found.append((lines["event"], json.loads(lines["data"])))
+    return found
+
+
+async def say(page: AsyncTestClient, conversation_id: str, text: str = "hi", **body: object):
+    return await page.post(f"/chat/{conversation_id}/turns", json={"text": text} | body)

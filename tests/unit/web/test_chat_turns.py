@@ -1,5 +1,4 @@
 import asyncio
-import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -9,27 +8,23 @@ from typing import Any
 import pytest
 from litestar.testing import AsyncTestClient
 
-from audit.record import Kind
 from gateway.identifiers import uuid7
 from gateway.problems import AuditUnavailableProblemError, OverloadedError, RateLimitedError
 from gateway.turn_events import Outcome, Surface, TextReleased, TurnEnded, TurnRequest
 from inference.ports import Message, Role
-from tests.unit.web.scripted import MemoryAudit, ScriptedTurns, answering, blocked, completed, make_app, started
+from tests.unit.web.scripted import (
+    MemoryAudit,
+    ScriptedTurns,
+    answering,
+    blocked,
+    completed,
+    events,
+    make_app,
+    say,
+    started,
+)
 
 Make = Callable[..., Awaitable[str]]
-
-
-def events(text: str) -> list[tuple[str, Any]]:
-    found = []
-    for block in text.split("\n\n"):
-        lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
-        if lines:
-            found.append((lines["event"], json.loads(lines["data"])))
-    return found
-
-
-async def say(page: AsyncTestClient, conversation_id: str, text: str = "hi", **body: object):
-    return await page.post(f"/chat/{conversation_id}/turns", json={"text": text} | body)
 
 
 async def test_a_turn_is_streamed_and_kept(page: AsyncTestClient, conversation: Make, turns: ScriptedTurns):
@@ -210,113 +205,6 @@ async def test_bad_bodies_are_problems(
     assert answer.status_code == status
     assert answer.headers["content-type"].startswith("application/problem+json")
     assert turns.requests == []
-
-
-async def test_feedback_is_on_record_first(
-    page: AsyncTestClient, conversation: Make, audit: MemoryAudit, turns: ScriptedTurns
-):
-    cid = await conversation()
-    message_id = events((await say(page, cid)).text)[-1][1]["message_id"]
-    path = f"/chat/messages/{message_id}/feedback"
-    audit.down = True
-    assert (await page.post(path, json={"rating": 1})).status_code == 503
-    assert 'data-rating="1" aria-pressed="false"' in (await page.get(f"/chat/messages/{message_id}")).text
-    audit.down = False
-    assert (await page.post(path, json={"rating": -1, "comment": "wrong date"})).status_code == 204
-    (entry,) = audit.entries
-    assert (entry.kind, entry.detail, entry.subject) == (Kind.FEEDBACK_GIVEN, {"rating": -1}, "alice")
-    assert [(c.name, c.text) for c in entry.contents] == [("comment", "wrong date")]
-    assert entry.conversation_id == cid
-    assert entry.turn_id
-    shown = (await page.get(f"/chat/messages/{message_id}")).text
-    assert 'data-rating="-1" aria-pressed="true"' in shown
-    assert "wrong date" in shown
-
-
-@pytest.mark.parametrize(
-    "body", [{}, {"rating": 0}, {"rating": 2}, {"rating": 1, "comment": "x" * 2001}, {"rating": 1, "a": 1}]
-)
-async def test_bad_feedback_is_refused(page: AsyncTestClient, conversation: Make, audit: MemoryAudit, body: object):
-    cid = await conversation()
-    message_id = events((await say(page, cid)).text)[-1][1]["message_id"]
-    assert (await page.post(f"/chat/messages/{message_id}/feedback", json=body)).status_code == 400
-    assert audit.entries == []
-
-
-async def test_a_users_own_message_cannot_be_rated(page: AsyncTestClient, conversation: Make):
-    cid = await conversation()
-    user_message = events((await say(page, cid)).text)[0][1]["user_message_id"]
-    assert (await page.post(f"/chat/messages/{user_message}/feedback", json={"rating": 1})).status_code == 404
-
-
-class Browser:
-    """An ASGI client that can leave in the middle of a response."""
-
-    def __init__(self, app: Any, path: str, body: dict[str, object]) -> None:
-        self.app, self.body = app, json.dumps(body).encode()
-        headers = [(b"content-type", b"application/json"), (b"host", b"test"), (b"x-test-person", b"alice")]
-        self.scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
-            "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": headers,
-            "client": ("127.0.0.1", 1), "server": ("test", 80), "extensions": {},
-        }  # fmt: skip
-        self.gone, self.sent, self.received = asyncio.Event(), False, b""
-        self.awaited, self.came = b"", asyncio.Event()
-        self.stuck = False
-
-    async def receive(self) -> dict[str, object]:
-        if not self.sent:
-            self.sent = True
-            return {"type": "http.request", "body": self.body, "more_body": False}
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: dict[str, Any]) -> None:
-        self.received += message.get("body", b"")
-        if self.awaited and self.awaited in self.received:
-            self.came.set()
-        if self.stuck and b"released" in self.received:
-            await asyncio.sleep(60)
-
-    async def leave_after(self, word: bytes) -> None:
-        self.awaited = word
-        running = asyncio.create_task(self.app(self.scope, self.receive, self.send))
-        await asyncio.wait_for(self.came.wait(), 5)
-        self.gone.set()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait_for(running, 5)
-
-
-@pytest.mark.parametrize("stuck", [False, True], ids=["waiting for text", "in the middle of sending"])
-async def test_a_client_that_leaves_ends_the_turn_and_loses_nothing(
-    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns, *, stuck: bool
-):
-    cid = await conversation()
-    turns.script = lambda _: [started(t := uuid7()), TextReleased("Half an answer"), 60.0, completed(t)]
-    browser = Browser(page.app, f"/chat/{cid}/turns", {"text": "hi"})
-    browser.stuck = stuck
-    began = time.monotonic()
-    await browser.leave_after(b"Half")
-    assert time.monotonic() - began < 5
-    assert turns.closed_early == 1
-    shown = (await page.get(f"/c/{cid}")).text
-    assert "<p>Half an answer</p>" in shown
-    assert "Stopped" in shown
-    turns.script = answering("ok")
-    await say(page, cid, "go on")
-    assert [m.content for m in turns.requests[-1].messages] == ["hi", "Half an answer", "go on"]
-
-
-async def test_a_client_that_leaves_before_the_first_event_leaves_nothing_running(
-    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns
-):
-    cid = await conversation()
-    turns.script = lambda _: [0.2, started(uuid7()), 60.0]
-    browser = Browser(page.app, f"/chat/{cid}/turns", {"text": "hi"})
-    browser.gone.set()
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.wait_for(browser.app(browser.scope, browser.receive, browser.send), 5)
-    assert turns.closed_early == 1
 
 
 async def test_a_text_that_is_slow_to_parse_is_shown_less_often_but_whole(
