@@ -16,6 +16,8 @@ ERASURES = "SELECT count(*) FROM erasure WHERE done_us IS NOT NULL"
 """How many erasures were carried out: when it changes, every opened key is forgotten."""
 ERASURES_ASKED_S = 15.0
 """How often a writer asks, in seconds, also while it writes for other people only."""
+ERASED_MEANWHILE = 5
+"""How often a batch is made again because its subject was erased between the key and the commit."""
 
 
 class KeyDestroyedError(Exception):

@@ -96,8 +96,9 @@ class Answer:
         return await self._examine(self.window.overdue())
 
     async def finish(self) -> Release | None:
-        """Examine what is held back, when the model has said all."""
-        return await self._examine(self.window.flush(), last=True)
+        """Examine what is held back, when the model has said all; an empty answer too, so that its record says so."""
+        rest = self.window.flush() if self.characters else [Stretch("", "")]
+        return await self._examine(rest, last=True)
 
     @property
     def full(self) -> bool:

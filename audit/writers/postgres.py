@@ -14,7 +14,7 @@ from audit.canonical import UnrecordableError
 from audit.keys import KeyFileError, MasterKey, SubjectKey
 from audit.ports import AuditRejectedError, AuditUnavailableError
 from audit.record import Receipt
-from audit.ring import ERASURES, ERASURES_ASKED_S, KeyDestroyedError, KeyRing
+from audit.ring import ERASED_MEANWHILE, ERASURES, ERASURES_ASKED_S, KeyDestroyedError, KeyRing
 from audit.rows import COLUMNS, NamedEntry, RowMaker, Rows, name_texts, subjects_with_texts
 from audit.writers.ports import Settle, Submission, take_batch
 from audit.writers.postgres_statements import FIND_KEY, INSERT, INSERT_KEY, arrays, look_up
@@ -131,11 +131,12 @@ class PostgresWriter:
 
     async def _commit(self, batch: list[Submission]) -> None:
         await self._forget_erased()
-        try:
-            await self._try_commit(batch)
-        except KeyDestroyedError:  # a person was erased since the key was opened: new texts get a new key
-            self._ring.forget()
-            await self._try_commit(batch)
+        for _ in range(ERASED_MEANWHILE):
+            try:
+                return await self._try_commit(batch)
+            except KeyDestroyedError:  # a person was erased since the key was opened: new texts get a new key
+                self._ring.forget()
+        return await self._try_commit(batch)
 
     async def _try_commit(self, batch: list[Submission]) -> None:
         connection = await self._connected()
@@ -177,7 +178,7 @@ class PostgresWriter:
             await connection.execute(INSERT_KEY, *await asyncio.to_thread(self._ring.new_row, subject))
             row = await connection.fetchrow(FIND_KEY, subject)
         if row is None:
-            raise AuditUnavailableError("The key of a subject vanished while it was made; try again.")
+            raise KeyDestroyedError
         return await asyncio.to_thread(self._ring.open, row["key_id"], subject, row["wrapped"])
 
     async def _forget_erased(self) -> None:

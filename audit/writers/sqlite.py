@@ -13,7 +13,7 @@ from urllib.parse import quote
 from audit.canonical import UnrecordableError
 from audit.keys import KeyFileError, MasterKey, SubjectKey
 from audit.ports import AuditRejectedError, AuditUnavailableError
-from audit.ring import ERASURES, ERASURES_ASKED_S, KeyDestroyedError, KeyRing
+from audit.ring import ERASED_MEANWHILE, ERASURES, ERASURES_ASKED_S, KeyDestroyedError, KeyRing
 from audit.rows import RowMaker, Rows, name_texts, subjects_with_texts
 from audit.writers.places import Place, place_of
 from audit.writers.ports import PROBE_BYTES, Settle, Submission, take_batch
@@ -161,12 +161,13 @@ class SqliteWriter:
 
     def _commit(self, batch: list[Submission]) -> None:
         self._forget_erased()
-        try:
-            self._try_commit(batch)
-        except KeyDestroyedError:  # a person was erased since the key was opened: new texts get a new key
-            self._rollback()
-            self._ring.forget()
-            self._try_commit(batch)
+        for _ in range(ERASED_MEANWHILE):
+            try:
+                return self._try_commit(batch)
+            except KeyDestroyedError:  # a person was erased since the key was opened: new texts get a new key
+                self._rollback()
+                self._ring.forget()
+        return self._try_commit(batch)
 
     def _try_commit(self, batch: list[Submission]) -> None:
         connection = self._connection or self._connect()
@@ -201,6 +202,8 @@ class SqliteWriter:
             connection.execute(INSERT_KEY, self._ring.new_row(subject))
             connection.execute("COMMIT")
             row = connection.execute(FIND_KEY, (subject,)).fetchone()
+        if row is None:
+            raise KeyDestroyedError
         return self._ring.open(row[0], subject, row[1])
 
     def _forget_erased(self) -> None:

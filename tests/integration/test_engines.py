@@ -86,12 +86,12 @@ def whole_turn(product: Product, outcome: Outcome, revision: str) -> None:
     assert (opening.kind, closing.kind) == ("turn.accepted", f"turn.{outcome.outcome}")
     assert (closing.model, closing.model_revision) == ("glm", revision)
     stages = {stage.stage: stage for stage in closing.stages}
-    assert stages["output.classifier"].status == "ran"
-    assert stages["output.classifier"].characters > 0
     assert all(stage.status in ("ran", "skipped") for stage in stages.values()), stages
+    assert stages["output.classifier"].status == "ran"
+    # A random model may end its answer before the first word; that its guards ran is on record all the same.
+    assert (stages["output.classifier"].characters > 0) == bool(shown.generated)
     assert shown.delivered == outcome.text
-    assert shown.generated
-    if outcome.outcome == "completed":
+    if outcome.outcome == "completed" and shown.generated:
         assert closing.completion_tokens > 0
 
 

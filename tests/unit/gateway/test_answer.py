@@ -30,3 +30,11 @@ async def test_while_the_model_speaks_the_last_sentence_is_held_back():
     release = await growing.take([Delta("One. Two. Thr")])
     assert release.text == "One. Two. "
     assert (await growing.finish()).text == "Thr"
+
+
+async def test_an_answer_without_a_word_is_examined_too_so_that_its_record_says_so():
+    empty = answer()
+    await empty.take([Delta(finish_reason=FinishReason.STOP)])
+    assert await empty.finish() is None
+    [decision] = empty.decisions
+    assert [(one.status, one.characters) for one in decision.examinations] == [("ran", 0)]
