@@ -103,13 +103,14 @@ async def security_page(
         turns=draw.turns(everything, {}),
         stopped=stopped,
         blocks=draw.turns(stopped, {"verdict": "block"}),
-        by=[(name, draw.lines(getattr(stopped, field), name, {"verdict": "block"})) for name, field in FACETS.items()],
+        by={name: draw.lines(getattr(stopped, field), name, {"verdict": "block"}) for name, field in FACETS.items()},
         each=[
             (draw.label(over, value), counts.turns, draw.turns(counts, {"verdict": "block", over: value}))
             for value, counts in zip(values, each, strict=True)
         ],
         over=over,
         attacks=draw.turns(attacks, {"category": "prompt_attack"}),
+        attempts=attacks.turns,
         patterns=draw.lines(attacks.rules, "rule", {}),
         refusals=draw.records(watched.refusals, seconds, "access.denied,login.failed"),
         failures=draw.failures(watched.failures, seconds),

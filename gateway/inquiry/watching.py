@@ -28,6 +28,8 @@ class Watched(msgspec.Struct, frozen=True):
 
     refusals: Bars
     """Refused sign-ins and accesses over time, by kind."""
+    refused: str
+    """How many; `5000+` where there were more than are looked at."""
     reasons: tuple[tuple[str, int], ...]
     guards: tuple[tuple[str, str, int], ...]
     """Stage, status (`error`, `timed_out`), turns that it stopped."""
@@ -56,6 +58,7 @@ class SecurityWatch:
         guards = Counter((stage.stage, stage.status) for _, stage in failed)
         return Watched(
             refusals=bars(((one.at, one.kind.value) for one in refused), bar_seconds),
+            refused=f"{len(refused)}+" if len(refused) >= MOST_RECORDS else str(len(refused)),
             reasons=tuple(Counter(one.reason for one in refused if one.reason).most_common(SHOWN)),
             guards=tuple((stage, status, count) for (stage, status), count in guards.most_common(SHOWN)),
             failures=bars(((one.at, stage.status) for one, stage in failed), bar_seconds),

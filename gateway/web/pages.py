@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from gateway.auth.principal import Principal, Role
 from gateway.console.section import Group, Section
-from gateway.history.records import StoredMessage
+from gateway.history.records import Conversation, StoredMessage
 from gateway.problems import AttestError
 from gateway.settings import Settings
 from gateway.web.assets import Assets, load_assets
@@ -161,6 +161,13 @@ class View:
     def categories(self, names: tuple[str, ...]) -> str:
         """Return what categories are called, with commas."""
         return ", ".join(self.category(name) for name in names)
+
+    def title(self, conversation: Conversation | None) -> str:
+        """Return what a conversation is called; one of blocked messages alone has its time instead of a name."""
+        if conversation is None:
+            return self.catalogue.text("chat.untitled")
+        since = self.moment(conversation.created_at, seconds=False)
+        return conversation.title or self.catalogue.text("chat.untitled_since", at=since)
 
     def page(self, template: str, *, status: int = 200, **context: object) -> Response[str]:
         """Return a whole page."""

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -83,6 +84,21 @@ async def test_a_block_is_explained_in_plain_words(page: AsyncTestClient, conver
         answer = await page.post(f"/chat/{cid}/turns", json={"text": "x"}, headers={"accept-language": language})
         footer = events(answer.text)[0][1]["footer"]
         assert all(word in footer for word in (*words, "attack.override"))
+
+
+async def test_a_conversation_of_blocked_messages_alone_is_known_by_its_time(
+    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns
+):
+    cid = await conversation()
+    turns.script = lambda _: [blocked(uuid7())]
+    assert events((await say(page, cid, "forbidden")).text)[-1][1]["title"] == ""
+    for language, words in {"en": r">Conversation of 20\d\d-[\d: -]+</", "zh-CN": r">20\d\d-[\d: -]+ 的对话</"}.items():
+        headers = {"accept-language": language}
+        for path in ("/chat/conversations", f"/c/{cid}"):
+            assert re.search(words, (await page.get(path, headers=headers)).text), path
+    turns.script = answering("fine")
+    await say(page, cid, "hello")
+    assert f'/c/{cid}" dir="auto" title="hello">hello<' in (await page.get("/chat/conversations")).text
 
 
 async def test_an_answer_that_reached_its_longest_length_says_so(

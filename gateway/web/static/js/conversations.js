@@ -12,6 +12,8 @@ export async function refreshConversations() {
     const response = await send("GET", `/chat/conversations?current=${current()}`);
     list.replaceChildren(fromServer(await response.text()));
     $(".side-empty").hidden = list.childElementCount > 0;
+    const link = $(".conversation-link[aria-current]", list);
+    if (link) showTitle(link.textContent);
   } catch {
     // The list is an aid: the old one stays.
   }
