@@ -11,6 +11,7 @@ from litestar.response import Redirect, Response
 
 from gateway.auth.access import recorded_for
 from gateway.auth.principal import Role
+from gateway.console.policy_words import PolicyWords
 from gateway.console.purpose import Purposes
 from gateway.console.section import Group, Part, Section
 from gateway.console.shell import ConsoleRequest, address, console_page
@@ -127,6 +128,7 @@ async def version_page(
     officer, case = await purposes.officer(request)
     trial, state = await policies.trial(version.version_id) or (None, None)
     shown = await policies.examples(officer, trial, texts=texts == "open") if trial is not None else ()
+    words = PolicyWords(pages.view(request), pages.rule_title)
     return console_page(
         request,
         pages,
@@ -136,7 +138,7 @@ async def version_page(
         standing=overview.standing,
         waiting=overview.waiting.get(version.version_id),
         activations=[one for one in overview.activations if one.version_id == version.version_id],
-        changes=changes(overview.standing.policy, policy),
+        changes=[words.line(one) for one in changes(overview.standing.policy, policy)],
         lines=readable(policy),
         trial=trial,
         state=state,

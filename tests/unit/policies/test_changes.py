@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from gateway.policies.changes import LONGEST_LIST, Change, changes
+from gateway.policies.changes import LONGEST_LIST, changes
 from gateway.policies.readable import on_trial, readable
 from safety.policy import DEFAULT_POLICY, complete, parse_policy
 from tests.unit.safety.guards import BANDS
@@ -24,23 +24,52 @@ def policy(**fields):
     ("fields", "expected"),
     [
         ({}, ()),
-        ({"version": 2}, (Change("version", "1", "2"),)),
+        ({"version": 2}, (("version", "1", "2", ""),)),
         (
             {"rules__secret_DOT_private_key__output": "flag"},
-            (Change("rules.secret.private_key.output", "block", "flag", "milder"),),
+            (("rules.secret.private_key.output", "block", "flag", "milder"),),
         ),
-        ({"rules__secret_DOT_jwt": {"input": "block"}}, (Change("rules.secret.jwt.input", "", "block", "stricter"),)),
-        ({"rules__secret_DOT_jwt": {"mode": "shadow"}}, (Change("rules.secret.jwt.mode", "", "shadow", "milder"),)),
+        ({"rules__secret_DOT_jwt": {"input": "block"}}, (("rules.secret.jwt.input", "", "block", "stricter"),)),
+        ({"rules__secret_DOT_jwt": {"mode": "shadow"}}, (("rules.secret.jwt.mode", "", "shadow", "milder"),)),
         (
             {"groups__sales": {"rules": {"secret.private_key": {"input": "block"}}}},
-            (Change("groups.sales.rules.secret.private_key.input", "", "block", "stricter"),),
+            (("groups.sales.rules.secret.private_key.input", "", "block", "stricter"),),
         ),
-        ({"failures__default": "escalate"}, (Change("failures.default", "block", "escalate", "milder"),)),
-        ({"second_opinion__enabled": True}, (Change("second_opinion.enabled", "false", "true"),)),
+        (
+            {"groups__sales": {"categories": {"prompt_attack": {"input": "block", "output": "block"}}}},
+            (
+                ("groups.sales.categories.prompt_attack.input", "", "block", ""),
+                ("groups.sales.categories.prompt_attack.output", "", "block", ""),
+                ("groups.sales.categories.prompt_attack.placeholder", "", "[REDACTED]", ""),
+            ),
+        ),
+        (
+            {"groups__sales": {"classifier": {"hate": {"uncertain": 0.1, "block": 0.2, "mode": "enforce"}}}},
+            (
+                ("groups.sales.classifier.hate.uncertain", "", "0.1", "stricter"),
+                ("groups.sales.classifier.hate.block", "", "0.2", "stricter"),
+                ("groups.sales.classifier.hate.uncertain_action", "", "flag", ""),
+                ("groups.sales.classifier.hate.block_action", "", "block", ""),
+                ("groups.sales.classifier.hate.mode", "", "enforce", ""),
+            ),
+        ),
+        (
+            {"categories__prompt_attack__input": "flag"},
+            (("categories.prompt_attack.input.high", "block", "flag", "milder"),),
+        ),
+        (
+            {"categories__secret__output": {"low": "redact", "medium": "redact", "high": "block"}},
+            (("categories.secret.output.high", "redact", "block", "stricter"),),
+        ),
+        ({"failures__default": "escalate"}, (("failures.default", "block", "escalate", "milder"),)),
+        ({"failures__guards": {"classifier": "escalate"}}, (("failures.guards.classifier", "", "escalate", "milder"),)),
+        ({"second_opinion__enabled": True}, (("second_opinion.enabled", "false", "true", ""),)),
     ],
 )
 def test_each_field_that_differs_is_named_with_its_way(fields, expected):
-    assert changes(policy(), policy(**fields)) == expected
+    found = changes(policy(), policy(**fields))
+    assert tuple((one.field, one.before, one.after, one.way) for one in found) == expected
+    assert [".".join(one.path) for one in found] == [one.field for one in found]
 
 
 def test_thresholds_modes_and_lists():
