@@ -7,6 +7,7 @@ from sqlalchemy.engine import URL
 
 from migrations.run import upgrade
 from tests.rig.databases import migrated_file
+from tests.rig.early import EarlyServers
 from tests.rig.elasticsearch import ElasticsearchServer, elasticsearch
 from tests.rig.keycloak import Keycloak, keycloak
 from tests.rig.postgres import fresh_database, postgres_url
@@ -21,25 +22,46 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         yield running
 
 
+SERVERS = {"postgres": postgres_url, "real_keycloak": keycloak, "elastic_server": elasticsearch}
+"""Fixture of each real server that all tests of a session share, and what starts it."""
+EARLY = pytest.StashKey[EarlyServers]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the servers that chosen tests name beside the tests that come first.
+
+    Not in a process of several (pytest-xdist): it does not know yet which tests will be its own.
+    """
+    servers = session.config.stash[EARLY] = EarlyServers()
+    named = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if not session.config.option.collectonly and not hasattr(session.config, "workerinput"):
+        for name, start in SERVERS.items():
+            if name in named:
+                servers.begin(name, start())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop what was started, however the session ended."""
+    if servers := config.stash.get(EARLY, None):
+        servers.close()
+
+
 @pytest.fixture(scope="session")
-def elastic_server() -> Iterator[ElasticsearchServer]:
+def elastic_server(pytestconfig: pytest.Config) -> ElasticsearchServer:
     """A real Elasticsearch that all tests of a session share: clear it first (`elastic_server.clear()`)."""
-    with elasticsearch() as server:
-        yield server
+    return pytestconfig.stash[EARLY].get("elastic_server", elasticsearch())
 
 
 @pytest.fixture(scope="session")
-def real_keycloak() -> Iterator[Keycloak]:
+def real_keycloak(pytestconfig: pytest.Config) -> Keycloak:
     """A real Keycloak that all tests of a session share; its client allows one gateway's address at a time."""
-    with keycloak() as server:
-        yield server
+    return pytestconfig.stash[EARLY].get("real_keycloak", keycloak())
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[URL]:
+def postgres(pytestconfig: pytest.Config) -> URL:
     """A real PostgreSQL that all tests of a session share: make a database of your own (`fresh_database`)."""
-    with postgres_url() as url:
-        yield url
+    return pytestconfig.stash[EARLY].get("postgres", postgres_url())
 
 
 @pytest.fixture(scope="session")

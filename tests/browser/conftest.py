@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.script import SCRIPT
 from tests.rig.keycloak import PASSWORD
@@ -17,6 +17,7 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 DESK, PHONE = (1280, 860), (390, 780)
+expect.set_options(timeout=15_000)  # a machine on which other tests and servers run
 
 
 @pytest.fixture(scope="session")

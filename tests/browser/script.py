@@ -52,7 +52,7 @@ The file is called photo\u202egpj.exe, and [this](https://safe.example "\\" onmo
 """
 
 KEY = "Of course, here is a key that you may use:\n\n-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7\n"
-LONG = "".join(f"This is sentence number {number} of a long answer. " for number in range(1, 61))
+LONG = "".join(f"This is sentence number {number} of a long answer. " for number in range(1, 41))
 
 SCRIPT = {
     "default": {"text": "Gladly. What would you like to know?"},

@@ -4,9 +4,10 @@ import re
 
 from playwright.sync_api import expect
 
+from audit.record import Kind
 from tests.browser.conftest import PHONE, Open
 from tests.browser.script import LONG
-from tests.rig.product import Product, eventually
+from tests.rig.product import Product
 
 LAST = ".message-answer:last-of-type"
 
@@ -37,9 +38,9 @@ def test_a_person_signs_in_chats_in_both_languages_and_meets_the_checks(open_pag
     expect(notice).not_to_contain_text("(?i)")
     expect(page.locator(".message-user:last-of-type, .bubble-blocked").last).to_be_visible()
     turn_id = notice.locator(".why-turn code").inner_text()
-    shown = product.show(turn_id)
-    assert shown["delivered"] == ""
-    assert "Ignore all previous" in str(shown["message"])
+    (trail,) = product.trails([turn_id])
+    assert trail.delivered == ""
+    assert "Ignore all previous" in trail.message
 
     alice.say("My id number is 11010519491231002X, please remember it.")
     expect(page.locator(".message-user").last.locator(".remark")).to_be_visible()
@@ -102,17 +103,17 @@ def test_stop_keeps_what_was_shown_and_regenerate_answers_again(open_page: Open,
     alice.settled()
     kept = page.locator(LAST).locator(".prose").inner_text()
     assert "sentence number 3" in kept
-    assert "sentence number 60" not in kept
+    assert "sentence number 40" not in kept
     expect(page.locator("#draft")).to_be_focused()
     page.reload()
     assert page.locator(LAST).locator(".prose").inner_text() == kept
-    turn_id = page.locator(LAST).locator(".facts code").text_content()
-    shown = eventually(lambda: (found := product.show(turn_id)) and found["delivered"] and found)
-    assert kept.strip() in str(shown["delivered"]), "whatever was on the screen is in the record"
+    turn_id = str(page.locator(LAST).locator(".facts code").text_content())
+    (trail,) = product.trails([turn_id])
+    assert kept.strip() in trail.delivered, "whatever was on the screen is in the record"
 
     page.locator(LAST).locator('[data-action="regenerate"]').click()
     page.wait_for_selector("#stop:visible")
-    expect(page.locator(LAST)).to_contain_text("sentence number 60", timeout=60_000)
+    expect(page.locator(LAST)).to_contain_text("sentence number 40", timeout=60_000)
     alice.settled()
     expect(page.locator(".message-answer")).to_have_count(1)
     expect(page.locator(".message-user")).to_have_count(1)
@@ -154,10 +155,9 @@ def test_feedback_is_recorded(open_page: Open, product: Product):
     page.locator(".feedback textarea").fill("The date is wrong")
     page.locator(".feedback button[type=submit]").click()
     expect(page.locator(".toast")).to_contain_text("recorded")
-    turn_id = page.locator(LAST).locator(".facts code").text_content()
-    records = product.show(turn_id)["records"]
-    kinds = [record.get("kind") for record in records]
-    assert kinds.count("feedback.given") == 2, "the thumb, then the comment"
+    turn_id = str(page.locator(LAST).locator(".facts code").text_content())
+    (trail,) = product.trails([turn_id])
+    assert [one.kind for one in trail.records].count(Kind.FEEDBACK_GIVEN) == 2, "the thumb, then the comment"
     page.reload()
     expect(page.locator(LAST).locator('[data-rating="-1"]')).to_have_attribute("aria-pressed", "true")
 

@@ -54,6 +54,7 @@ def test_a_lost_connection_keeps_text_and_says_so(open_page: Open):
 )
 def test_refusals_are_said_and_the_text_comes_back(open_page: Open, status: int, code: str, words: str):
     alice = open_page()
+    alice.page.clock.install()
     page = alice.sign_in()
     alice.expected.append(f"status of {status}")
     document = json.dumps({"type": f"urn:attest:problem:{code}", "status": status, "title": "x"})
@@ -70,7 +71,8 @@ def test_refusals_are_said_and_the_text_comes_back(open_page: Open, status: int,
     page.unroute("**/turns")
     if code in ("rate-limited", "overloaded"):
         expect(page.locator("#send")).to_be_disabled()
-        expect(page.locator("#status")).to_contain_text("You can send again.", timeout=5000)
+        page.clock.fast_forward(2_500)
+        expect(page.locator("#status")).to_contain_text("You can send again.")
         page.click("#send")
     else:
         page.click("#status button")
@@ -80,9 +82,13 @@ def test_refusals_are_said_and_the_text_comes_back(open_page: Open, status: int,
 
 def test_a_slow_model_is_said_and_can_be_stopped(open_page: Open):
     alice = open_page()
+    alice.page.clock.install()
     page = alice.sign_in()
     alice.say("be slow", wait=False)
-    expect(page.locator(".working.slow")).to_contain_text("Still working", timeout=12_000)
+    expect(page.locator(".working")).to_be_visible()
+    expect(page.locator(".working.slow")).to_have_count(0)
+    page.clock.fast_forward(12_000)
+    expect(page.locator(".working.slow")).to_contain_text("Still working")
     page.keyboard.press("Escape")
     alice.settled()
     expect(page.locator(LAST)).to_contain_text("Stopped")

@@ -5,16 +5,16 @@ disabled while an answer is being written.
 """
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, StorageState, expect
 from sqlalchemy.engine import URL
 
+from audit.record import Kind
 from tests.browser.conftest import Open, Watched
 from tests.browser.officer import export_and_verify, grant, hold
 from tests.browser.script import SCRIPT
@@ -61,12 +61,23 @@ def product(
             yield running
 
 
+@pytest.fixture(scope="module")
+def signed_in() -> dict[str, StorageState]:
+    """Who signed in at the provider before, and the cookies of that: each does it once."""
+    return {}
+
+
 @pytest.fixture
-def enter(open_page: Open, real_keycloak: Keycloak):
+def enter(open_page: Open, real_keycloak: Keycloak, signed_in: dict[str, StorageState]):
     def person(name: str, path: str = "/") -> Watched:
-        watched = open_page(provider=real_keycloak.url)
+        watched = open_page(provider=real_keycloak.url, storage_state=signed_in.get(name))
         watched.page.context.set_default_timeout(90_000)
-        watched.sign_in_at_keycloak(name, path)
+        if name in signed_in:
+            watched.page.goto(watched.url + path)
+            watched.page.wait_for_selector("body[data-ready]")
+        else:
+            watched.sign_in_at_keycloak(name, path)
+            signed_in[name] = watched.page.context.storage_state()
         return watched
 
     return person
@@ -134,12 +145,7 @@ def test_an_officer_and_a_second_one_from_finding_to_releasing(enter, product: P
     grant(olga.page, url)
     page.goto(case)
     expect(page.locator("section:has(#holds)")).to_contain_text("Released by")
-    kinds = [
-        json.loads(line)["kind"]
-        for line in product.attest("audit", "records", "--kind", "hold.released").split("\n")
-        if line
-    ]
-    assert kinds == ["hold.released"]
+    assert len(product.records(Kind.HOLD_RELEASED)) == 1
     page.goto(f"{url}/console/readings?kind=access.export")
     expect(page.locator("tbody tr").first).to_contain_text(CASE)
 
@@ -165,14 +171,7 @@ def test_a_block_its_appeal_and_the_outcome(enter, product: Product):
     expect(olga.page.locator("#labelling")).to_have_count(0)
     wanda.page.reload()
     expect(wanda.page.locator(".appeal-harmless")).to_contain_text("It was quoted from our training.")
-    decided = product.attest("audit", "records", "--kind", "review.decided").strip().split("\n")
-    assert [json.loads(line)["detail"]["outcome"] for line in decided] == ["harmless"]
-
-
-def records(product: Product, kind: str, turn_id: str) -> list[dict]:
-    """Records of a turn; its texts would need a second officer here, on the command line, too."""
-    lines = product.attest("audit", "records", "--kind", kind).splitlines()
-    return [record for record in map(json.loads, lines) if record["turn_id"] == turn_id]
+    assert [one.detail["outcome"] for one in product.records(Kind.REVIEW_DECIDED)] == ["harmless"]
 
 
 def open_review(page: Page, url: str) -> None:
@@ -190,10 +189,9 @@ def test_a_person_disabled_while_an_answer_is_written(enter, product: Product, r
     expect(answer).to_contain_text("Stopped because your access has ended", timeout=(INTERVAL_S + SLACK_S) * 1000)
     shown = answer.locator(".prose").inner_text()
     assert "sentence number 3" in shown
-    turn_id = answer.locator(".facts code").text_content()
-    (aborted,) = records(product, "turn.aborted", str(turn_id))
-    assert aborted["reason"] == "access_ended"
-    released = sum(one["length"] for one in records(product, "turn.released", str(turn_id)))
+    (trail,) = product.trails([str(answer.locator(".facts code").text_content())])
+    assert (trail.records[-1].kind, trail.reason) == (Kind.TURN_ABORTED, "access_ended")
+    released = sum(one.length for one in trail.records if one.kind is Kind.TURN_RELEASED)
     assert released >= len(shown), "what was on the screen is on record"
     edgar.page.goto(product.url)
     expect(edgar.page).to_have_url(re.compile("^" + re.escape(real_keycloak.issuer)))  # nobody is in who is disabled

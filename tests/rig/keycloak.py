@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -35,6 +36,8 @@ class Keycloak:
         self.url = url
         self.public_url = public_url
         """Address of the gateway that the realm's client allows."""
+        self._admin: tuple[str, float] = ("", 0)
+        """The administrator's token, and until when it is used."""
 
     @property
     def issuer(self) -> str:
@@ -118,8 +121,11 @@ class Keycloak:
         self.admin("PUT", f"/users/{user_id}/reset-password", credential)
 
     def _admin_token(self) -> str:
-        form = {"grant_type": "password", "client_id": "admin-cli", "username": ADMIN, "password": ADMIN_PASSWORD}
-        return str(self.token("master", **form)["access_token"])
+        if self._admin[1] < time.monotonic():
+            form = {"grant_type": "password", "client_id": "admin-cli", "username": ADMIN, "password": ADMIN_PASSWORD}
+            given = self.token("master", **form)
+            self._admin = str(given["access_token"]), time.monotonic() + int(given["expires_in"]) / 2
+        return self._admin[0]
 
 
 @contextlib.contextmanager

@@ -11,19 +11,27 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.keys import FileMasterKey
 from audit.ports import TurnTrail
 from audit.readers import Readers
+from audit.record import Entry, Kind
+from audit.search.query import Order
+from audit.search.records import RecordQuery, RecordSearch
 from gateway.auth.development_provider.files import FOLDER, SECRET_FILE
 from gateway.auth.development_provider.server import DEV_TOKEN_CLIENT
 from gateway.database import make_engine
 from tests.rig.process import free_port, stop, wait_for
 
 ROOT = Path(__file__).parents[2]
+Found = TypeVar("Found")
 
 
 def answers(url: str) -> bool:
@@ -51,9 +59,13 @@ class Product:
     def data_dir(self) -> Path:
         return self.folder / "data"
 
-    def start_inference(self, *arguments: str) -> None:
+    def start_inference(self, *arguments: str, wait: bool = True) -> None:
         command = ["inference", "--host", "127.0.0.1", "--port", str(self.inference_port), *arguments]
         self.inference = self._start(command, "inference.log")
+        if wait:
+            self.wait_for_inference()
+
+    def wait_for_inference(self) -> None:
         health = f"http://127.0.0.1:{self.inference_port}/health"
         wait_for(lambda: answers(health), self.inference, 120, "the inference tier")
 
@@ -105,15 +117,34 @@ class Product:
     def trails(self, turn_ids: list[str]) -> list[TurnTrail]:
         """The same as `show`, for many turns, without a process for each."""
 
-        async def read() -> list[TurnTrail]:
-            engine = make_engine(f"sqlite+aiosqlite:///{self.data_dir.resolve()}/attest.db")
+        async def read(engine: AsyncEngine) -> list[TurnTrail]:
             readers = Readers(engine, FileMasterKey.load(self.data_dir / "master.key"))
+            return [trail for turn_id in turn_ids if (trail := await readers.turn(turn_id))]
+
+        return self._read(read)
+
+    def records(self, kind: Kind) -> list[Entry]:
+        """Every record of a kind, oldest first, without contents."""
+
+        async def read(engine: AsyncEngine) -> list[Entry]:
+            page = await RecordSearch(engine).page(RecordQuery(kinds=(kind,), order=Order.OLDEST), None, 1000)
+            return list(page.records)
+
+        return self._read(read)
+
+    def _read(self, read: Callable[[AsyncEngine], Awaitable[Found]]) -> Found:
+        """Read the database, in a thread of its own: Playwright keeps an event loop running in the tests'."""
+        default = f"sqlite+aiosqlite:///{self.data_dir.resolve()}/attest.db"
+
+        async def run() -> Found:
+            engine = make_engine(self.environment.get("ATTEST_DATABASE_URL", default))
             try:
-                return [trail for turn_id in turn_ids if (trail := await readers.turn(turn_id))]
+                return await read(engine)
             finally:
                 await engine.dispose()
 
-        return asyncio.run(read())
+        with ThreadPoolExecutor(1) as apart:
+            return apart.submit(asyncio.run, run()).result()
 
     def logs(self) -> str:
         return "".join(path.read_text(errors="replace") for path in self.folder.glob("*.log"))
@@ -157,12 +188,13 @@ def running_product(
     product = Product(folder=folder, port=port, inference_port=inference_port, environment=environment)
     try:
         if script is None:
-            product.start_inference(*tier)
+            product.start_inference(*tier, wait=False)
         else:
             path = folder / "script.json"
             path.write_text(json.dumps(script, ensure_ascii=False))
-            product.start_inference("--engine", "scripted", "--script", str(path))
-        product.start_gateway()
+            product.start_inference("--engine", "scripted", "--script", str(path), wait=False)
+        product.start_gateway()  # beside the tier: each takes some seconds of reading its modules
+        product.wait_for_inference()
         yield product
     finally:
         product.close()
