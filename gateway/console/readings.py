@@ -1,5 +1,8 @@
 """Who read what: the records of every search, reading, export and refusal, by officer and by person."""
 
+import contextlib
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -18,7 +21,8 @@ from gateway.console.shell import ConsoleRequest, address, console_page
 from gateway.console.words import Words
 from gateway.http.audit_query import RecordsOperation
 from gateway.inquiry.desk import Desk
-from gateway.web.pages import Pages
+from gateway.web.markdown import visible
+from gateway.web.pages import Pages, View
 
 SECTION = Section(
     path="/console/readings",
@@ -27,8 +31,23 @@ SECTION = Section(
     roles=(Role.COMPLIANCE, Role.SECURITY),
     group=Group.LOG,
 )
-DETAILS = ("purpose", "results", "counted", "content", "format", "turns", "records", "route", "id", "status", "state")
-"""What of a record's detail the list shows; the rest is in the API."""
+DETAILS = (
+    *("purpose", "what", "verdict", "category", "rule", "group", "role", "model", "conversation_id", "since", "until"),
+    *(
+        "text_characters",
+        "results",
+        "counted",
+        "content",
+        "format",
+        "turns",
+        "records",
+        "route",
+        "id",
+        "status",
+        "state",
+    ),
+)
+"""What of a record's detail the list shows, what was asked for first; the rest is in the API."""
 
 
 @get(SECTION.path, **recorded_for(*SECTION.roles), include_in_schema=False)
@@ -48,18 +67,44 @@ async def readings_page(
         filters=filters,
         named_kinds=[(kind.value, Words(view.catalogue).kind(kind.value)) for kind in ACCESS_KINDS],
         records=found.records,
-        about=about,
+        about=Telling(view).about,
         only=partial(address, SECTION.path, filters),
         next_page=address(SECTION.path, filters, cursor=found.next or ""),
         more=found.next is not None,
     )
 
 
-def about(record: Entry) -> dict[str, Any]:
-    """Return whose turns a record is about, and the details worth a line."""
-    detail = record.detail
-    subject = next((detail[name] for name in ABOUT if detail.get(name)), "")
-    return {"subject": subject, "detail": {name: detail[name] for name in DETAILS if name in detail}}
+@dataclass(frozen=True)
+class Telling:
+    """Tells one reader what records of accesses are about. What it returns has no character that cannot be seen."""
+
+    view: View
+
+    def about(self, record: Entry) -> dict[str, Any]:
+        """Return whose turns a record is about, and the details worth a line, in words."""
+        detail = record.detail
+        subject = next((detail[name] for name in ABOUT if detail.get(name)), "")
+        return {
+            "subject": subject,
+            "detail": {name: self._said(name, detail[name]) for name in DETAILS if name in detail},
+        }
+
+    def _said(self, name: str, value: str | float | bool) -> str:
+        text = self.view.catalogue.text
+        if isinstance(value, bool):
+            return text("console.detail.yes" if value else "console.detail.no")
+        said = visible(str(value))
+        if name in ("since", "until"):
+            with contextlib.suppress(ValueError, OverflowError):
+                return self.view.moment(datetime.fromisoformat(str(value)), seconds=False)
+        if name == "category":
+            return self.view.category(said)
+        if name == "rule":
+            return self.view.pages.rule_title(said, self.view.language) or said
+        if name == "role":
+            return Words(self.view.catalogue).role(said)
+        key = {"verdict": f"console.verdict.{said}", "what": f"console.detail.what.{said}"}.get(name, "")
+        return text(key) if key and self.view.catalogue.has(key) else said
 
 
 PART = Part(SECTION, (readings_page,))
