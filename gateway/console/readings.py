@@ -15,7 +15,7 @@ from audit.record import Entry
 from audit.search.records import ABOUT, ACCESS_KINDS
 from gateway.auth.access import recorded_for
 from gateway.auth.principal import Role
-from gateway.console.asked import PageAsked
+from gateway.console.asked import PageAsked, local_text
 from gateway.console.section import Group, Part, Section
 from gateway.console.shell import ConsoleRequest, address, console_page
 from gateway.console.words import Words
@@ -57,21 +57,30 @@ async def readings_page(
     """Show accesses, newest first; this look at them is one itself."""
     view = pages.view(request)
     asked = PageAsked(request, RecordsOperation, view.zone)
-    found = await desk.records(asked.officer(), asked.records(), asked.text("cursor"), asked.limit())
+    query = asked.records()
+    found = await desk.records(asked.officer(), query, asked.text("cursor"), asked.limit())
     filters = asked.texts("officer", "subject", "kind", "since", "until")
     return console_page(
         request,
         pages,
         SECTION,
         "console/readings.html",
-        filters=filters,
-        named_kinds=[(kind.value, Words(view.catalogue).kind(kind.value)) for kind in ACCESS_KINDS],
+        filters=filters | {"since": local_text(query.since, view.zone), "until": local_text(query.until, view.zone)},
+        named_kinds=_named_kinds(filters["kind"], view),
         records=found.records,
         about=Telling(view).about,
         only=partial(address, SECTION.path, filters),
         next_page=address(SECTION.path, filters, cursor=found.next or ""),
         more=found.next is not None,
     )
+
+
+def _named_kinds(asked: str, view: View) -> list[tuple[str, str]]:
+    """Return the kinds to choose from; several together where that is what was asked for."""
+    words = Words(view.catalogue)
+    named = [(kind.value, words.kind(kind.value)) for kind in ACCESS_KINDS]
+    several = asked.split(",")
+    return [*named, (asked, ", ".join(map(words.kind, several)))] if len(several) > 1 else named
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Cookie, Page, expect, sync_playwright
 
 from tests.browser.script import SCRIPT
 from tests.rig.keycloak import PASSWORD
@@ -38,12 +38,22 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
+Sessions = dict[tuple[str, str], list[Cookie]]
+"""Address of a product and name of a person → the cookie of a session there."""
+
+
+@pytest.fixture(scope="session")
+def sessions() -> Sessions:
+    """Sessions of the people who signed in before: most tests are about something else."""
+    return {}
+
+
 class Watched:
     """One person's page, with everything that must not happen on it."""
 
-    def __init__(self, page: Page, url: str, provider: str = "") -> None:
+    def __init__(self, page: Page, url: str, sessions: Sessions, provider: str = "") -> None:
         """`provider`: address of an identity provider, whose own pages are not looked at."""
-        self.page, self.url = page, url
+        self.page, self.url, self._sessions = page, url, sessions
         self.provider = provider or url
         self.errors: list[str] = []
         self.outside: list[str] = []
@@ -64,9 +74,13 @@ class Watched:
             self.outside.append(request.url)
 
     def sign_in(self, name: str = "alice", path: str = "/") -> Page:
+        """Come in by the session of another test, where that has not ended."""
+        self.page.context.add_cookies(self._sessions.get((self.url, name), []))
         self.page.goto(self.url + path)
-        self.page.click(f'button[name="person"][value="{name}"]')
+        if self.page.locator('button[name="person"]').count():
+            self.page.click(f'button[name="person"][value="{name}"]')
         self.page.wait_for_selector("body[data-ready]")
+        self._sessions[self.url, name] = [one for one in self.page.context.cookies() if one["name"] == "attest"]
         return self.page
 
     def sign_in_at_keycloak(self, name: str, path: str = "/") -> Page:
@@ -96,7 +110,7 @@ Open = Callable[..., Watched]
 
 
 @pytest.fixture
-def open_page(browser: Browser, product: Product) -> Iterator[Open]:
+def open_page(browser: Browser, product: Product, sessions: Sessions) -> Iterator[Open]:
     opened: list[Watched] = []
 
     def make(
@@ -110,7 +124,7 @@ def open_page(browser: Browser, product: Product) -> Iterator[Open]:
             **options,
         )
         context.set_default_timeout(15_000)
-        watched = Watched(context.new_page(), product.url, provider)
+        watched = Watched(context.new_page(), product.url, sessions, provider)
         opened.append(watched)
         return watched
 

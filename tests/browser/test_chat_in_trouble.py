@@ -85,7 +85,7 @@ def test_a_slow_model_is_said_and_can_be_stopped(open_page: Open):
     alice.page.clock.install()
     page = alice.sign_in()
     alice.say("be slow", wait=False)
-    expect(page.locator(".working")).to_be_visible()
+    expect(page.locator(".working")).to_contain_text("Writing")
     expect(page.locator(".working.slow")).to_have_count(0)
     page.clock.fast_forward(12_000)
     expect(page.locator(".working.slow")).to_contain_text("Still working")

@@ -97,6 +97,8 @@ def test_an_officer_verifies_saves_and_reports(open_page: Open, product: Product
     assert refused
     page.click("#refusals-count")
     expect(page.locator("main tbody tr")).to_have_count(refused)
+    expect(page.locator("select[name=kind]")).to_have_value("access.denied,login.failed")
+    assert page.input_value("input[name=since]")
     page.goto(f"{product.url}/console/integrity")
     page.click("[data-verify] button")
     expect(page.locator("main")).to_contain_text("everything as signed", timeout=60_000)
