@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from audit.anchors.anchoring import Anchoring
 from audit.anchors.file import FolderPlace
 from audit.anchors.ports import AnchorError, Place
-from audit.anchors.s3 import S3Place, S3Settings
 from audit.anchors.webhook import WebhookPlace
 from audit.approval import Action, Approval, Approvals, Decision
 from audit.elastic.client import ElasticSettingsError
@@ -201,8 +200,19 @@ def places_of(settings: Settings) -> tuple[Place, ...]:
     if settings.anchor_folder is not None:
         places.append(FolderPlace(settings.anchor_folder))
     if settings.anchor_s3_bucket:
-        access, _, secret = settings.anchor_s3_key.get_secret_value().partition(":")
-        store = S3Settings(
+        places.append(_s3_place(settings))
+    if settings.anchor_webhook_url is not None:
+        places.append(WebhookPlace(str(settings.anchor_webhook_url), settings.anchor_ca_file))
+    return tuple(places)
+
+
+def _s3_place(settings: Settings) -> Place:
+    # boto3 is half a second of the start and 13 MB of memory: only who keeps checkpoints there pays for it.
+    from audit.anchors.s3 import S3Place, S3Settings  # noqa: PLC0415
+
+    access, _, secret = settings.anchor_s3_key.get_secret_value().partition(":")
+    return S3Place(
+        S3Settings(
             bucket=settings.anchor_s3_bucket,
             url=str(settings.anchor_s3_url or "").rstrip("/"),
             region=settings.anchor_s3_region,
@@ -211,7 +221,4 @@ def places_of(settings: Settings) -> tuple[Place, ...]:
             ca_file=settings.anchor_ca_file,
             lock_days=settings.anchor_s3_lock_days,
         )
-        places.append(S3Place(store))
-    if settings.anchor_webhook_url is not None:
-        places.append(WebhookPlace(str(settings.anchor_webhook_url), settings.anchor_ca_file))
-    return tuple(places)
+    )
