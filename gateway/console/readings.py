@@ -112,8 +112,8 @@ class Telling:
             return self.view.pages.rule_title(said, self.view.language) or said
         if name == "role":
             return Words(self.view.catalogue).role(said)
-        key = {"verdict": f"console.verdict.{said}", "what": f"console.detail.what.{said}"}.get(name, "")
-        return text(key) if key and self.view.catalogue.has(key) else said
+        key = f"console.verdict.{said}" if name == "verdict" else f"console.detail.{name}.{said}"
+        return text(key) if self.view.catalogue.has(key) else said
 
 
 PART = Part(SECTION, (readings_page,))

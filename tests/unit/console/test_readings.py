@@ -26,7 +26,8 @@ def test_a_search_says_what_for(tmp_path: Path):
         ("verdict", "Blocked"), ("category", "Hate"), ("rule", "Mobile number"), ("since", "2026-11-22 14:00"),
         ("results", "3"),
     ]  # fmt: skip
-    assert told(tmp_path, "zh-CN", what="security", content=True) == {"what": "安全", "content": "是"}
+    said = told(tmp_path, "zh-CN", what="security", content=True, state="broken_off")
+    assert said == {"what": "安全", "content": "是", "state": "中断"}
 
 
 @pytest.mark.parametrize("name", ["verdict", "category", "rule", "role", "what", "since"])

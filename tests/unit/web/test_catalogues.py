@@ -75,6 +75,7 @@ def test_every_kind_stage_and_error_of_a_record_has_words():
     keys = {*(f"record.kind.{kind}" for kind in Kind), *(f"record.guard.{guard}" for guard in guards)}
     keys |= {f"record.error.{error}" for error in ("TimeoutError", IncompleteExaminationError.__name__)}
     keys |= {f"record.reason.{error.code.replace('-', '_')}" for error in problems() if error.status < 500}
+    keys |= {f"record.reason.key_{state}" for state in ("malformed", "unknown", "revoked", "expired")}
     keys |= {f"record.role.{role}" for role in Role}
     keys |= {f"console.replay.because.{why}" for why in Why} | {f"console.policy.reach.{reach}" for reach in Reach}
     assert {key for key in keys if not CATALOGUES["en"].has(key)} == {
