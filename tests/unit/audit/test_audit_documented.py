@@ -2,12 +2,12 @@
 
 import ast
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.rig.process import need
 from tests.unit.audit.bundles import honest
 
 ROOT = Path(__file__).parents[3]
@@ -23,9 +23,9 @@ def shell(page: str) -> list[str]:
     return re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
-@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
 @pytest.mark.parametrize("page", PAGES)
 def test_the_verification_by_hand_works_as_described(page, tmp_path):
+    need("openssl")
     log = honest(23)
     folder = log.write(tmp_path / "bundle", sizes=(9, 23))
     (folder / "keys").write_text(log.signer.public + "\n")
