@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -13,16 +14,14 @@ import asyncpg
 from audit.canonical import UnrecordableError
 from audit.keys import KeyFileError, MasterKey, SubjectKey
 from audit.ports import AuditRejectedError, AuditUnavailableError
-from audit.record import Receipt
+from audit.record import Content, Entry, Kind, Receipt
 from audit.ring import ERASED_MEANWHILE, ERASURES, ERASURES_ASKED_S, KeyDestroyedError, KeyRing
 from audit.rows import COLUMNS, NamedEntry, RowMaker, Rows, name_texts, subjects_with_texts
-from audit.writers.ports import Settle, Submission, take_batch
+from audit.writers.ports import PROBE_BYTES, Settle, Submission, take_batch
 from audit.writers.postgres_statements import FIND_KEY, INSERT, INSERT_KEY, arrays, look_up
 
 _SMALL_CHARACTERS = 20_000
 """Batches with more text than this are encrypted in a thread, so that the event loop goes on."""
-
-
 _WEAK_COMMITS = ("off", "local")
 _FAULTS_OF_ONE = (
     asyncpg.DataError,
@@ -58,6 +57,7 @@ class PostgresWriter:
         self._ending = False
         self._connection: asyncpg.Connection | None = None
         self._placed = False
+        self._full = False
         self._task: asyncio.Task[None] | None = None
         self._erasures, self._asked = 0, float("-inf")
 
@@ -118,6 +118,7 @@ class PostgresWriter:
                 await self._probe()
             if records:
                 await self._commit(records)
+                self._full = False
         except _FAULTS_OF_ONE as error:
             if len(batch) == 1:
                 batch[0].error = _mapped(error)
@@ -125,6 +126,7 @@ class PostgresWriter:
             for submission in batch:
                 await self._commit_all([submission])
         except Exception as error:  # noqa: BLE001 - whatever it is, it must reach those who wait, not end the task
+            self._full = self._full or isinstance(error, asyncpg.DiskFullError)
             await self._disconnect()
             for submission in batch:
                 submission.error = _mapped(error)
@@ -192,11 +194,30 @@ class PostgresWriter:
         self._erasures, self._asked = erasures, time.monotonic()
 
     async def _probe(self) -> None:
-        """Write something durably, to see that the server takes it."""
+        """Write something durably, to see that the server takes it; after a full disk, as much as a record has."""
         await self._forget_erased()
+        if self._full:
+            await self._rehearse()
         connection = await self._connected()
         change = "UPDATE audit_writer SET seen_us = $1 WHERE writer_id = $2"
         await connection.execute(change, time.time_ns() // 1000, self.writer_id)
+
+    async def _rehearse(self) -> None:
+        """Append a record and take it back: a full disk still has room for a line of a table, but none for a record.
+
+        What is taken back takes room until the next vacuum, so that this is done only while the disk was full.
+        """
+        of, text = self.writer_id, Content("message", "system", "x" * PROBE_BYTES)
+        entry = Entry(kind=Kind.TURN_ACCEPTED, at=datetime.now(UTC), subject=of, turn_id=of, contents=(text,))
+        connection = await self._connected()
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            await self._try_commit([Submission((entry,), PROBE_BYTES)])
+        finally:
+            await transaction.rollback()
+            self._ring.forget()  # the key that was made for it is gone, too
+        self._full = False
 
     async def _connected(self) -> "asyncpg.Connection":
         connection = self._connection

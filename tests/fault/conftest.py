@@ -1,3 +1,3 @@
-from tests.contract.conftest import database
+from tests.contract.conftest import database, small
 
-__all__ = ["database"]
+__all__ = ["database", "small"]

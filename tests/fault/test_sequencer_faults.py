@@ -2,7 +2,6 @@
 wrongly, and the sequencer goes on by itself."""
 
 import asyncio
-import subprocess
 import time
 from contextlib import asynccontextmanager
 
@@ -19,7 +18,6 @@ from tests.contract.audit.conftest import Raw, opened
 from tests.contract.audit.test_log_survives_faults import SHORT, fill, locked
 from tests.contract.audit.turns import accepted
 from tests.rig.postgres import own_postgres
-from tests.rig.process import unavailable
 
 FAST = SequencerLimits(cadence_s=0.02, pause_s=0.0, step_s=0.6, longest_wait_s=0.1)
 
@@ -81,30 +79,15 @@ async def test_postgresql_gone_and_back(own_server, tmp_path):
         await until(lambda: sequencer.status.tree_size == 2)
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 3 MB, one of them taken by a file that the test may delete."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        unavailable("a small file system may only be mounted as root")
-    (folder / "ballast").write_bytes(b"x" * 2**20)
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 @pytest.mark.parametrize("keys_too", [False, True])
-async def test_a_full_disk_delays_and_loses_nothing(small_disk, tmp_path, keys_too):
-    database = f"sqlite+aiosqlite:///{small_disk}/attest.db"
-    await asyncio.to_thread(upgrade, database)
+async def test_a_full_disk_delays_and_loses_nothing(small, tmp_path, keys_too):
     acknowledged: list[str] = []
-    async with running(database, small_disk if keys_too else tmp_path) as (log, sequencer, faults):
+    async with running(small.database, small.folder if keys_too else tmp_path) as (log, sequencer, faults):
         with pytest.raises(AuditUnavailableError):
             await fill(log, acknowledged)
         sequencer.appended(1000)
         await until(lambda: faults or sequencer.status.tree_size == len(acknowledged))
-        (small_disk / "ballast").unlink()
+        small.make_room()
         await until(lambda: sequencer.status.tree_size >= len(acknowledged) > 0)
         await log.append(accepted("after"))
         await until(lambda: sequencer.status.tree_size > len(acknowledged))

@@ -78,7 +78,7 @@ class PostgresServer:
 
     def _answers(self) -> bool:
         try:
-            asyncio.run(_execute(self.url, "SELECT 1"))
+            asyncio.run(execute(self.url, "SELECT 1"))
         except (asyncpg.PostgresError, OSError):
             return False
         return True
@@ -111,16 +111,16 @@ def postgres_url() -> Iterator[URL]:
 
 
 @contextmanager
-def fresh_database(server: URL, like: str | None = None) -> Iterator[str]:
+def fresh_database(server: URL, like: str | None = None, tablespace: str = "pg_default") -> Iterator[str]:
     """Make an empty database, or a copy of one that nobody uses; give its URL for `ATTEST_DATABASE_URL`, drop it at the
     end."""
     name = f"attest_test_{uuid.uuid4().hex}"
     template = f" TEMPLATE {make_url(like).database}" if like else ""
-    asyncio.run(_execute(server, f"CREATE DATABASE {name}{template}"))
+    asyncio.run(execute(server, f"CREATE DATABASE {name}{template} TABLESPACE {tablespace}"))
     try:
         yield server.set(database=name).render_as_string(hide_password=False)
     finally:
-        asyncio.run(_execute(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        asyncio.run(execute(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
 
 
 def _binaries() -> Path:
@@ -133,7 +133,8 @@ def _binaries() -> Path:
     return installed[-1].parent
 
 
-async def _execute(url: URL, statement: str) -> None:
+async def execute(url: URL, statement: str) -> None:
+    """Run one statement, on a connection of its own."""
     connection = await asyncpg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
     try:
         await connection.execute(statement)
