@@ -1240,12 +1240,8 @@ class Records:
         self.took(index, [entry_id])
         return True
 
-    def has_form(self, leaf: bytes) -> bool:
-        """Whether a leaf has a known form: then nothing is wrong with it by itself, and `took` takes it."""
-        return self._forms.entry_id(leaf) is not None
-
     def took(self, index: int, entry_ids: Sequence[str]) -> None:
-        """Take records from `index` on that were checked by themselves: only whether an id came before is open."""
+        """Take records from `index` on whose leaves have known forms: only whether an id came before is open."""
         self.count += len(entry_ids)
         if entry_ids and not self.seen.add_risen(entry_ids, index):
             for at, entry_id in enumerate(entry_ids, index):

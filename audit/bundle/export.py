@@ -31,7 +31,7 @@ from audit.rows import NONCE_BYTES, content_about
 from audit.signing import Signers
 from audit.tiles import read_nodes
 from audit.tree import consistency_spans, inclusion_spans, nodes_of, path
-from audit.verification.source import Source, Values, snapshot
+from audit.verification.source import SharedRows, Source, Values, snapshot
 
 WHOLE_PAGE = 1000
 CHOSEN_PAGE = 200
@@ -95,7 +95,7 @@ class BundleExport:
 class _Export:
     def __init__(self, connection: AsyncConnection, signers: Signers, ring: KeyRing | None, order: BundleOrder) -> None:
         self._connection = connection
-        self._source = Source(connection)
+        self._source = Source(SharedRows(connection))
         self._signers = signers
         self._ring = ring
         self._order = order

@@ -5,7 +5,6 @@ reads a database into them, and holds against the leaves what only a database ha
 tiles, encrypted texts, lists.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,18 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.keys import KeyFileError, MasterKey
 from audit.record import Kind
-from audit.verification.helpers import Help, Sound, hired
+from audit.verification.helpers import Help, Sound, hire
 from audit.verification.page import Page
 from audit.verification.rows import check_columns
-from audit.verification.source import PAGE, Source, Values, snapshot
+from audit.verification.source import PAGE, Source, Values, opened_source
 from audit.verification.texts import Texts
 from audit.verification.tiles import Tiles
 from audit.verify import (
     Checkpoint,
     Finding,
-    Forms,
     Key,
-    Records,
     Report,
     Summary,
     UnreadableError,
@@ -55,14 +52,16 @@ async def verify_database(
     show: Callable[[Finding], None],
     progress: Callable[[int, int], None] = lambda _done, _all: None,
     help_: Help | None = None,
+    *,
+    alone: bool = False,
 ) -> Summary:
     """Verify the log as it is in one snapshot; `show` gets each finding, `progress` how many of how many records.
 
+    `alone`: nothing else goes on in this process; its event loop may stand still, which saves a third.
     With `help_` a large log is gone through by several processes; the findings and their order are the same.
     Raises `sqlalchemy.exc.SQLAlchemyError`, `audit.keys.KeyFileError` when texts are encrypted under other master keys.
     """
-    async with snapshot(engine) as connection:
-        source = Source(connection)
+    async with opened_source(engine, alone=alone) as source:
         used = await source.master_keys() if trust.master_key is not None else frozenset()
         if used and trust.master_key is not None and trust.master_key.identity not in used:
             raise KeyFileError("The master key is not the one that this database's texts are encrypted with.")
@@ -83,10 +82,10 @@ class _Verification:
         self._trust = trust
         self._report = report
         self._walk = Walk(report)
-        self._records = Records(report, forms=Forms(msgspec.json.decode))
         self._tiles = Tiles(report, source)
         self._texts = Texts(report, source, trust.master_key)
-        self._page = Page(source, report, self._walk, self._records, self._texts)
+        self._page = Page(source, report, self._walk, self._texts)
+        self._records = self._page.records
         self._help = help_
         self._checkpoints = 0
 
@@ -108,14 +107,14 @@ class _Verification:
         return self._summary(size, waiting)
 
     async def _pages(self, end: int, size: int, outside: Sequence[Checkpoint]) -> None:
-        async with hired(self._help, self._trust.master_key, end, size) as helpers:
-            for begin in range(0, end, PAGE):
-                self._progress(begin, end)
-                await self._expect(begin, min(begin + PAGE, end), outside)
-                if (sound := await helpers.sound()) is None:
-                    await self._page.check(begin, min(begin + PAGE, end), size)
-                else:
-                    await asyncio.to_thread(self._take, begin, sound)
+        helpers = hire(self._help, self._trust.master_key, end, size)
+        for begin in range(0, end, PAGE):
+            self._progress(begin, end)
+            await self._expect(begin, min(begin + PAGE, end), outside)
+            if (sound := await helpers.sound()) is None:
+                await self._page.check(begin, min(begin + PAGE, end), size)
+            else:
+                await self._source.beside(self._take, begin, sound)
         self._progress(end, end)
 
     async def _expect(self, begin: int, end: int, outside: Sequence[Checkpoint]) -> None:

@@ -1,6 +1,7 @@
 """What turns are searched by (group, role, model, category, rule), against the records of the turn."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, cast
 
 from audit.canonical import column, unescape
@@ -26,22 +27,22 @@ class Facets:
     def __init__(self, report: Report, source: Source) -> None:
         self._report = report
         self._source = source
-        self._known: dict[tuple[Any, ...], frozenset[Facet]] = {}
+        self._known: dict[tuple[Any, ...], tuple[Facet, ...]] = {}
 
     async def doubtful(self, turns: Mapping[str, tuple[Read, Read]]) -> set[str]:
         """Return the turns, by their opening and closing records, that are not found by exactly what these say."""
         if not turns:
             return set()
-        said = {
+        said = [
             (turn, facet, value, opened.at_us)
-            for turn, (opened, closed) in turns.items()
+            for turn, (opened, closed) in sorted(turns.items(), key=itemgetter(0))
             for facet, value in self._said(opened, closed)
-        }
-        stored = set(await self._source.facets(list(turns)))
-        return {one[0] for one in said ^ stored}
+        ]
+        stored = await self._source.facets_at_once(list(turns), len(said))
+        return set() if said == stored else {one[0] for one in set(said) ^ set(stored)}
 
-    def _said(self, opened: Read, closed: Read) -> frozenset[Facet]:
-        """Return what two records say; most turns say the same as another one did."""
+    def _said(self, opened: Read, closed: Read) -> tuple[Facet, ...]:
+        """Return what two records say, in order; most turns say the same as another one did."""
         one, other = cast("Brief", opened.brief), cast("Brief", closed.brief)
         says = (one.groups, one.roles, one.model, one.categories, one.findings, other.categories, other.findings)
         if (known := self._known.get(says)) is not None:
@@ -54,7 +55,7 @@ class Facets:
             *(("category", category) for category in (*one.categories, *other.categories)),
             *(pair for flag in flags for pair in (("category", flag.category), ("rule", flag.rule))),
         ]
-        found = frozenset((facet, column(value)) for facet, value in pairs if value)
+        found = tuple(sorted({(facet, column(value)) for facet, value in pairs if value}))
         if len(opened.leaf) + len(closed.leaf) <= _LONGEST_KNOWN:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()

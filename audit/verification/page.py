@@ -1,8 +1,9 @@
 """One page of a database: every row, column, tile, text and turn in it, against the leaves."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
+
+import msgspec
 
 from audit.verification.brief import Read, agrees, brief_of
 from audit.verification.rows import check_columns, us_of
@@ -10,7 +11,7 @@ from audit.verification.source import PAGE, Source, Values
 from audit.verification.texts import Texts
 from audit.verification.tiles import Tiles
 from audit.verification.turns import Turns
-from audit.verify import Leaf, Records, Report, leaf_hash
+from audit.verify import Forms, Leaf, Records, Report, leaf_hash
 
 
 class Hashes(Protocol):
@@ -29,11 +30,13 @@ class Hashes(Protocol):
 class Page:
     """Checks pages, one after the other."""
 
-    def __init__(self, source: Source, report: Report, walk: Hashes, records: Records, texts: Texts) -> None:
+    def __init__(self, source: Source, report: Report, walk: Hashes, texts: Texts) -> None:
         self._source = source
         self._report = report
         self._walk = walk
-        self._records = records
+        self._forms = Forms(msgspec.json.decode)
+        self.records = Records(report, forms=self._forms)
+        """What each record is held to by itself."""
         self._tiles = Tiles(report, source)
         self._texts = texts
         self._turns = Turns(report, source)
@@ -42,9 +45,9 @@ class Page:
         """Check the records from `begin` up to `end` of a tree of `size`; return those that could be read."""
         rows = await self._source.records(begin, end)
         tiles = await self._tiles.leaf_hashes(begin, begin + PAGE, size)
-        read = await asyncio.to_thread(self._check_page, begin, end, rows, tiles)
+        read = await self._source.beside(self._check_page, begin, end, rows, tiles)
         await self._texts.check(begin, end, read)
-        await self._turns.check(read, pruned=self._records.pruned.any)
+        await self._turns.check(read, pruned=self.records.pruned.any)
         return read
 
     def _check_page(self, begin: int, end: int, rows: Sequence[Values], tiles: dict[int, bytes]) -> list[Read]:
@@ -75,17 +78,17 @@ class Page:
                 entry_ids.append(row[1])
                 found.append(read)
                 continue
-            self._records.took(begin, entry_ids)
+            self.records.took(begin, entry_ids)
             begin, entry_ids = row[0] + 1, []
             if (read := self._read(row, Leaf(row[2], row[3]))) is not None:
                 found.append(read)
-        self._records.took(begin, entry_ids)
+        self.records.took(begin, entry_ids)
         return found
 
     def _glance(self, row: Values) -> Read | None:
         """Return a record whose leaf has a known form and agrees with the columns; None where there is more to see."""
         leaf = row[2]
-        if not self._records.has_form(leaf) or (brief := brief_of(leaf)) is None:
+        if self._forms.entry_id(leaf) is None or (brief := brief_of(leaf)) is None:
             return None
         at_us = us_of(brief.at)
         return Read(row[0], leaf, brief, at_us) if agrees(row, brief, at_us) else None
@@ -111,8 +114,8 @@ class Page:
     def _read(self, row: Values, leaf: Leaf) -> Read | None:
         """Read a record and compare its columns: what has a known form and agrees with them need not be read whole."""
         index, fields = row[0], None
-        if not leaf.data or not self._records.known(index, leaf.data):
-            fields = self._records.read(index, leaf)
+        if not leaf.data or not self.records.known(index, leaf.data):
+            fields = self.records.read(index, leaf)
             if fields is None:
                 return None
         brief = brief_of(leaf.data)

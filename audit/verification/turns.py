@@ -59,7 +59,7 @@ class Turns:
                     doubtful.add(brief.turn_id)
         doubtful |= opened.keys() ^ closed.keys()
         pairs = {turn: (read, closed[turn]) for turn, read in opened.items() if turn not in doubtful}
-        rows = {row[0]: row for row in await self._source.turns(list(pairs))}
+        rows = {row[0]: row for row in await self._source.turns_at_once(list(pairs))}
         wrong = {turn for turn, (one, other) in pairs.items() if not _is_row_of(rows.get(turn), one, other)}
         sound = {turn: pair for turn, pair in pairs.items() if turn not in wrong} if wrong else pairs
         return doubtful | wrong | await self._facets.doubtful(sound)

@@ -95,6 +95,14 @@ async def opened_database() -> AsyncIterator[Database]:
         await engine.dispose()
 
 
+def key_of_texts(parts: Database) -> FileMasterKey:
+    """Return the key that opens texts, for a command that can also do without it. Raises `KeyFileError`."""
+    try:
+        return load_master_key(parts.settings)
+    except KeyFileError as error:
+        raise KeyFileError(f"{error} Or verify without opening texts: --no-texts.") from None
+
+
 @asynccontextmanager
 async def opened() -> AsyncIterator[Opened]:
     """Open the log with the settings of the environment; errors are those that `run` turns into exit code 3."""

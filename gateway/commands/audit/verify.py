@@ -3,23 +3,20 @@
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit import verify as alone
-from audit.elastic.client import ElasticSettingsError
-from audit.elastic.verify import StoreSummary, StoreVerifier
-from audit.keys import FileMasterKey, KeyFileError
 from audit.ports import AuditUnavailableError
 from audit.verification.database import Trust, verify_database
-from audit.verification.helpers import Help, cores, seldom_collected
+from audit.verification.helpers import Help, cores, forked, seldom_collected
 from audit.verify import Finding, Summary
-from gateway.commands.audit.common import FAILED, Database, opened_database, plain, run, to_json
+from gateway.commands.audit.common import FAILED, Database, key_of_texts, opened_database, plain, run, to_json
 from gateway.database import make_engine
-from gateway.delivery import Job, elasticsearch_client
-from gateway.master_key import load_master_key
 
 _LARGEST = 2**20
 _EXISTING = click.Path(exists=True, path_type=Path)
@@ -61,9 +58,12 @@ def verify(
     if file is not None:
         holds = _tell(_file(file, keys, outside, show), as_json=as_json)
     if database:
-        holds = _tell(run(_database(keys, outside, show, workers or cores(), texts=not no_texts)), as_json=as_json)
+        with forked(workers or cores()) as helpers:
+            summary = run(_database(keys, outside, show, helpers, texts=not no_texts))
+        holds = _tell(summary, as_json=as_json)
     if elasticsearch:
-        holds = _tell_store(run(_elasticsearch(show, texts=not no_texts)), as_json=as_json) and holds
+        store = import_module("gateway.commands.audit.verify_store")
+        holds = store.verify_store(show, texts=not no_texts, as_json=as_json) and holds
     sys.exit(0 if holds else FAILED)
 
 
@@ -81,7 +81,7 @@ async def _database(
     keys: list[alone.Key] | None,
     outside: tuple[tuple[str, bytes], ...],
     show: Callable[[Finding], None],
-    workers: int,
+    helpers: Sequence[Connection],
     *,
     texts: bool,
 ) -> Summary:
@@ -90,29 +90,15 @@ async def _database(
             origin=parts.signing_keys.load().origin,
             keys=tuple(keys or _own_keys(parts)),
             outside=(*_last_signed(parts), *outside),
-            master_key=_master_key(parts) if texts else None,
+            master_key=key_of_texts(parts) if texts else None,
             keys_given=keys is not None,
         )
         try:
-            help_ = Help(partial(make_engine, parts.settings.database), workers)
+            help_ = Help(partial(make_engine, parts.settings.database), helpers)
             with seldom_collected():
-                return await verify_database(parts.engine, trust, show, help_=help_)
+                return await verify_database(parts.engine, trust, show, help_=help_, alone=True)
         except (SQLAlchemyError, OSError) as error:
             raise AuditUnavailableError(f"The audit log cannot be read now ({type(error).__name__}).") from error
-
-
-async def _elasticsearch(show: Callable[[Finding], None], *, texts: bool) -> StoreSummary:
-    async with opened_database() as parts:
-        try:
-            client = elasticsearch_client(parts.settings, Job.VERIFIER)
-        except ElasticSettingsError as error:
-            raise AuditUnavailableError(str(error)) from None
-        try:
-            return await StoreVerifier(client, parts.engine, _master_key(parts) if texts else None, show).run()
-        except (SQLAlchemyError, OSError) as error:
-            raise AuditUnavailableError(f"The audit log cannot be read now ({type(error).__name__}).") from error
-        finally:
-            await client.close()
 
 
 def _own_keys(parts: Database) -> list[alone.Key]:
@@ -123,13 +109,6 @@ def _last_signed(parts: Database) -> Sequence[tuple[str, bytes]]:
     """Return the newest checkpoint of the signing folder: even alone it tells a database that was rolled back."""
     note = parts.signing_keys.last_signed()
     return [("last.checkpoint of the signing folder", note.encode())] if note else []
-
-
-def _master_key(parts: Database) -> FileMasterKey:
-    try:
-        return load_master_key(parts.settings)
-    except KeyFileError as error:
-        raise KeyFileError(f"{error} Or verify without opening texts: --no-texts.") from None
 
 
 def _keys(path: Path | None) -> list[alone.Key] | None:
@@ -156,16 +135,4 @@ def _tell(summary: Summary, *, as_json: bool) -> bool:
     """Print what was verified; return whether it holds."""
     for line in [to_json(summary._asdict())] if as_json else map(plain, alone.describe(summary)):
         click.echo(line)
-    return summary.ok
-
-
-def _tell_store(summary: StoreSummary, *, as_json: bool) -> bool:
-    if as_json:
-        click.echo(to_json(summary))
-        return summary.ok
-    texts = "texts compared too" if summary.texts else "texts not compared: there was no master key"
-    click.echo(f"Elasticsearch: {summary.documents} documents of {summary.records} records, {texts}")
-    if summary.undelivered or summary.expired:
-        click.echo(f"{summary.undelivered} records wait for delivery, {summary.expired} have left with their month")
-    click.echo("OK: all holds" if summary.ok else f"FAILED: {summary.findings} findings")
     return summary.ok

@@ -25,7 +25,7 @@ def trust_of(folder: Path, *outside: str, master=MASTER) -> Trust:
 async def verified(database: str, trust: Trust, help_: Help | None = None):
     engine, found = make_engine(database), []
     try:
-        summary = await verify_database(engine, trust, found.append, help_=help_)
+        summary = await verify_database(engine, trust, found.append, help_=help_, alone=help_ is not None)
     finally:
         await engine.dispose()
     assert summary.ok == (not found)

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import multiprocessing
 import shutil
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.record import Kind
 from audit.signing import SigningKeys
-from audit.verification.helpers import Help, hired
+from audit.verification.helpers import Help, forked, hire
 from gateway.database import make_engine
 from tests.contract.audit.conftest import MASTER, Raw
 from tests.contract.audit.sequenced import fill, named, sequence, trust_of, verified
@@ -75,7 +76,7 @@ async def test_waiting_records_are_checked_too(database, filled, keys, log, raw)
 LEAF_AND_HASH = ", ".join(
     f"{name} = (SELECT {name} FROM audit_entry WHERE leaf_index = 7)" for name in ("leaf", "leaf_hash")
 )
-CHANGES = {
+PLACED = {
     "leaf": ("UPDATE audit_entry SET leaf = leaf_hash WHERE leaf_index = 9", ("altered", 9, None)),
     "leaf hash": ("UPDATE audit_entry SET leaf_hash = leaf WHERE leaf_index = 9", ("altered", 9, None)),
     "both, in a tile": (f"UPDATE audit_entry SET {LEAF_AND_HASH} WHERE leaf_index = 9", ("reordered", 9, None)),
@@ -90,34 +91,44 @@ CHANGES = {
     "time": ("UPDATE audit_entry SET at_us = 5 WHERE leaf_index = 9", ("column", 9, None)),
     "kind": ("UPDATE audit_entry SET kind = 'login' WHERE leaf_index = 9", ("column", 9, None)),
     "turn": ("UPDATE audit_entry SET turn_id = 'x' WHERE leaf_index = 9", ("column", 9, None)),
-    "tile": ("UPDATE audit_tile SET hashes = root_hash WHERE level = 0 AND position = 1", ("tile", None, None)),
-    "tile root": ("UPDATE audit_tile SET root_hash = hashes WHERE level = 0 AND position = 1", ("tile", None, None)),
-    "tile dropped": ("DELETE FROM audit_tile WHERE position = 1", ("tile", None, None)),
-    "tile forged": (
-        "INSERT INTO audit_tile SELECT level, position + 7, hashes, root_hash FROM audit_tile WHERE position = 1",
-        ("tile", None, None),
-    ),
-    "checkpoint": ("UPDATE audit_checkpoint SET root_hash = '' WHERE tree_size = 100", ("checkpoint", None, None)),
-    "note": ("UPDATE audit_checkpoint SET note = 'x' WHERE tree_size = 600", ("checkpoint", None, None)),
-    "checkpoint moved": ("UPDATE audit_checkpoint SET tree_size = 7 WHERE tree_size = 100", ("checkpoint", None, None)),
     "text": ("UPDATE audit_content SET sealed = wrapped_key WHERE ordinal = 1", ("content", 2, None)),
-    "texts dropped": ("DELETE FROM audit_content WHERE ordinal = 1", ("content", None, None)),
     "dialogue": ("UPDATE audit_text SET sealed = wrapped_key", ("content", 0, None)),
-    "dialogues dropped": ("DELETE FROM audit_text", ("content", None, None)),
-    "key destroyed in silence": (
-        "UPDATE subject_key SET wrapped = NULL, destroyed_us = 1 WHERE subject = 'p3'",
-        ("content", None, None),
-    ),
-    "turn hidden": ("DELETE FROM audit_turn WHERE turn_id = 't9'", ("turn", None, None)),
-    "turn whitewashed": ("UPDATE audit_turn SET verdict = 'block' WHERE turn_id = 't9'", ("turn", None, None)),
-    "facet hidden": ("DELETE FROM audit_facet WHERE turn_id = 't9' AND facet = 'rule'", ("turn", None, None)),
-    "facet moved": ("UPDATE audit_facet SET opened_us = 5 WHERE turn_id = 't9'", ("turn", None, None)),
-    "facet forged": (
-        "INSERT INTO audit_facet SELECT 'category', 'x', opened_us, turn_id FROM audit_turn WHERE turn_id = 't9'",
-        ("turn", None, None),
-    ),
-    "turn given away": ("UPDATE audit_turn SET subject = 'eve' WHERE turn_id = 't9'", ("turn", None, None)),
 }  # fmt: skip
+"""Changes with what names them: a code, the first record and the last one."""
+SOMEWHERE = {
+    "tile": {
+        "changed": "UPDATE audit_tile SET hashes = root_hash WHERE level = 0 AND position = 1",
+        "root": "UPDATE audit_tile SET root_hash = hashes WHERE level = 0 AND position = 1",
+        "dropped": "DELETE FROM audit_tile WHERE position = 1",
+        "forged": "INSERT INTO audit_tile SELECT level, position + 7, hashes, root_hash FROM audit_tile"
+        " WHERE position = 1",
+    },
+    "checkpoint": {
+        "root": "UPDATE audit_checkpoint SET root_hash = '' WHERE tree_size = 100",
+        "note": "UPDATE audit_checkpoint SET note = 'x' WHERE tree_size = 600",
+        "moved": "UPDATE audit_checkpoint SET tree_size = 7 WHERE tree_size = 100",
+    },
+    "content": {
+        "texts dropped": "DELETE FROM audit_content WHERE ordinal = 1",
+        "dialogues dropped": "DELETE FROM audit_text",
+        "key destroyed in silence": "UPDATE subject_key SET wrapped = NULL, destroyed_us = 1 WHERE subject = 'p3'",
+    },
+    "turn": {
+        "hidden": "DELETE FROM audit_turn WHERE turn_id = 't9'",
+        "whitewashed": "UPDATE audit_turn SET verdict = 'block' WHERE turn_id = 't9'",
+        "given away": "UPDATE audit_turn SET subject = 'eve' WHERE turn_id = 't9'",
+        "facet hidden": "DELETE FROM audit_facet WHERE turn_id = 't9' AND facet = 'rule'",
+        "facet moved": "UPDATE audit_facet SET opened_us = 5 WHERE turn_id = 't9'",
+        "facet forged": "INSERT INTO audit_facet SELECT 'category', 'x', opened_us, turn_id FROM audit_turn"
+        " WHERE turn_id = 't9'",
+    },
+}
+"""Changes by the code that names them, at whichever record."""
+CHANGES = PLACED | {
+    f"{code} {name}": (statement, (code, None, None))
+    for code, several in SOMEWHERE.items()
+    for name, statement in several.items()
+}
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -211,13 +222,33 @@ async def test_helpers_tell_pages_that_hold_and_no_others(database, filled, keys
 
 async def told(database: str) -> list[bool]:
     """Whether a helper vouches for each page."""
-    async with hired(Help(partial(make_engine, database), 2, worth=0), MASTER, 600, 600) as helpers:
+    with forked(2) as pipes:
+        helpers = hire(Help(partial(make_engine, database), pipes, worth=0), MASTER, 600, 600)
         return [await helpers.sound() is not None]
 
 
 async def test_helpers_that_end_at_once_change_nothing(database, filled, keys):
-    gone = Help(partial(make_engine, "sqlite+aiosqlite:////dev/null/nowhere.db"), 2, worth=0)
     await filled.run("UPDATE audit_entry SET subject = 'eve' WHERE leaf_index IN (500, 590)")
     alone = await verified(database, trust_of(keys))
     assert [one.record for one in alone[1] if one.code == "column"] == [500, 590]
-    assert await verified(database, trust_of(keys), gone) == alone
+    with forked(2) as pipes:
+        gone = Help(partial(make_engine, "sqlite+aiosqlite:////dev/null/nowhere.db"), pipes, worth=0)
+        assert await verified(database, trust_of(keys), gone) == alone
+
+
+async def test_helpers_that_were_killed_change_nothing(database, filled, keys):
+    alone = await verified(database, trust_of(keys))
+    with forked(2) as pipes:
+        for helper in multiprocessing.active_children():
+            helper.kill()
+            helper.join()
+        assert await verified(database, trust_of(keys), Help(partial(make_engine, database), pipes, worth=0)) == alone
+
+
+def test_nobody_helps_one_alone():
+    with forked(1) as pipes:
+        assert list(pipes) == []
+        assert multiprocessing.active_children() == []
+    with forked(2):
+        assert len(multiprocessing.active_children()) == 2
+    assert multiprocessing.active_children() == []
