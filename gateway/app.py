@@ -13,12 +13,14 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from audit.log import SqlAuditLog
+from audit.search.names import PersonNames
 from audit.sequencer import Sequencer, SequencerLimits
 from audit.signing import SigningKeys
 from gateway import VERSION
 from gateway.auth.access import PUBLIC
 from gateway.auth.authentication import Authentication
 from gateway.console.compose import console_parts
+from gateway.console.names import Names
 from gateway.console.sections import SECTIONS, console_routes
 from gateway.database import make_engine
 from gateway.delivery import GATEWAY_LIMITS, make_delivery
@@ -101,7 +103,7 @@ def create_app(settings: Settings) -> Litestar:
     turns = _turns(
         settings, policies.in_force, model, catalogue, audit, admission, authentication, allowances, telemetry
     )
-    pages = make_pages(settings, policies.in_force.rule_title, sections=SECTIONS)
+    pages = make_pages(settings, policies.in_force.rule_title, sections=SECTIONS, names=Names(PersonNames(engine)))
     history = HistoryStore(engine)
     readiness = Readiness(
         {

@@ -99,7 +99,7 @@ async def _page(
     except AttestError:  # without the inference tier a key can still be revoked
         models = []
     listed, now = await keys.listed(), int(time.time())
-    response = console_page(
+    response = await console_page(
         request, pages, SECTION, "console/api_keys.html",
         keys=listed, made=made, models=models, roles=[role.value for role in Role], days=DAYS,
         states={key.key_id: key.state(now) for key in listed},

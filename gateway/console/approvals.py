@@ -61,7 +61,7 @@ async def approvals_page(
     if shown not in {"", "all"}:
         raise BadRequestError("shown: must be all, or be left out.")
     found = await consent.listed(officer_of(request), decided=shown == "all")
-    return console_page(
+    return await console_page(
         request,
         pages,
         SECTION,

@@ -72,7 +72,9 @@ async def cases_page(
 ) -> Response[str]:
     """Show the cases, and let one be opened or chosen."""
     case = await purposes.case(request)
-    return console_page(request, pages, SECTION, "console/cases.html", cases=await cases.listed(closed=True), case=case)
+    return await console_page(
+        request, pages, SECTION, "console/cases.html", cases=await cases.listed(closed=True), case=case
+    )
 
 
 @post(SECTION.path, **_ACCESS, include_in_schema=False, status_code=303)
@@ -127,7 +129,7 @@ async def case_page(
     turns = await desk.listed(officer, await cases.turn_ids(case_id), {"case_id": case_id})
     holds = [one for one in await governance.holds.listed(released=True) if one.case_number == shown.number]
     said = request.query_params.get("said", "")
-    return console_page(
+    return await console_page(
         request,
         pages,
         SECTION,
@@ -241,7 +243,7 @@ async def case_report(
     turn_ids = await cases.turn_ids(case_id)
     opened = case is not None and case.case_id == shown.case_id
     turns = [await desk.turn(officer, one, content=opened) for one in turn_ids[:IN_REPORT]]
-    return console_page(
+    return await console_page(
         request,
         pages,
         SECTION,

@@ -43,7 +43,7 @@ async def integrity_page(
     settings: NamedDependency[Settings],
 ) -> Response[str]:
     """Show how the log stands."""
-    return console_page(
+    return await console_page(
         request,
         pages,
         SECTION,

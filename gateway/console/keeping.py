@@ -114,7 +114,7 @@ async def _page(
         officer_of(request), RecordQuery(kinds=(Kind.RETENTION_PRUNED,), order=Order.NEWEST), "", 10
     )
     said = request.query_params.get("said", "")
-    return console_page(
+    return await console_page(
         request,
         pages,
         SECTION,

@@ -48,7 +48,7 @@ async def people_page(
     """Show who is signed in and whose access has ended."""
     if len(who) > _SUBJECT_LIMIT or "\x00" in who:
         raise BadRequestError("who: is too long, or no text.")
-    return console_page(
+    return await console_page(
         request,
         pages,
         SECTION,

@@ -69,7 +69,7 @@ async def policy_page(
 ) -> Response[str]:
     """Show what is in force in words, what is only recorded, and the versions."""
     overview, shadows = await asyncio.gather(policies.overview(), policies.shadows(officer_of(request)))
-    return console_page(
+    return await console_page(
         request,
         pages,
         SECTION,
@@ -96,7 +96,7 @@ async def candidate_page(
 ) -> Response[str]:
     """Show a form for a candidate, filled with a version's text (the one in force when none is named)."""
     source = await policies.version(version or policies.standing.version.version_id)
-    return _form(request, pages, source.text, "", ())
+    return await _form(request, pages, source.text, "", ())
 
 
 @post(SECTION.path, **_ACCESS, include_in_schema=False, status_code=303)
@@ -108,7 +108,7 @@ async def candidate_proposed(
     try:
         version = await policies.propose(officer_of(request), text, data.note)
     except PolicyError as error:
-        return _form(request, pages, text[:LONGEST], data.note, error.problems)
+        return await _form(request, pages, text[:LONGEST], data.note, error.problems)
     return Redirect(address(f"{VERSIONS}/{version.version_id}", {"said": "proposed"}), status_code=303)
 
 
@@ -129,7 +129,7 @@ async def version_page(
     trial, state = await policies.trial(version.version_id) or (None, None)
     shown = await policies.examples(officer, trial, texts=texts == "open") if trial is not None else ()
     words = PolicyWords(pages.view(request), pages.rule_title)
-    return console_page(
+    return await console_page(
         request,
         pages,
         SECTION,
@@ -181,10 +181,12 @@ async def trial_progress(policies: ThePolicies, version_id: FromPath[str]) -> Tr
     return TrialProgress(found[1], found[0].done, found[0].total)
 
 
-def _form(request: ConsoleRequest, pages: Pages, text: str, note: str, problems: tuple[Problem, ...]) -> Response[str]:
+async def _form(
+    request: ConsoleRequest, pages: Pages, text: str, note: str, problems: tuple[Problem, ...]
+) -> Response[str]:
     status = 400 if problems else 200
     values = {"text": text, "note": note, "problems": problems, "note_limit": NOTE_LIMIT, "longest": LONGEST}
-    return console_page(request, pages, SECTION, "console/policy_new.html", status=status, **values)
+    return await console_page(request, pages, SECTION, "console/policy_new.html", status=status, **values)
 
 
 PART = Part(

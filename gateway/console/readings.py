@@ -60,7 +60,7 @@ async def readings_page(
     query = asked.records()
     found = await desk.records(asked.officer(), query, asked.text("cursor"), asked.limit())
     filters = asked.texts("officer", "subject", "kind", "since", "until")
-    return console_page(
+    return await console_page(
         request,
         pages,
         SECTION,

@@ -82,7 +82,7 @@ async def reviews_page(
     found = await reviews.queue(officer_of(request), wanted, decided=decided, after=after, limit=ON_A_PAGE + 1)
     page = found[:ON_A_PAGE]
     filters = {"source": source, "shown": shown}
-    return console_page(
+    return await console_page(
         request,
         pages,
         SECTION,
@@ -107,8 +107,10 @@ async def review_page(
         review, turn = await reviews.opened(officer, _known(turn_id))
     except SecondOfficerRequiredError as error:
         request.scope["state"][REFUSED_AS] = error.code
-        return console_page(request, pages, SECTION, "console/review_closed.html", status=error.status, case=PURPOSE)
-    return console_page(
+        return await console_page(
+            request, pages, SECTION, "console/review_closed.html", status=error.status, case=PURPOSE
+        )
+    return await console_page(
         request,
         pages,
         SECTION,

@@ -95,7 +95,7 @@ async def search_page(
         turns, counts = await asyncio.gather(found, desk.counts(officer, query, _bar_seconds(query)))
     filters = asked.texts(*NAMES, _FIND)
     only = partial(address, SECTION.path, filters)
-    return console_page(
+    return await console_page(
         request,
         pages,
         SECTION,

@@ -92,7 +92,7 @@ async def security_page(
         *(desk.counts(officer, msgspec.structs.replace(blocked, **{over: value}), seconds) for value in values)
     )
     draw = _Drawing(view, since, datetime.fromtimestamp(now.timestamp() // seconds * seconds, UTC))
-    return console_page(
+    return await console_page(
         request,
         pages,
         SECTION,

@@ -10,6 +10,7 @@ from litestar.response import Response
 
 from audit.governing import moment
 from gateway.console.marked import revealed
+from gateway.console.names import Who
 from gateway.console.section import Section
 from gateway.console.words import Words
 from gateway.web.pages import Pages
@@ -17,12 +18,16 @@ from gateway.web.pages import Pages
 ConsoleRequest = Request[Any, Any, Any]
 
 
-def console_page(
+async def console_page(
     request: ConsoleRequest, pages: Pages, section: Section, template: str, *, status: int = 200, **context: object
 ) -> Response[str]:
-    """Return a page of a section; `template` extends console/base.html."""
-    view = pages.view(request)
-    tools = {"at": moment, "revealed": revealed, "now": datetime.now(UTC), "say": Words(view.catalogue)}
+    """Return a page of a section; `template` extends console/base.html, and `who(subject)` there names a person."""
+    view, who = pages.view(request), Who(pages.names)
+    tools = {"at": moment, "revealed": revealed, "now": datetime.now(UTC), "say": Words(view.catalogue), "who": who}
+    page = view.page(template, status=status, section=section, **{**tools, **context})
+    if pages.names is None or not who.unknown:
+        return page
+    await pages.names.learn(who.unknown)
     return view.page(template, status=status, section=section, **{**tools, **context})
 
 

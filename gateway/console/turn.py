@@ -120,7 +120,7 @@ async def _page(
     proved = await proofs.of([one.entry_id for one in own])
     findings = list(enumerate(findings_of(own), 1))
     readings = [record for record in turn.records if record.kind.value.startswith("access.")]
-    return console_page(
+    return await console_page(
         request,
         pages,
         SECTION,

@@ -42,7 +42,7 @@ async def usage_page(
     period = _checked(of, period) or _month(allowances)
     rows = await usage.of_all(of, period)
     values = {"of": of, "period": period}
-    return console_page(
+    return await console_page(
         request, pages, SECTION, "console/usage.html",
         rows=rows[:SHOWN], count=len(rows), of=of, period=period, zone=allowances.budgets.file.zone,
         csv=address(f"{SECTION.path}.csv", values),

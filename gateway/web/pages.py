@@ -17,6 +17,7 @@ from litestar.template.base import csrf_token
 from markupsafe import Markup
 
 from gateway.auth.principal import Principal, Role
+from gateway.console.names import Names
 from gateway.console.section import Group, Section
 from gateway.history.records import Conversation, StoredMessage
 from gateway.problems import AttestError
@@ -61,6 +62,8 @@ class Pages:
     rule_title: RuleTitle
     sections: tuple[Section, ...] = ()
     """Sections of the console; each person sees those that are open to them."""
+    names: Names | None = None
+    """Names of people, for the console; None: everybody is shown by their subject."""
 
     def view(self, request: AnyRequest) -> "View":
         """Return the renderer for one request: its language, theme and person."""
@@ -86,7 +89,13 @@ class Pages:
         return response
 
 
-def make_pages(settings: Settings, rule_title: RuleTitle = no_title, *, sections: tuple[Section, ...] = ()) -> Pages:
+def make_pages(
+    settings: Settings,
+    rule_title: RuleTitle = no_title,
+    *,
+    sections: tuple[Section, ...] = (),
+    names: Names | None = None,
+) -> Pages:
     """Load templates, catalogues and static files."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -95,7 +104,7 @@ def make_pages(settings: Settings, rule_title: RuleTitle = no_title, *, sections
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return Pages(settings, load_assets(), load_catalogues(), environment, rule_title, sections)
+    return Pages(settings, load_assets(), load_catalogues(), environment, rule_title, sections, names)
 
 
 @dataclass(frozen=True)

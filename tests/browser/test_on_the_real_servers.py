@@ -137,6 +137,9 @@ def test_an_officer_and_a_second_one_from_finding_to_releasing(enter, product: P
 
     page.goto(case)
     hold(page)
+    expect(page.locator("section:has(#holds)")).to_contain_text(
+        "Placed by Carol Wang ("
+    )  # not by an id of the provider
     export_and_verify(page, tmp_path)
 
     page.click("form[action$='/release'] button")
