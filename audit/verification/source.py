@@ -85,7 +85,7 @@ class LoneRows:
         try:
             return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise DBAPIError(statement, None, error) from error
+            raise DBAPIError.instance(statement, None, error, sqlite3.Error) from error
 
     async def beside(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """See `Rows`."""
@@ -284,7 +284,7 @@ def _opened(path: str) -> sqlite3.Connection:
         connection = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, isolation_level=None)
         connection.execute("BEGIN")
     except sqlite3.Error as error:
-        raise DBAPIError("BEGIN", None, error) from error
+        raise DBAPIError.instance("BEGIN", None, error, sqlite3.Error) from error
     return connection
 
 

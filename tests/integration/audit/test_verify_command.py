@@ -131,3 +131,15 @@ def test_wrong_use_is_code_2(url, words):
 def test_without_elasticsearch_there_is_one_clear_sentence(url):
     result = CliRunner().invoke(main, ["audit", "verify", "--elasticsearch"])
     assert (result.exit_code, result.stderr.strip()) == (3, "ATTEST_ELASTICSEARCH_URL is not set.")
+
+
+def test_a_database_that_is_gone_or_none_is_one_clear_sentence(url, tmp_path):
+    path = tmp_path / "attest.db"
+    path.write_bytes(b"\x00 no database " * 1000)
+    for side in ("-wal", "-shm"):
+        (tmp_path / f"attest.db{side}").unlink(missing_ok=True)
+    for error in ("DatabaseError", "OperationalError"):
+        result = CliRunner().invoke(main, ["audit", "verify", "--database", "--no-texts"])
+        assert (result.exit_code, result.stderr.strip()) == (3, f"The audit log cannot be read now ({error}).")
+        path.unlink(missing_ok=True)
+    assert not path.exists(), "a lost database does not come back empty"
