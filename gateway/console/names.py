@@ -13,7 +13,7 @@ KEPT_S = 60.0
 """Seconds for which a name, or that there is none, is not looked up again."""
 MOST = 10_000
 """People who are kept in memory."""
-SHORT, BEGINNING = 12, 8
+SHORT, BEGINNING = 24, 8
 """A longer subject is shown by its first characters beside the name: often it is 36 of no meaning."""
 
 

@@ -95,6 +95,10 @@ def test_a_block_is_contested_and_overturned_by_two_officers(open_page: Open, pr
 def test_the_pages_fit_a_phone(open_page: Open, product: Product, language: str):
     watched = open_page(language, "dark", (390, 780))
     page = watched.sign_in("carol", "/console/reviews")
+    page.goto(f"{product.url}/console/cases")
+    page.fill("input[name=number]", f"HR-{language}")
+    page.fill("input[name=purpose]", "A complaint about an answer")
+    page.click("form.panel button")
     paths = ("/console/reviews", "/console/reviews?shown=decided", "/console/approvals?shown=all")
     for path in (*paths, "/console/cases", "/console/security", "/console/readings"):
         page.goto(product.url + path)
