@@ -102,4 +102,4 @@ def test_the_pages_fit_a_phone(open_page: Open, product: Product, language: str)
     paths = ("/console/reviews", "/console/reviews?shown=decided", "/console/approvals?shown=all")
     for path in (*paths, "/console/cases", "/console/security", "/console/readings"):
         page.goto(product.url + path)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path  # a phone's innerWidth grows with it
