@@ -68,6 +68,7 @@ class Engine:
         first = OnnxModel(folder / model_file, threads=threads)
         readers = [Reader(OnnxModel(folder / asked.file, threads=threads), asked) for asked in manifest.specialists]
         self.model: Model = WithSpecialists(first, readers, self.tokeniser.scripts) if readers else first
+        self.first: Model = first
         self._each: tuple[Model, ...] = (first, *(reader.model for reader in readers))
         self.calibrator = Calibrator(manifest.calibration)
 

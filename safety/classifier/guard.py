@@ -139,8 +139,7 @@ class HarmClassifier:
         found = by_category(joint, self._reported)
         if not found or (earlier := self._earlier(context)) is None:
             return []
-        logits = await self._batcher.judge([self._engine.tokeniser.framed(earlier)])
-        without = self._engine.calibrator.scores(logits)[0]
+        without = await self._either(self._engine.tokeniser.framed(earlier))
         alone = [max(column) for column in zip(*own, strict=True)] if own else [0.0] * len(OUTPUTS)
         findings = []
         for item in found:
@@ -150,6 +149,16 @@ class HarmClassifier:
             if item.score - before >= CONTRIBUTION and item.score > here:
                 findings.append(Finding(self.name, WINDOW_RULE, item.category, 0, length, round(item.score, 4)))
         return findings
+
+    async def _either(self, sequence: Ids) -> list[float]:
+        """Scores of one sequence, by the first reader or by all together: whichever is surer.
+
+        What any reader saw in the earlier texts, the message after them did not bring.
+        """
+        together, first = await asyncio.gather(
+            self._batcher.judge([sequence]), asyncio.to_thread(self._engine.first.run, [sequence])
+        )
+        return self._engine.calibrator.scores(np.maximum(together, first))[0]
 
 
 def _placed(unit: Unit, text: NormalisedText) -> _Stretch:
