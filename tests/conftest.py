@@ -1,6 +1,8 @@
 """Fixtures for every kind of test: the real product, started once for all tests of a session that only talk to it."""
 
 import gc
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -25,6 +27,11 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 
 SERVERS = {"postgres": postgres_url, "real_keycloak": keycloak, "elastic_server": elasticsearch}
 """Fixture of each real server that all tests of a session share, and what starts it."""
+
+# The many processes that tests start share what the first of them compiled: half of a gateway's start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 EARLY = pytest.StashKey[EarlyServers]()
 
 
