@@ -1,5 +1,7 @@
 """`attest serve`: the gateway itself."""
 
+import contextlib
+import ctypes
 import gc
 import sys
 
@@ -29,6 +31,7 @@ def serve() -> None:
     # What stands now stands for good: a full collection that looked through it would stop every turn for 0.1 s.
     gc.collect()
     gc.freeze()
+    _give_back_memory()
     uvicorn.run(
         app,
         host=settings.host,
@@ -42,3 +45,9 @@ def serve() -> None:
         forwarded_allow_ips=settings.trusted_proxies or None,
         timeout_graceful_shutdown=GRACE_S,
     )
+
+
+def _give_back_memory() -> None:
+    """Return to the system what reading the models freed: 20 MB that glibc would keep. Elsewhere nothing happens."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

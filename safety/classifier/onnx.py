@@ -1,7 +1,10 @@
 """The model in ONNX Runtime: token sequences in, logits out. Blocking; the GIL is released while it runs."""
 
+import contextlib
 import gzip
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -32,8 +35,24 @@ class Model(Protocol):
         """Judge one batch: (sequences, outputs)."""
 
 
+@contextlib.contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """Give a model's file as it is, or unpacked for as long as the block lasts.
+
+    Unpacked in a file, not in memory: ONNX Runtime keeps the bytes that it is handed, 30 MB for each specialist.
+    """
+    if path.suffix != ".gz":
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="attest-") as folder:
+        file = Path(folder, path.stem)
+        with gzip.open(path) as packed, file.open("wb") as out:
+            shutil.copyfileobj(packed, out)
+        yield file
+
+
 class OnnxModel:
-    """One session; `run` may be called from any thread. A file whose name ends in `.gz` is unpacked in memory."""
+    """One session; `run` may be called from any thread. A file whose name ends in `.gz` is unpacked first."""
 
     def __init__(self, path: Path, *, threads: int = 1) -> None:
         """Open the model; raises `ClassifierError` when ONNX Runtime refuses it or its shape is another."""
@@ -45,12 +64,10 @@ class OnnxModel:
         options.log_severity_level = 3
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         try:
-            self._session = onnxruntime.InferenceSession(
-                gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else str(path),
-                options,
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=SLOWER_FUSED,
-            )
+            with _unpacked(path) as file:
+                self._session = onnxruntime.InferenceSession(
+                    str(file), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOWER_FUSED
+                )
         except Exception as error:  # the library's errors have no common base
             raise ClassifierError(
                 f"ONNX Runtime {onnxruntime.__version__} refuses the classifier's {path.name} ({type(error).__name__});"
