@@ -13,6 +13,8 @@ KEPT_S = 60.0
 """Seconds for which a name, or that there is none, is not looked up again."""
 MOST = 10_000
 """People who are kept in memory."""
+ON_A_PAGE = 500
+"""People of one page who are looked up; whoever comes after them is named by the subject alone."""
 SHORT, BEGINNING = 24, 8
 """A longer subject is shown by its first characters beside the name: often it is 36 of no meaning."""
 
@@ -32,6 +34,7 @@ class Names:
 
     async def learn(self, subjects: Collection[str]) -> None:
         """Look people up. A log that cannot be read now leaves them without names: they are an aid."""
+        subjects = list(subjects)[:ON_A_PAGE]
         found: dict[str, str] = {}
         with contextlib.suppress(AuditUnavailableError):
             found = await self.records.of(subjects)
@@ -46,14 +49,14 @@ class Who:
     """Says who somebody is, for one page. What it returns has no character that cannot be seen."""
 
     names: Names | None
-    unknown: set[str] = field(default_factory=set)
-    """Who must be looked up before the page is right."""
+    unknown: dict[str, None] = field(default_factory=dict)
+    """Who must be looked up before the page is right, in the page's order."""
 
     def __call__(self, subject: str, *, whole: bool = False) -> str:
         """Return name and subject, or the subject alone; `whole`: where it must be told apart from any other."""
         name = self.names.get(subject) if self.names else ""
         if name is None:
-            self.unknown.add(subject)
+            self.unknown[subject] = None
         if not name or name == subject:
             return visible(subject)
         short = subject if whole or len(subject) <= SHORT else subject[:BEGINNING] + "…"

@@ -3,7 +3,7 @@
 import pytest
 
 from audit.ports import AuditUnavailableError
-from gateway.console.names import KEPT_S, MOST, Names, Who
+from gateway.console.names import KEPT_S, MOST, ON_A_PAGE, Names, Who
 
 CAROL = "abf7547f-20d3-4474-a8f3-b413bf656a60"
 
@@ -58,9 +58,19 @@ async def test_a_log_that_cannot_be_read_leaves_people_without_names():
 
 async def test_memory_is_bounded():
     names = Names(Records())
-    for start in range(0, 3 * MOST, MOST // 2):
-        await names.learn([str(number) for number in range(start, start + MOST // 2)])
+    for start in range(0, 2 * MOST, ON_A_PAGE):
+        await names.learn([str(number) for number in range(start, start + ON_A_PAGE)])
         assert len(names._known) <= MOST
+
+
+async def test_a_page_of_thousands_looks_up_the_first_of_them():
+    records = Records(ada="Ada")
+    who = Who(Names(records))
+    for subject in ("ada", *map(str, range(9_999))):
+        who(subject)
+    await who.names.learn(who.unknown)
+    assert [len(asked) for asked in records.asked] == [ON_A_PAGE]
+    assert who("ada") == "Ada (ada)"
 
 
 @pytest.mark.parametrize("names", [{}, {"x\u202ey": "n\u2066ame"}])
