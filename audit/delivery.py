@@ -17,7 +17,7 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from audit.elastic.projection import timestamp
+from audit.elastic.fields import timestamp
 from audit.elastic.rows import LogRow, Size, documents_of, read_rows, sizes_of
 from audit.elastic.samples import dead_letter_document, sample_document
 from audit.keys import KeyFileError, MasterKey

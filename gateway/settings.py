@@ -1,6 +1,7 @@
 """Every setting of Attest, read once at start from the environment, checked, frozen.
 
-`load()` names every wrong setting at once. docs/configuration.md describes each; a test compares.
+`load()` names every wrong setting at once. docs/configuration.md describes each; a test compares. Longer than other
+files on purpose: one list, in which a setting is found and its neighbours are seen.
 """
 
 import os

@@ -1,7 +1,8 @@
 """The governed turn. `TurnService.run` is the only way from a person to the model and back, on every surface.
 
 The stages stand in `_Conductor.conduct` in the order in which they happen. What a person sees is durable before it is
-shown; a stage that fails stops the turn; whatever ends a turn, it gets a closing record.
+shown; a stage that fails stops the turn; whatever ends a turn, it gets a closing record. Longer than other files on
+purpose: a turn is read from its beginning to each of its ends without turning a page.
 """
 
 import asyncio

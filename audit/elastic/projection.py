@@ -8,15 +8,14 @@ their types.
 """
 
 import base64
-import ipaddress
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from audit.canonical import column, entry_of, leaf_hash, text_bytes
 from audit.elastic.families import AUDIT, CONTENT
+from audit.elastic.fields import column_of, columns_of, filled, flattened, ip_of, timestamp, writable
 from audit.elastic.meaning import meaning_of
 from audit.elastic.turns import turn_of
 from audit.record import Entry, FindingRecord, StageRecord
@@ -101,20 +100,20 @@ def _metadata(record: Record, common: dict[str, Any]) -> Document:
     event = {
         **common["event"],
         "original": base64.b64encode(record.leaf).decode(),
-        **_filled(
-            reason=_column(entry.reason),
+        **filled(
+            reason=column_of(entry.reason),
             duration=min(entry.duration_ms * _NANOSECONDS, _LARGEST) if entry.duration_ms > 0 else 0,
         ),
     }
-    ip = _ip(entry.source_ip)
+    ip = ip_of(entry.source_ip)
     source = {
         **common,
         "event": event,
         "service": {"name": "attest"},
-        **_filled(
-            source=_filled(address=_column(entry.source_ip), ip=ip),
-            user_agent=_filled(original=_column(entry.user_agent)),
-            trace=_filled(id=_column(entry.trace_id)),
+        **filled(
+            source=filled(address=column_of(entry.source_ip), ip=ip),
+            user_agent=filled(original=column_of(entry.user_agent)),
+            trace=filled(id=column_of(entry.trace_id)),
             rule=_rules(entry),
             related=_related(entry, ip),
             gen_ai=_gen_ai(entry),
@@ -127,8 +126,8 @@ def _metadata(record: Record, common: dict[str, Any]) -> Document:
 def _content(
     record: Record, texts: Sequence[OpenedText], common: dict[str, Any], turn_texts: Sequence[str]
 ) -> Document:
-    searched = dict.fromkeys(_writable(text) for text in (*turn_texts, *(one.text for one in texts)) if text)
-    attest = {**common["attest"], **_filled(text=[_text(one) for one in texts]), "search": list(searched)}
+    searched = dict.fromkeys(writable(text) for text in (*turn_texts, *(one.text for one in texts)) if text)
+    attest = {**common["attest"], **filled(text=[_text(one) for one in texts]), "search": list(searched)}
     source = {**common, "event": {**common["event"]}, "attest": attest}
     return Document(CONTENT.index(record.entry.at), _id_of(common), source)
 
@@ -140,7 +139,7 @@ def _id_of(common: dict[str, Any]) -> str:
 def _common(record: Record, opening: Entry | None) -> dict[str, Any]:
     """Return what both documents of a record have, so that either can be filtered alike."""
     entry, meaning = record.entry, meaning_of(record.entry)
-    conversation = _filled(id=_column(entry.conversation_id))
+    conversation = filled(id=column_of(entry.conversation_id))
     return {
         "@timestamp": timestamp(entry.at),
         "ecs": {"version": ECS_VERSION},
@@ -158,45 +157,40 @@ def _common(record: Record, opening: Entry | None) -> dict[str, Any]:
         },
         "user": {
             "id": column(entry.subject),
-            **_filled(
-                name=_column(entry.name),
-                roles=_columns(entry.roles),
-                group=_filled(name=_columns(entry.groups)),
+            **filled(
+                name=column_of(entry.name),
+                roles=columns_of(entry.roles),
+                group=filled(name=columns_of(entry.groups)),
             ),
         },
-        "attest": _filled(conversation=conversation, turn=turn_of(entry, opening)),
+        "attest": filled(conversation=conversation, turn=turn_of(entry, opening)),
     }
 
 
-def timestamp(at: datetime) -> str:
-    """Return a time as documents hold it: RFC 3339 in UTC, microseconds."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
-
-
 def _own_fields(entry: Entry) -> dict[str, Any]:
-    return _filled(
-        surface=_column(entry.surface),
-        verdict=_column(entry.verdict),
-        category=_columns(entry.categories),
-        policy=_filled(hash=_column(entry.policy_hash)),
-        classifier=_filled(hash=_column(entry.classifier_hash)),
-        normaliser=_filled(version=_column(entry.normaliser_version)),
-        model=_filled(revision=_column(entry.model_revision)),
-        answer=_filled(
+    return filled(
+        surface=column_of(entry.surface),
+        verdict=column_of(entry.verdict),
+        category=columns_of(entry.categories),
+        policy=filled(hash=column_of(entry.policy_hash)),
+        classifier=filled(hash=column_of(entry.classifier_hash)),
+        normaliser=filled(version=column_of(entry.normaliser_version)),
+        model=filled(revision=column_of(entry.model_revision)),
+        answer=filled(
             offset=entry.offset,
             length=entry.length,
             duration_ms=entry.duration_ms,
             first_release_ms=entry.first_release_ms,
         ),
         stage=[_stage(one) for one in entry.stages],
-        guard=_filled(
-            error=_columns(one.stage for one in entry.stages if one.status == "error"),
-            timed_out=_columns(one.stage for one in entry.stages if one.status == "timed_out"),
+        guard=filled(
+            error=columns_of(one.stage for one in entry.stages if one.status == "error"),
+            timed_out=columns_of(one.stage for one in entry.stages if one.status == "timed_out"),
         ),
         finding=[_finding(one) for one in entry.findings],
-        parameter=_flat(entry.parameters),
-        detail=_flat(entry.detail),
-        context=_filled(texts=len(entry.context)),
+        parameter=flattened(entry.parameters),
+        detail=flattened(entry.detail),
+        context=filled(texts=len(entry.context)),
         commitment=[
             {
                 "name": column(one.name),
@@ -215,7 +209,7 @@ def _stage(stage: StageRecord) -> dict[str, Any]:
         "status": column(stage.status),
         "characters": stage.characters,
         "milliseconds": stage.milliseconds,
-        **_filled(version=_column(stage.version), error=_column(stage.error)),
+        **filled(version=column_of(stage.version), error=column_of(stage.error)),
     }
 
 
@@ -231,7 +225,7 @@ def _finding(finding: FindingRecord) -> dict[str, Any]:
         "band": column(finding.band),
         "action": column(finding.action),
         "shadow": finding.shadow,
-        **_filled(where=_column(finding.where)),
+        **filled(where=column_of(finding.where)),
     }
 
 
@@ -241,10 +235,10 @@ def _rules(entry: Entry) -> dict[str, Any]:
     if not acted:
         return {}
     return {
-        "id": _columns(one.rule for one in acted),
-        "category": _columns(one.category for one in acted),
-        "ruleset": _columns(one.guard for one in acted),
-        **_filled(version=_column(entry.policy_hash)),
+        "id": columns_of(one.rule for one in acted),
+        "category": columns_of(one.category for one in acted),
+        "ruleset": columns_of(one.guard for one in acted),
+        **filled(version=column_of(entry.policy_hash)),
     }
 
 
@@ -254,31 +248,21 @@ def _gen_ai(entry: Entry) -> dict[str, Any]:
         for name in ("temperature", "top_p", "max_tokens")
         if type(entry.parameters.get(name)) in {int, float}
     }
-    return _filled(
-        request={**_filled(model=_column(entry.model)), **request},
-        response=_filled(finish_reasons=_columns((entry.finish_reason,))),
-        usage=_filled(input_tokens=entry.prompt_tokens, output_tokens=entry.completion_tokens),
+    return filled(
+        request={**filled(model=column_of(entry.model)), **request},
+        response=filled(finish_reasons=columns_of((entry.finish_reason,))),
+        usage=filled(input_tokens=entry.prompt_tokens, output_tokens=entry.completion_tokens),
     )
-
-
-def _ip(address: str) -> str:
-    """Return an address that the server's type `ip` takes; nothing where it is none."""
-    if not address:
-        return ""
-    try:
-        return str(ipaddress.ip_address(address)) if "%" not in address else ""
-    except ValueError:
-        return ""
 
 
 def _related(entry: Entry, ip: str) -> dict[str, Any]:
     held = entry.detail.get("held_subject", "")
-    return _filled(user=_columns((entry.subject, entry.name, str(held))), ip=_columns((ip,)))
+    return filled(user=columns_of((entry.subject, entry.name, str(held))), ip=columns_of((ip,)))
 
 
 def _text(opened: OpenedText) -> dict[str, Any]:
     """Return one text with what proves it; a text that JSON cannot hold also as its exact bytes."""
-    written = _writable(opened.text)
+    written = writable(opened.text)
     fields = {
         "name": column(opened.name),
         "role": column(opened.role),
@@ -288,36 +272,3 @@ def _text(opened: OpenedText) -> dict[str, Any]:
     if written is not opened.text:
         fields["exact"] = base64.b64encode(text_bytes(opened.text)).decode()
     return fields
-
-
-def _writable(text: str) -> str:
-    """Return a text that UTF-8 can hold: itself, or a copy in which lone surrogates are the replacement character."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def _flat(values: dict[str, str | int | float | bool]) -> dict[str, str]:
-    """Return small values as the server's type `flattened` keeps them anyway: as words."""
-    return {column(name).replace(".", "_") or "_": column(_word(value)) for name, value in values.items()}
-
-
-def _word(value: str | float | bool) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
-
-
-def _column(value: str) -> str:
-    return column(value) if value else ""
-
-
-def _columns(values: Any) -> list[str]:
-    return list(dict.fromkeys(column(value) for value in values if value))
-
-
-def _filled(**fields: Any) -> dict[str, Any]:
-    """Return the fields that say something: empty texts, lists, objects and zeros are left out."""
-    return {name: value for name, value in fields.items() if value or value is False}

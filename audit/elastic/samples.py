@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from audit.elastic.families import DELIVERY
-from audit.elastic.projection import ECS_VERSION, timestamp
+from audit.elastic.fields import timestamp
+from audit.elastic.projection import ECS_VERSION
 from audit.outbox import OutboxState
 from audit.sinks.ports import Document
 

@@ -11,8 +11,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,6 +33,7 @@ from safety.training import graph
 from safety.training.network import Network, Shape
 from safety.training.shipped import start_from
 from tests.bench import report
+from tests.bench.llm_guard import peer, peer_line
 from tests.bench.load import percentile, say
 from tests.bench.processes import BenchError
 from tests.bench.texts import prompt, sentences
@@ -44,32 +43,6 @@ LENGTHS = {32: 3.0, 64: 6.0, 128: 12.0}
 BERT_BASE = Shape(vocabulary=30_522, hidden=768, layers=12, heads=12, inner=3072)
 TIMES_TORCH, TIMES_ALONE, GUARDS_MS = 4.0, 1.5, 8.0
 AT_ONCE = 32
-LLM_GUARD = "llm-guard==0.3.16"
-PEER = """
-import json, sys, time, logging
-import structlog
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-from llm_guard.input_scanners import BanSubstrings, InvisibleText, Regex, Secrets
-scanners = [
-    Regex(
-        patterns=[r"Bearer [A-Za-z0-9-._~+/]+", r"[\\w.+-]+@[\\w-]+\\.[\\w.]+", r"\\b(?:\\d[ -]?){13,19}\\b"],
-        is_blocked=True,
-    ),
-    Secrets(), InvisibleText(), BanSubstrings(substrings=["Project Kestrel", "Operation Heron"]),
-]
-texts = json.load(sys.stdin)
-found = {type(scanner).__name__: [] for scanner in scanners} | {"all": []}
-for text in texts:
-    whole = 0.0
-    for scanner in scanners:
-        began = time.perf_counter()
-        scanner.scan(text)
-        took = time.perf_counter() - began
-        found[type(scanner).__name__].append(took)
-        whole += took
-    found["all"].append(whole)
-print(json.dumps(found))
-"""
 
 
 def seconds_of(work: Callable[[], object], times: int) -> list[float]:
@@ -200,26 +173,6 @@ async def filters_alone(texts: Sequence[str]) -> list[float]:
     return found
 
 
-def peer(texts: Sequence[str]) -> dict[str, list[float]]:
-    """LLM Guard's scanners, in an environment of their own in the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attest-bench" / LLM_GUARD
-    python = cache / "bin" / "python"
-    if not python.exists():
-        uv = shutil.which("uv") or str(Path(".venv-uv/bin/uv").resolve())
-        try:
-            subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(cache)], check=True)
-            subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), LLM_GUARD], check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise BenchError("uv is needed to install LLM Guard") from error
-    done = subprocess.run(
-        [str(python), "-c", PEER], input=json.dumps(texts), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise BenchError(f"LLM Guard failed: {done.stderr[-500:]}")
-    found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def lengths_table(found: list[dict[str, Any]]) -> str:
     """One run, by the text's length."""
     rows: list[list[object]] = [
@@ -254,19 +207,6 @@ def batching_line(found: dict[str, float]) -> str:
         f"{found['alone per_s']} texts/s, p99 {found['alone p99']} ms. That is "
         f"{found['together per_s'] / found['alone per_s']:.2f} × the texts (goal ≥ {TIMES_ALONE:g} ×) at "
         f"{found['together p99'] / found['alone p99']:.2f} × the p99 (goal ≤ 2 ×).\n"
-    )
-
-
-def peer_line(ours: list[float], theirs: dict[str, list[float]]) -> str:
-    """The filters beside LLM Guard's scanners."""
-    each = ", ".join(f"{name} {percentile(times, 0.5)}" for name, times in theirs.items() if name != "all")
-    mine, whole = percentile(ours, 0.5), percentile(theirs["all"], 0.5)
-    return (
-        "Normaliser and the filters that read prompts (the list of company words is empty), no classifier, same texts: "
-        f"p50 {mine} ms. {LLM_GUARD}'s scanners "
-        f"that need no download: {whole} ms together ({each}), {whole / mine:.0f} × as long, for three patterns, "
-        "secrets, invisible characters and two banned words. Its other scanners load models from a hub and could not "
-        "be run.\n"
     )
 
 

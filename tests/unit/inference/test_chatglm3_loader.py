@@ -1,40 +1,18 @@
 """Every way in which a checkpoint folder can be wrong is refused by name."""
 
-import hashlib
 import json
 import pickle
-import shutil
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from inference.adding import add
 from inference.chatglm3.check import check
 from inference.chatglm3.loader import load
-from inference.cli import inference
 from inference.engine.base import ModelFolderError
-
-
-@pytest.fixture
-def folder(tiny_folder, tmp_path):
-    return Path(shutil.copytree(tiny_folder, tmp_path / "model"))
-
-
-def state_of(folder):
-    found = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        found |= load_file(path)
-    return found
-
-
-def single(folder, state):
-    for path in [*folder.glob("*.safetensors"), folder / "model.safetensors.index.json"]:
-        path.unlink(missing_ok=True)
-    save_file(state, folder / "model.safetensors")
+from tests.unit.inference.folders import single, state_of
 
 
 def change_config(folder, **changes):
@@ -213,73 +191,6 @@ def test_wrong_tensors_are_named(folder):
         one[1, 2] = float(value)
         refused(whole | {name: one}, f"{name} has values that are not finite")
     refused(whole | {name: torch.zeros_like(whole[name], dtype=torch.int8)}, f"{name} has type torch.int8")
-
-
-def test_check_names_everything_at_once(folder):
-    report = check(folder)
-    assert report.ok
-    assert report.problems == ()
-    assert report.revision == load(folder).revision
-    assert report.parameters == sum(p.numel() for p in load(folder).model.parameters())
-    state = state_of(folder)
-    removed = sorted(state)[:2]
-    for name in removed:
-        del state[name]
-    single(folder, state | {"extra": torch.zeros(1), "transformer.output_layer.weight": torch.zeros(2, 2)})
-    (folder / "tokenizer.model").unlink()
-    report = check(folder)
-    said = "\n".join(report.problems)
-    assert not report.ok
-    assert all(f"tensor {name} is missing" in said for name in removed)
-    assert "tensor extra is unknown" in said
-    assert "output_layer.weight has shape (2, 2)" in said
-    assert not report.tokenizer
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors"])
-def test_check_names_damaged_files(folder, name):
-    (folder / name).write_bytes(b"{")
-    assert any(name in problem for problem in check(folder).problems)
-
-
-def test_check_compares_with_a_list_of_hashes(folder):
-    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
-    (folder / "SHA256SUMS").write_text("".join(lines))
-    assert check(folder).problems == ()
-    (folder / "SHA256SUMS").write_text("".join(lines) + "0" * 64 + " *gone.txt\n")
-    (folder / "tokenizer.model").write_bytes((folder / "tokenizer.model").read_bytes() + b"\0")
-    problems = check(folder).problems
-    assert "gone.txt is missing (SHA256SUMS names it)" in problems
-    assert "tokenizer.model is not the file that SHA256SUMS names" in problems
-    (folder / "SHA256SUMS").write_text("nonsense\n")
-    assert any("SHA256SUMS has a line" in problem for problem in check(folder).problems)
-
-
-def test_check_as_a_command(folder):
-    done = CliRunner().invoke(inference, ["check", str(folder), "--json"])
-    assert done.exit_code == 0
-    assert json.loads(done.output)["ok"] is True
-    assert json.loads(done.output)["tokenizer"] is True
-    (folder / "config.json").unlink()
-    done = CliRunner().invoke(inference, ["check", str(folder)])
-    assert done.exit_code == 1
-    assert "config.json is missing" in done.output
-    assert "not ready" in done.output
-
-
-def test_a_folder_without_tokenizer_is_ready_for_token_ids_only(folder):
-    (folder / "tokenizer.model").unlink()
-    done = CliRunner().invoke(inference, ["check", str(folder)])
-    assert done.exit_code == 0, done.output
-    assert "tokenizer.model is missing" in done.output
-    assert done.output.endswith("ready to serve token ids only\n")
-    done = CliRunner().invoke(add, [str(folder), "--registry", str(folder.with_name("registry"))])
-    assert done.exit_code == 1, "versions of a registry answer chats"
-    assert "tokenizer.model is missing" in done.output
-    (folder / "SHA256SUMS").write_text("0" * 64 + "  tokenizer.model\n")
-    done = CliRunner().invoke(inference, ["check", str(folder)])
-    assert done.exit_code == 1, "a list of hashes that names one says that the folder is not whole"
 
 
 def test_a_tensor_in_two_shards_is_refused(folder):

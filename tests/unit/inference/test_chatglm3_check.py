@@ -1,0 +1,81 @@
+"""`attest inference check`: everything that is wrong with a checkpoint folder, at once."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from inference.adding import add
+from inference.chatglm3.check import check
+from inference.chatglm3.loader import load
+from inference.cli import inference
+from tests.unit.inference.folders import single, state_of
+
+
+def test_check_names_everything_at_once(folder):
+    report = check(folder)
+    assert report.ok
+    assert report.problems == ()
+    assert report.revision == load(folder).revision
+    assert report.parameters == sum(p.numel() for p in load(folder).model.parameters())
+    state = state_of(folder)
+    removed = sorted(state)[:2]
+    for name in removed:
+        del state[name]
+    single(folder, state | {"extra": torch.zeros(1), "transformer.output_layer.weight": torch.zeros(2, 2)})
+    (folder / "tokenizer.model").unlink()
+    report = check(folder)
+    said = "\n".join(report.problems)
+    assert not report.ok
+    assert all(f"tensor {name} is missing" in said for name in removed)
+    assert "tensor extra is unknown" in said
+    assert "output_layer.weight has shape (2, 2)" in said
+    assert not report.tokenizer
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors"])
+def test_check_names_damaged_files(folder, name):
+    (folder / name).write_bytes(b"{")
+    assert any(name in problem for problem in check(folder).problems)
+
+
+def test_check_compares_with_a_list_of_hashes(folder):
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+    (folder / "SHA256SUMS").write_text("".join(lines))
+    assert check(folder).problems == ()
+    (folder / "SHA256SUMS").write_text("".join(lines) + "0" * 64 + " *gone.txt\n")
+    (folder / "tokenizer.model").write_bytes((folder / "tokenizer.model").read_bytes() + b"\0")
+    problems = check(folder).problems
+    assert "gone.txt is missing (SHA256SUMS names it)" in problems
+    assert "tokenizer.model is not the file that SHA256SUMS names" in problems
+    (folder / "SHA256SUMS").write_text("nonsense\n")
+    assert any("SHA256SUMS has a line" in problem for problem in check(folder).problems)
+
+
+def test_check_as_a_command(folder):
+    done = CliRunner().invoke(inference, ["check", str(folder), "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.output)["ok"] is True
+    assert json.loads(done.output)["tokenizer"] is True
+    (folder / "config.json").unlink()
+    done = CliRunner().invoke(inference, ["check", str(folder)])
+    assert done.exit_code == 1
+    assert "config.json is missing" in done.output
+    assert "not ready" in done.output
+
+
+def test_a_folder_without_tokenizer_is_ready_for_token_ids_only(folder):
+    (folder / "tokenizer.model").unlink()
+    done = CliRunner().invoke(inference, ["check", str(folder)])
+    assert done.exit_code == 0, done.output
+    assert "tokenizer.model is missing" in done.output
+    assert done.output.endswith("ready to serve token ids only\n")
+    done = CliRunner().invoke(add, [str(folder), "--registry", str(folder.with_name("registry"))])
+    assert done.exit_code == 1, "versions of a registry answer chats"
+    assert "tokenizer.model is missing" in done.output
+    (folder / "SHA256SUMS").write_text("0" * 64 + "  tokenizer.model\n")
+    done = CliRunner().invoke(inference, ["check", str(folder)])
+    assert done.exit_code == 1, "a list of hashes that names one says that the folder is not whole"
