@@ -14,9 +14,9 @@ from tests.integration.client import named_events, post
 from tests.rig.product import Product, eventually, running_product
 from tests.scripts import SCRIPT
 
-KILLS = 17
-STREAMS = 3
-"""Streams that run at each kill, begun apart: fifty-one random moments in all."""
+KILLS = 25
+STREAMS = 2
+"""Streams that run at each kill, begun apart: fifty random moments in all."""
 
 
 class Reader(threading.Thread):
