@@ -9,16 +9,14 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from audit.keys import FileMasterKey, KeyFileError
-from audit.record import Kind
 from audit.signing import SigningKeys
-from audit.verification.database import Trust, verify_database
+from audit.verification.database import Trust
 from audit.verification.helpers import Help, forked
 from audit.verify import Finding, Summary
 from gateway.database import make_engine
 from migrations.run import upgrade
-from tests.contract.audit.conftest import Raw, opened
-from tests.contract.audit.sequenced import fill, named, sequence, trust_of, verified
-from tests.contract.audit.turns import completed, entry
+from tests.contract.audit.conftest import Raw
+from tests.contract.audit.sequenced import fill, named, trust_of, verified
 
 
 @pytest.fixture
@@ -103,39 +101,6 @@ async def test_stored_types_that_fit_no_column_are_findings_not_failures(databas
         await raw.run(statement)
     found = {(code, index) for code, index, _ in await named(database, trust_of(keys))}
     assert {("altered", 3), ("altered", 4), ("column", 5), ("missing", 6), ("extra", None), ("content", 0)} <= found
-
-
-async def test_every_flipped_byte_of_a_leaf_is_named(database, keys, raw):
-    """One byte of every record at once, each record named; sampled on PostgreSQL, every byte on SQLite."""
-    async with opened(database) as log:
-        for at in range(3):
-            await log.append(entry(Kind.LOGIN, ""), entry(Kind.TURN_ACCEPTED, f"t{at}", verdict="allow"))
-            await log.append(completed("One.", f"t{at}"))
-    await sequence(database, keys, 4)
-    await raw.disarm()
-    leaves = [bytes(leaf) for (leaf,) in await raw.run("SELECT leaf FROM audit_entry ORDER BY leaf_index")]
-    engine, trust = make_engine(database), trust_of(keys)
-    try:
-        for at in range(0, max(map(len, leaves)), 1 if raw.sqlite else 29):
-            await put(raw, [flipped(leaf, at) for leaf in leaves])
-            found = []
-            await verify_database(engine, trust, found.append)
-            assert {one.record for one in found if one.code == "altered"} == set(range(len(leaves))), at
-        await put(raw, leaves)
-        assert (await verify_database(engine, trust, found.append)).ok
-    finally:
-        await engine.dispose()
-
-
-def flipped(leaf: bytes, at: int) -> bytes:
-    at %= len(leaf)
-    return leaf[:at] + bytes([leaf[at] ^ (1 << at % 8)]) + leaf[at + 1 :]
-
-
-async def put(raw: Raw, leaves: list[bytes]) -> None:
-    quoted = "x'{}'" if raw.sqlite else "'\\x{}'::bytea"
-    cases = " ".join(f"WHEN {index} THEN {quoted.format(leaf.hex())}" for index, leaf in enumerate(leaves))
-    await raw.run(f"UPDATE audit_entry SET leaf = CASE leaf_index {cases} END")
 
 
 async def test_ten_thousand_honest_records_raise_no_alarm_and_helpers_find_what_one_process_finds(database, keys, raw):
