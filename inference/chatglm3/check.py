@@ -1,5 +1,6 @@
 """Is this folder a ChatGLM3 checkpoint? Every finding by name, without loading the weights."""
 
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ from inference.chatglm3.config import ConfigError, Published, read_published
 from inference.chatglm3.layout import DROPPED, published_shapes
 from inference.chatglm3.tokenizer import Tokenizer, TokenizerError
 from inference.quant import manifest as manifests
-from inference.quant.plan import FLOATS, Quantisation, stored, weight_bytes
+from inference.quant.plan import FLOATS, Quantisation, Stored, stored, weight_bytes
 
 TOKENIZER = "tokenizer.model"
 
@@ -47,10 +48,12 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def check(folder: Path) -> Report:
-    """Check configuration, tokenizer, each tensor's name, shape and type, and hashes if there is a list of them.
+    """Check configuration, tokenizer, every tensor's name, shape, type and values, and hashes if a list says them.
 
-    Values are not looked at.
+    Values are looked at when everything else of the tensors is as it must.
     """
+    if not folder.is_dir():
+        return Report(str(folder), ok=False, problems=(f"{folder} is not a folder",))
     problems: list[str] = []
     published: Published | None = None
     weights: folders.Weights | None = None
@@ -68,28 +71,50 @@ def check(folder: Path) -> Report:
     try:
         weights = folders.find_weights(folder)
         if published:
-            problems += _compare(published, _described(weights, problems))
+            problems += _tensors(published, weights)
     except folders.FolderError as error:
         problems.append(str(error))
     return _report(folder, problems, published, weights)
 
 
-def _described(weights: folders.Weights, problems: list[str]) -> dict[str, folders.Described]:
+def _tensors(published: Published, weights: folders.Weights) -> list[str]:
+    problems: list[str] = []
     found: dict[str, folders.Described] = {}
+    unread: set[str] = set()
     for path in weights.files:
         try:
             shapes = folders.described(path)
         except folders.FolderError as error:
             problems.append(str(error))
+            unread.add(path.name)
             continue
         problems += [f"tensor {name[:200]} is in two files" for name in shapes if name in found]
         found |= shapes
-    return found
-
-
-def _compare(published: Published, found: dict[str, folders.Described]) -> list[str]:
     expected = stored(published_shapes(published.shapes), published.quantization_config)
-    missing = [f"tensor {name} is missing" for name in expected if name not in found]
+    problems += _missing(weights, expected.keys() - found.keys(), unread) + _compare(expected, found)
+    return problems or _values(weights)
+
+
+def _missing(weights: folders.Weights, names: AbstractSet[str], unread: AbstractSet[str]) -> list[str]:
+    """Name what is missing; what should be in a file that cannot be read is not: that file is named already."""
+    if unread and not weights.index:
+        return []
+    return [f"tensor {name} is missing" for name in sorted(names) if weights.index.get(name) not in unread]
+
+
+def _values(weights: folders.Weights) -> list[str]:
+    try:
+        return [
+            f"{path}: tensor {name} has values that are not finite"
+            for path in weights.files
+            for name, tensor in folders.tensors(path)
+            if not folders.finite(tensor)
+        ]
+    except folders.FolderError as error:
+        return [str(error)]
+
+
+def _compare(expected: dict[str, Stored], found: dict[str, folders.Described]) -> list[str]:
     extra = [f"tensor {name[:200]} is unknown" for name in found if name not in expected and name != DROPPED]
     wrong = [
         f"tensor {name} has shape {found[name].shape}, expected {each.shape}"
@@ -101,7 +126,7 @@ def _compare(published: Published, found: dict[str, folders.Described]) -> list[
         for name, each in expected.items()
         if name in found and found[name].dtype not in ({each.dtype} if each.dtype else FLOATS)
     ]
-    return missing + extra + wrong + typed
+    return extra + wrong + typed
 
 
 def _report(folder: Path, problems: list[str], published: Published | None, weights: folders.Weights | None) -> Report:

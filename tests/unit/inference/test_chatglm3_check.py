@@ -38,7 +38,26 @@ def test_check_names_everything_at_once(folder):
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors"])
 def test_check_names_damaged_files(folder, name):
     (folder / name).write_bytes(b"{")
-    assert any(name in problem for problem in check(folder).problems)
+    problems = check(folder).problems
+    assert any(name in problem for problem in problems)
+    assert len(problems) == 1, "what such a file should hold is not called missing as well"
+
+
+def test_check_looks_at_values(folder):
+    state = state_of(folder)
+    name = "transformer.encoder.final_layernorm.weight"
+    state[name] = state[name].clone()
+    state[name][0] = float("nan")
+    single(folder, state)
+    assert check(folder).problems == (f"{folder / 'model.safetensors'}: tensor {name} has values that are not finite",)
+    (folder / "model.safetensors").write_bytes(b"{")
+    assert len(check(folder).problems) == 1
+
+
+def test_check_of_no_folder(tmp_path):
+    done = CliRunner().invoke(inference, ["check", str(tmp_path / "none")])
+    assert done.exit_code == 1
+    assert done.output == f"{tmp_path / 'none'} is not a folder\n{tmp_path / 'none'}: not ready\n"
 
 
 def test_check_compares_with_a_list_of_hashes(folder):
