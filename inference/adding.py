@@ -66,7 +66,7 @@ def _add(registry: Registry, folder: Path, label: str, model: str) -> Version:
             with plain_view(fresh) as plain:
                 report = check(plain)
             if not report.ok:
-                _refuse(report.problems, fresh, folder)
+                _refuse((*report.problems, *_links(folder)), fresh, folder)
             if not report.tokenizer:
                 _refuse(("tokenizer.model is missing: a version must be able to chat",), fresh, folder)
             version = _version(label, report, fresh)
@@ -94,6 +94,12 @@ def _copy(folder: Path, to: Path) -> None:
             os.link(path, to / path.name)
         except OSError:
             shutil.copyfile(path, to / path.name)
+
+
+def _links(folder: Path) -> list[str]:
+    """Say which files are missing here because they are links, as in the cache of a downloader."""
+    names = ", ".join(path.name for path in sorted(folder.iterdir()) if path.is_symlink())
+    return [f"links are not followed ({names}): copy the folder with `cp -rL` and add the copy"] if names else []
 
 
 def _refuse(problems: tuple[str, ...], fresh: Path, folder: Path) -> NoReturn:

@@ -152,13 +152,14 @@ def check(folder: Path, *, as_json: bool) -> None:
 
     A folder without a tokenizer can be served, for token ids only: that is said, and is nothing wrong.
     """
+    checking = importlib.import_module("inference.chatglm3.check")
     try:
         with plain_view(folder) as plain:
-            found = importlib.import_module("inference.chatglm3.check").check(plain)
+            found = checking.check(plain)
             said = tuple(problem.replace(str(plain), str(folder)) for problem in found.problems)
             report = msgspec.structs.replace(found, folder=str(folder), problems=said)
     except SealedError as error:
-        raise click.ClickException(str(error)) from None
+        report = checking.Report(str(folder), ok=False, problems=(str(error),))
     if as_json:
         click.echo(msgspec.json.encode(report).decode())
     else:

@@ -30,7 +30,7 @@ CHUNK = 1 << 20
 _MAGIC = b"ATTEST-SEALED-1\n"
 _TAG = 16
 _LARGEST_HEADER = 1 << 16
-_WEIGHTS = (".safetensors", ".bin")
+WEIGHTS = (".safetensors", ".bin")
 _ABOUT = b"attest/weights/v1\0"
 
 
@@ -120,7 +120,7 @@ def seal_folder(folder: Path, to: Path, keys: WeightKeys) -> int:
     to.mkdir(parents=True)
     count = 0
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        if path.suffix in _WEIGHTS:
+        if path.suffix in WEIGHTS:
             seal(path, to / (path.name + SUFFIX), keys)
             count += 1
         else:

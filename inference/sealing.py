@@ -2,15 +2,12 @@
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import click
 
-from inference.sealed import seal_folder
+from inference.sealed import WEIGHTS, seal_folder
 from inference.weight_keys import WeightKeyError, keys_from, new_key
-
-FAILED = 1
 
 
 @click.command()
@@ -21,22 +18,22 @@ def encrypt(folder: Path, out: Path, *, key_file: Path | None) -> None:
     """Copy a folder with its weights encrypted (AES-256-GCM).
 
     The key: `--new-key`, or as at serving ATTEST_MODEL_KEY_COMMAND, ATTEST_MODEL_KEY_FILE or ATTEST_MODEL_KEY.
-    Exit codes: 0 done, 1 it could not be done and nothing is left in OUT, 2 wrong use.
+    Exit codes: 0 done, 1 it could not be done and nothing is left of OUT and the new key, 2 wrong use.
     """
     if out.exists():
         raise click.UsageError(f"{out} is there already")
+    if not any(path.suffix in WEIGHTS for path in folder.iterdir()):
+        raise click.ClickException(f"{folder} has no weights that are not encrypted (*{', *'.join(WEIGHTS)})")
+    made: Path | None = None
     try:
         environ = dict(os.environ)
         if key_file is not None:
             new_key(key_file)
-            environ = {"ATTEST_MODEL_KEY_FILE": str(key_file)}
+            made, environ = key_file, {"ATTEST_MODEL_KEY_FILE": str(key_file)}
         count = seal_folder(folder, out, keys_from(environ))
     except (WeightKeyError, OSError) as error:
         shutil.rmtree(out, ignore_errors=True)
-        click.echo(str(error), err=True)
-        sys.exit(FAILED)
-    if not count:
-        shutil.rmtree(out, ignore_errors=True)
-        click.echo(f"{folder} has no weights", err=True)
-        sys.exit(FAILED)
-    click.echo(f"{out}: {count} files encrypted")
+        if made is not None:
+            made.unlink(missing_ok=True)  # nothing is encrypted with it, and it would stand in the way of the next try
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{out}: {count} {'file' if count == 1 else 'files'} encrypted")

@@ -101,7 +101,7 @@ def keys_from(environ: Mapping[str, str]) -> WeightKeys:
     if text := environ.get("ATTEST_MODEL_KEY", ""):
         return LocalKey(_decoded(text, "ATTEST_MODEL_KEY"))
     raise WeightKeyError(
-        "The weights are encrypted: set ATTEST_MODEL_KEY_FILE, ATTEST_MODEL_KEY or ATTEST_MODEL_KEY_COMMAND."
+        "There is no key of the weights: set ATTEST_MODEL_KEY_FILE, ATTEST_MODEL_KEY or ATTEST_MODEL_KEY_COMMAND."
     )
 
 

@@ -98,3 +98,15 @@ def test_a_folder_without_tokenizer_is_ready_for_token_ids_only(folder):
     (folder / "SHA256SUMS").write_text("0" * 64 + "  tokenizer.model\n")
     done = CliRunner().invoke(inference, ["check", str(folder)])
     assert done.exit_code == 1, "a list of hashes that names one says that the folder is not whole"
+
+
+def test_a_folder_of_links_is_refused_as_such(folder, tmp_path):
+    links = tmp_path / "links"
+    links.mkdir()
+    for path in folder.iterdir():
+        (links / path.name).symlink_to(path)
+    assert check(links).ok
+    done = CliRunner().invoke(add, [str(links), "--registry", str(tmp_path / "registry")])
+    assert done.exit_code == 1
+    assert "links are not followed (config.json, " in done.output
+    assert "cp -rL" in done.output

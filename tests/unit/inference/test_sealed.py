@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 import stat
 
@@ -160,6 +161,9 @@ def test_without_its_key_or_with_a_flipped_byte_it_is_not_served(encrypted, monk
     checked = CliRunner().invoke(inference, ["check", str(altered)])
     assert checked.exit_code == 1
     assert victim.name in checked.output
+    checked = CliRunner().invoke(inference, ["check", str(altered), "--json"])
+    assert checked.exit_code == 1
+    assert json.loads(checked.output)["problems"] == [f"{victim} was altered (chunk 0)"]
     first, second = sorted(folder.glob(f"*{SUFFIX}"))
     victim.write_bytes(first.read_bytes())
     with pytest.raises(ModelFolderError, match=f"{second.name} holds another file"):
@@ -171,3 +175,18 @@ def test_encrypting_without_a_key_leaves_nothing(tiny_folder, tmp_path, argument
     done = CliRunner().invoke(inference, ["encrypt", str(tiny_folder), str(tmp_path / "out"), *arguments])
     assert done.exit_code == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_key_that_nothing_is_encrypted_with_does_not_stay(tiny_folder, tmp_path):
+    key = tmp_path / "key"
+    (tmp_path / "empty").mkdir()
+    arguments = [str(tmp_path / "out"), "--new-key", str(key)]
+    done = CliRunner().invoke(inference, ["encrypt", str(tmp_path / "empty"), *arguments])
+    assert done.exit_code == 1
+    assert "has no weights" in done.output
+    assert not key.exists()
+    nowhere = str(key / "out")
+    done = CliRunner().invoke(inference, ["encrypt", str(tiny_folder), nowhere, "--new-key", str(key)])
+    assert done.exit_code == 1
+    assert not key.exists()
+    assert CliRunner().invoke(inference, ["encrypt", str(tiny_folder), *arguments]).exit_code == 0
