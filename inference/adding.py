@@ -6,7 +6,6 @@ import shutil
 import sys
 from pathlib import Path
 from typing import NoReturn
-from uuid import uuid4
 
 import click
 import msgspec
@@ -14,7 +13,6 @@ import msgspec
 from inference.chatglm3.check import Report, check
 from inference.chatglm3.folder import sha256
 from inference.registry import (
-    SUBFOLDER,
     Registry,
     RegistryError,
     State,
@@ -57,36 +55,45 @@ def add(folder: Path, *, place: Path, name: str, model: str, as_json: bool) -> N
 
 
 def _add(registry: Registry, folder: Path, label: str, model: str) -> Version:
+    """Copy and check without the lock, which takes minutes: meanwhile others may roll back."""
     version_id(label, "")  # a name that cannot be used is refused before gigabytes are copied
-    with registry.locked() as write:
-        state = registry.read() if registry.file.exists() else State(model=model)
-        fresh = registry.folder / SUBFOLDER / f".adding-{uuid4().hex}"
-        try:
-            _copy(folder, fresh)
-            with plain_view(fresh) as plain:
-                report = check(plain)
-            if not report.ok:
-                _refuse((*report.problems, *_links(folder)), fresh, folder)
-            if not report.tokenizer:
-                _refuse(("tokenizer.model is missing: a version must be able to chat",), fresh, folder)
-            version = _version(label, report, fresh)
+    _state(registry, model)  # and so is a registry that cannot be read
+    fresh = registry.place()
+    try:
+        version = _checked(folder, fresh, label)
+        with registry.locked() as write:
+            state = _state(registry, model)
             if any(one.id == version.id for one in state.versions):
                 _refuse((f"{version.id} is in the registry already",), fresh, folder)
             fresh.rename(registry.folder_of(version))
             state = added(state, version)
             write(state if state.active else activated(state, version.id))
-        except SealedError as error:
-            _refuse((str(error),), fresh, folder)
-        except OSError as error:
-            raise RegistryError(f"{folder} cannot be copied to {registry.folder}: {error.strerror}") from None
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+    except SealedError as error:
+        _refuse((str(error),), fresh, folder)
+    except OSError as error:
+        raise RegistryError(f"{folder} cannot be copied to {registry.folder}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
     return version
+
+
+def _state(registry: Registry, model: str) -> State:
+    return registry.read() if registry.file.exists() else State(model=model)
+
+
+def _checked(folder: Path, fresh: Path, label: str) -> Version:
+    _copy(folder, fresh)
+    with plain_view(fresh) as plain:
+        report = check(plain)
+    if not report.ok:
+        _refuse((*report.problems, *_links(folder)), fresh, folder)
+    if not report.tokenizer:
+        _refuse(("tokenizer.model is missing: a version must be able to chat",), fresh, folder)
+    return _version(label, report, fresh)
 
 
 def _copy(folder: Path, to: Path) -> None:
     """Link or copy every plain file; links and folders in it are not followed."""
-    to.mkdir(mode=0o755)
     for path in sorted(folder.iterdir()):
         if path.is_symlink() or not path.is_file():
             continue

@@ -146,6 +146,15 @@ class Registry:
             raise RegistryError(f"{self.file} is damaged: {error}") from None
         return _checked(state, self.file)
 
+    def place(self) -> Path:
+        """Make a folder for files that are to become a version, and return it. Raises `RegistryError`."""
+        fresh = self.folder / SUBFOLDER / f".adding-{uuid4().hex}"
+        try:
+            fresh.mkdir(mode=0o755, parents=True)
+        except OSError as error:
+            raise RegistryError(f"{self.folder} cannot be written: {error.strerror}") from None
+        return fresh
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[Callable[[State], None]]:
         """Hold the lock; what this yields writes a new state. Raises `RegistryError`."""

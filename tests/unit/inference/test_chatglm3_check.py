@@ -11,6 +11,7 @@ from inference.adding import add
 from inference.chatglm3.check import check
 from inference.chatglm3.loader import load
 from inference.cli import inference
+from inference.registry import Registry
 from tests.unit.inference.folders import single, state_of
 
 
@@ -110,3 +111,24 @@ def test_a_folder_of_links_is_refused_as_such(folder, tmp_path):
     assert done.exit_code == 1
     assert "links are not followed (config.json, " in done.output
     assert "cp -rL" in done.output
+
+
+def test_who_rolls_back_does_not_wait_for_who_adds(folder, tmp_path, monkeypatch):
+    registry = Registry(tmp_path / "registry")
+    free = []
+
+    def checked(plain):
+        with registry.locked():
+            free.append(True)
+        return check(plain)
+
+    monkeypatch.setattr("inference.adding.check", checked)
+    done = CliRunner().invoke(add, [str(folder), "--registry", str(registry.folder)])
+    assert done.exit_code == 0, done.output
+    assert free == [True]
+    assert registry.read().active == done.output.strip()
+    registry.file.write_text("nonsense")
+    done = CliRunner().invoke(add, [str(folder), "--registry", str(registry.folder)])
+    assert done.exit_code == 3
+    assert len(free) == 1, "a registry that cannot be read is refused before anything is copied"
+    assert not list(registry.folder.glob("versions/.adding-*"))
