@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 import msgspec
 import uvicorn
+from click.core import ParameterSource
 
 from inference import logs
 from inference.engine.base import Engine, ModelFolderError
@@ -108,6 +109,9 @@ def inference(
     if ctx.invoked_subcommand is not None:
         return
     logs.configure(os.environ.get("ATTEST_LOG_LEVEL", "INFO").upper())
+    following = registry is not None and _follows(ctx, folder)
+    _refuse_idle(ctx, kind, following=following)
+    listening = _bind(host, port)
 
     def opened(folder: Path, named: str) -> Engine:
         # Imported by name: only these engines need torch, and a scripted tier starts without it.
@@ -125,14 +129,13 @@ def inference(
         engines: Engines
         if kind == "scripted":
             engines = OneEngine(ScriptedEngine(read_script(script) if script else None))
-        elif registry is not None and folder is None:
+        elif registry is not None and following:
             followed = Registry(registry)
             engines = VersionedEngines(
                 followed, lambda version: opened(_folder(followed.folder_of(version)), version.id), warm=warm
             )
         else:
             engines = OneEngine(opened(_folder(folder or DEMO), name))
-        listening = _listen(host, port)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve(engines, listening))
     except ModelFolderError as error:
@@ -180,8 +183,36 @@ inference.add_command(quantise)
 inference.add_command(encrypt)
 
 
+_OF_ENGINE = {"script": "scripted", "upstream": "vllm", "upstream_model": "vllm"} | dict.fromkeys(
+    ("dtype", "device", "slots", "queue", "cache_tokens"), "torch"
+)
+"""Options that only one engine heeds."""
+
+
+def _typed(ctx: click.Context, option: str) -> bool:
+    return ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE
+
+
+def _follows(ctx: click.Context, folder: Path | None) -> bool:
+    """Whether the registry is followed, or the folder served: what was typed goes before what the environment says."""
+    if _typed(ctx, "registry") and _typed(ctx, "folder"):
+        raise click.UsageError("--model and --registry exclude each other.")
+    return folder is None or _typed(ctx, "registry")
+
+
+def _refuse_idle(ctx: click.Context, kind: str, *, following: bool) -> None:
+    """Refuse an option that would do nothing: whoever typed it expects something."""
+    for option, engine in _OF_ENGINE.items():
+        if engine != kind and _typed(ctx, option):
+            raise click.UsageError(f"--{option.replace('_', '-')} is for --engine {engine} only.")
+    if _typed(ctx, "warm") and not following:
+        raise click.UsageError("--warm is for --registry only.")
+
+
 def _folder(folder: Path) -> Path:
     """Say at once what is missing; importing the engine takes seconds."""
+    if not folder.is_dir():
+        raise ModelFolderError(f"{folder} is not a folder")
     if not (folder / "config.json").is_file():
         raise ModelFolderError(f"{folder / 'config.json'} is missing")
     return folder
@@ -195,16 +226,19 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
+    """Take the port before the weights are opened, which may last minutes; nobody is let in until they are."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family, backlog=2048)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Accepted connections inherit it. The event loop sets it only on sockets that it has made itself, and without
         # it the end of each streamed answer waits 40 ms for an acknowledgement.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        bound.bind((host, port))
     except OSError as error:
+        bound.close()
         raise click.ClickException(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
-    return listening
+    return bound
 
 
 class _Server(uvicorn.Server):
@@ -220,14 +254,16 @@ class _Server(uvicorn.Server):
 
 
 async def serve(engines: Engines, listening: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT; running streams get a second to end."""
+    """Serve until SIGTERM or SIGINT; running streams get a second to end. Raises `ModelFolderError`."""
     host, port = listening.getsockname()[:2]
+    await engines.start()
     config = uvicorn.Config(
-        create_app(engines),
+        create_app(engines, started=True),
         log_config=None,
         access_log=False,
         server_header=False,
         lifespan="on",
+        backlog=2048,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
         h11_max_incomplete_event_size=64 * 1024,

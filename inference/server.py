@@ -16,7 +16,7 @@ from litestar.response import Stream
 from inference import completions, wire
 from inference.chat import ChatShape
 from inference.connection import ClientGoneError, StalledClients, read_body, unless_gone
-from inference.engine.base import Engine, ModelFolderError
+from inference.engine.base import Engine
 from inference.engines import Engines, load_of
 from inference.errors import RequestRefusedError
 from inference.exchange import Exchange, Shape, collect, stream
@@ -118,18 +118,15 @@ async def metrics(request: Request[None, None, State]) -> bytes:
     return rendered
 
 
-def create_app(engines: Engines) -> Litestar:
-    """Return the application; the engines are started and closed with it."""
+def create_app(engines: Engines, *, started: bool = False) -> Litestar:
+    """Return the application; the engines are closed with it, and started with it unless they are already."""
     tracing = Tracing(os.environ)
     telemetry = Telemetry(engines)
 
     @asynccontextmanager
     async def life(_: Litestar) -> AsyncGenerator[None, None]:
-        try:
+        if not started:
             await engines.start()
-        except ModelFolderError as error:
-            LOG.error("cannot start: %s", error)  # noqa: TRY400 - the message says it all
-            raise
         try:
             yield
         finally:

@@ -55,7 +55,7 @@ def product(tmp_path_factory: pytest.TempPathFactory):
 async def tier(product: Product, engine: str, weights: Weights):
     """Let the tier compute with another engine; the gateway stays up."""
     async with contextlib.AsyncExitStack() as stack:
-        options = ["--name", "glm", "--slots", "2"]
+        options = ["--name", "glm"]
         match engine:
             case "scripted":
                 yield
@@ -65,9 +65,9 @@ async def tier(product: Product, engine: str, weights: Weights):
                 upstream = await stack.enter_async_context(vllm_server(remote))
                 options += ["--engine", "vllm", "--upstream", upstream, "--model", str(weights.whole)]
             case "torch":
-                options += ["--model", str(weights.whole)]
+                options += ["--slots", "2", "--model", str(weights.whole)]
             case _:
-                options += ["--model", str(getattr(weights, engine))]
+                options += ["--slots", "2", "--model", str(getattr(weights, engine))]
         await asyncio.to_thread(stop, product.inference)
         await asyncio.to_thread(product.start_inference, *options)
         yield

@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from inference.cli import _listen
+from inference.cli import _bind
 from tests.integration.inference.tier import Tier, head_of
 from tests.rig.process import stop, wait_for
 from tests.unit.inference import tiny
@@ -192,7 +192,13 @@ def test_a_real_tier_stops_within_two_seconds_while_it_streams(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--model", "nowhere"], "config.json is missing"),
+        (["--model", "nowhere"], "nowhere is not a folder"),
+        (["--model", "."], "config.json is missing"),
+        (["--registry", "nowhere"], "nowhere is no registry"),
+        (["--registry", "nowhere", "--model", "."], "exclude each other"),
+        (["--upstream", "http://vllm:8000/v1"], "--upstream is for --engine vllm only"),
+        (["--engine", "vllm", "--dtype", "float32"], "--dtype is for --engine torch only"),
+        (["--warm", "1"], "--warm is for --registry only"),
         (["--engine", "scripted", "--script", "nowhere.json"], "nowhere.json cannot be read"),
         (["--engine", "magic"], "magic"),
     ],
@@ -210,20 +216,18 @@ def test_a_taken_port_is_refused(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         taken_port = taken.getsockname()[1]
         done = subprocess.run(
-            [sys.executable, "-m", "gateway", "inference", "--engine=scripted", f"--port={taken_port}"],
+            [sys.executable, "-m", "gateway", "inference", "--model=nowhere", f"--port={taken_port}"],
             capture_output=True,
             text=True,
             check=False,
         )
     assert done.returncode == 1
-    assert f"Cannot listen on 127.0.0.1:{taken_port}: Address already in use" in done.stderr
+    assert f"Cannot listen on 127.0.0.1:{taken_port}: Address already in use.\n" in done.stderr
 
 
 def test_small_answers_do_not_wait_for_an_acknowledgement():
     """Without it each streamed answer over a kept connection took 45 ms instead of 1."""
-    with (
-        _listen("127.0.0.1", 0) as listening,
-        socket.create_connection(listening.getsockname()),
-        listening.accept()[0] as accepted,
-    ):
-        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    with _bind("127.0.0.1", 0) as bound:
+        bound.listen()
+        with socket.create_connection(bound.getsockname()), bound.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
