@@ -149,7 +149,7 @@ def create_app(settings: Settings) -> Litestar:
         "turns": turns,
         "allowances": allowances,
         "usage": UsageReport(engine),
-        "people": People(engine),
+        "people": People(engine, PersonNames(engine)),
         "endings": authentication.endings,
         "keys": ApiKeys(governance.governor),
         **provisioning.parts(),

@@ -9,7 +9,7 @@ from litestar.params import FromPath, FromQuery, SkipValidation, URLEncodedBody
 from litestar.response import Redirect, Response
 
 from audit.approval import Action, Decision
-from audit.governing import moment, now_us
+from audit.governing import now_us
 from gateway.auth.access import recorded_for
 from gateway.auth.principal import Role
 from gateway.console.section import Group, Part, Section
@@ -70,8 +70,7 @@ async def approvals_page(
         everything=shown == "all",
         demanded=sorted(settings.four_eyes | {Action.POLICY.value}),
         me=request.user.subject,
-        now=now_us(),
-        at=moment,
+        now_us=now_us(),
         holds={one.hold_id: one for one in await governance.holds.listed(released=True)},
     )
 

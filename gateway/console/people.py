@@ -1,4 +1,4 @@
-"""People and sessions: who is signed in, and access that an administrator ends or restores."""
+"""People and sessions: who is signed in, whose access ended and by what, and ending and restoring it."""
 
 from typing import Literal
 
@@ -45,7 +45,7 @@ async def people_page(
     who: FromQuery[str] = "",
     said: FromQuery[str] = "",
 ) -> Response[str]:
-    """Show who is signed in and whose access has ended."""
+    """Show who is signed in, whose access has ended, and whose sessions were ended lately."""
     if len(who) > _SUBJECT_LIMIT or "\x00" in who:
         raise BadRequestError("who: is too long, or no text.")
     return await console_page(
@@ -53,8 +53,8 @@ async def people_page(
         pages,
         SECTION,
         "console/people.html",
-        people=await people.found(who.strip()),
-        who=who,
+        found=await people.found(who.strip()),
+        words=who,
         unmatched=await directory.unmatched(MOST_UNMATCHED),
         said=said if said in SAID else "",
     )

@@ -9,7 +9,6 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, SkipValidation, URLEncodedBody
 from litestar.response import Redirect, Response
 
-from audit.governing import moment
 from gateway.auth.access import recorded_for
 from gateway.auth.principal import Role
 from gateway.console.section import Group, Part, Section
@@ -93,7 +92,6 @@ async def reviews_page(
         agreement=await reviews.reviews.agreement(),
         only=partial(address, SECTION.path, filters),
         next_page=address(SECTION.path, filters, after=page[-1].turn_id) if len(found) > ON_A_PAGE else "",
-        at=moment,
     )
 
 
@@ -126,7 +124,6 @@ async def review_page(
         ],
         categories=[category.value for category in CLASSIFIED],
         me=subject_of(officer),
-        at=moment,
     )
 
 

@@ -21,14 +21,17 @@ ConsoleRequest = Request[Any, Any, Any]
 async def console_page(
     request: ConsoleRequest, pages: Pages, section: Section, template: str, *, status: int = 200, **context: object
 ) -> Response[str]:
-    """Return a page of a section; `template` extends console/base.html, and `who(subject)` there names a person."""
+    """Return a page of a section; `template` extends console/base.html, and `who(subject)` there names a person.
+
+    Raises `TypeError` where `context` has the name of something that every page has: it would be missed on some.
+    """
     view, who = pages.view(request), Who(pages.names)
     tools = {"at": moment, "revealed": revealed, "now": datetime.now(UTC), "say": Words(view.catalogue), "who": who}
-    page = view.page(template, status=status, section=section, **{**tools, **context})
+    page = view.page(template, status=status, section=section, **tools, **context)
     if pages.names is None or not who.unknown:
         return page
     await pages.names.learn(who.unknown)
-    return view.page(template, status=status, section=section, **{**tools, **context})
+    return view.page(template, status=status, section=section, **tools, **context)
 
 
 def address(path: str, values: Mapping[str, object], **changes: object) -> str:

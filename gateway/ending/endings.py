@@ -52,10 +52,8 @@ class Endings:
         async with self._governor.transaction() as connection:
             await self._note(connection, Scope.PROVIDER_SESSION, sid, lasting=False, reason=reason, by=PROVIDER)
             ended = await self._delete(connection, sign_in.session.c.provider_session == sid)
-            for_whom = ended[0].subject if ended else subject
-            await self._record(
-                connection, Kind.SESSION_ENDED, for_whom or PROVIDER, reason, PROVIDER, {"sessions": len(ended)}
-            )
+            for_whom = (ended[0].subject if ended else subject) or PROVIDER
+            await self._governor.record(connection, _ended(Kind.SESSION_ENDED, for_whom, reason, PROVIDER, ended))
         return len(ended)
 
     async def disable(self, subject: str, *, reason: str, by: str) -> int:
@@ -63,11 +61,14 @@ class Endings:
         async with self._governor.transaction() as connection:
             return await self.disable_in(connection, subject, reason=reason, by=by)
 
-    async def disable_in(self, connection: AsyncConnection, subject: str, *, reason: str, by: str) -> int:
-        """Do what `disable` does in an open transaction."""
+    async def disable_in(
+        self, connection: AsyncConnection, subject: str, *, reason: str, by: str, name: str = ""
+    ) -> int:
+        """Do what `disable` does in an open transaction; `name` is on record where no session says another."""
         await self._note(connection, Scope.PERSON, subject, lasting=True, reason=reason, by=by)
         ended = await self._delete(connection, sign_in.session.c.subject == subject)
-        await self._record(connection, Kind.PERSON_DISABLED, subject, reason, by, {"sessions": len(ended)})
+        entry = _ended(Kind.PERSON_DISABLED, subject, reason, by, ended)
+        await self._governor.record(connection, msgspec.structs.replace(entry, name=entry.name or name))
         return len(ended)
 
     async def restore(self, subject: str, *, reason: str, by: str) -> bool:
@@ -86,7 +87,7 @@ class Endings:
         changed = {"lasting": False, "since": int(self._unix_time()), "changed_us": now_us(), "ended_by": by}
         done = await connection.execute(sa.update(table).where(lasting).values(**changed))
         if done.rowcount:
-            await self._record(connection, Kind.PERSON_RESTORED, subject, reason, by, {})
+            await self._governor.record(connection, _entry(Kind.PERSON_RESTORED, subject, reason, by, {}))
         return bool(done.rowcount)
 
     async def ended_by_in(self, connection: AsyncConnection, subject: str) -> str | None:
@@ -128,12 +129,12 @@ class Endings:
             ended = await self._delete(connection, which)
             if ended or person is not None:
                 subject = person or str(ended[0].subject)
-                await self._record(connection, Kind.SESSION_ENDED, subject, reason, by, {"sessions": len(ended)})
+                await self._governor.record(connection, _ended(Kind.SESSION_ENDED, subject, reason, by, ended))
         return len(ended)
 
     async def _delete(self, connection: AsyncConnection, which: sa.ColumnElement[bool]) -> list[Any]:
         table = sign_in.session
-        deleting = sa.delete(table).where(which).returning(table.c.subject, table.c.id_hash)
+        deleting = sa.delete(table).where(which).returning(table.c.subject, table.c.name, table.c.created_at)
         return list((await connection.execute(deleting)).all())
 
     async def _note(
@@ -174,15 +175,16 @@ class Endings:
         if rows:
             await connection.execute(adding.on_conflict_do_update(index_elements=keys, set_=changed), rows)
 
-    async def _record(
-        self, connection: AsyncConnection, kind: Kind, subject: str, reason: str, by: str, detail: Detail
-    ) -> None:
-        await self._governor.record(connection, _entry(kind, subject, reason, by, detail))
-
 
 def _entry(kind: Kind, subject: str, reason: str, by: str, detail: Detail) -> Entry:
     who: Detail = {"by": by}
     return Entry(kind=kind, at=moment(now_us()), subject=subject, reason=reason, detail=who | detail)
+
+
+def _ended(kind: Kind, subject: str, reason: str, by: str, sessions: Sequence[Any]) -> Entry:
+    """Return the record of sessions that were ended, with the name that the newest sign-in brought."""
+    name = max(((row.created_at, row.name) for row in sessions), default=(0, ""))[1]
+    return msgspec.structs.replace(_entry(kind, subject, reason, by, {"sessions": len(sessions)}), name=name)
 
 
 def _moved(move: Move, reason: str, by: str) -> Entry:

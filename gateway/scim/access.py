@@ -55,14 +55,14 @@ class DirectoryAccess:
             structlog.get_logger("attest.scim").warning("scim.user_unmapped", attribute=self._subject.value)
             return
         if user.active is False:
-            await self._disable(connection, subject, "scim_inactive")
+            await self._disable(connection, subject, called(user), "scim_inactive")
         elif user.active or new:
             await self._endings.restore_in(connection, subject, reason="scim_active", by=SCIM, only_by=SCIM)
 
     async def user_gone(self, connection: AsyncConnection, user: User) -> None:
         """End access of a user who left the directory."""
         if subject := self.subject(user):
-            await self._disable(connection, subject, "scim_deleted")
+            await self._disable(connection, subject, called(user), "scim_deleted")
 
     async def members_are(
         self,
@@ -95,6 +95,11 @@ class DirectoryAccess:
         ]
         await self._endings.move_in(connection, moves, reason="scim_groups", by=SCIM)
 
-    async def _disable(self, connection: AsyncConnection, subject: str, reason: str) -> None:
+    async def _disable(self, connection: AsyncConnection, subject: str, name: str, reason: str) -> None:
         if await self._endings.ended_by_in(connection, subject) is None:
-            await self._endings.disable_in(connection, subject, reason=reason, by=SCIM)
+            await self._endings.disable_in(connection, subject, reason=reason, by=SCIM, name=name)
+
+
+def called(user: User) -> str:
+    """Return what people call a user."""
+    return user.display_name or (user.name.formatted if user.name else None) or user.user_name or ""

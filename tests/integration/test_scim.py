@@ -86,6 +86,10 @@ def test_an_inactive_person_loses_the_open_stream_and_all_access(product: Produc
         assert '"access-ended"' in rest
         assert send(product, sam, "GET", "/auth/me")[0] == 401
         assert send(product, product.token("alice"), "GET", "/auth/me")[0] == 200
+        with ask(product, product.token("ada"), "/console/people") as answer:
+            page = answer.read().decode()
+        row = next(row for row in page.split("<tr>") if 'value="sam"' in row)
+        assert all(words in row for words in ("Access ended", "inactive in the directory (SCIM)", "</time>"))
     finally:
         activity(product, key, user["id"], True)
     assert eventually(lambda: comes_back(product, "sam"))

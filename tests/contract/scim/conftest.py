@@ -63,7 +63,7 @@ class Scim:
         assert answer.status_code == status, answer.text
         return answer.json() if answer.content else None
 
-    async def user(self, name: str, **attributes: Any) -> Any:
+    async def user(self, name: str, /, **attributes: Any) -> Any:
         body = {"schemas": [USER], "userName": name, "externalId": name, "active": True, **attributes}
         return await self.send("POST", "/Users", body, 201)
 

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from audit.search.names import PersonNames
 from gateway.auth.principal import Principal, Role
+from gateway.ending.people import People, State
 from gateway.scim import groups
 from tests.contract.scim.conftest import GROUP, PATCH, USER, Scim
 
@@ -37,6 +39,18 @@ async def test_a_user_who_leaves_the_directory_has_no_access_and_comes_back_as_a
     await scim.user("alice")
     await scim.ended.refresh()
     assert not scim.ended.disabled("alice")
+
+
+async def test_a_person_who_never_signed_in_is_on_record_by_the_directorys_name(scim: Scim) -> None:
+    names = ({"displayName": "Alice Chen", "name": {"formatted": "A. C."}}, {"name": {"formatted": "Bo Li"}}, {})
+    for at, name in enumerate(names):
+        user = await scim.user(f"new-{at}", **name)
+        await scim.patch(f"/Users/{user['id']}", {"op": "replace", "path": "active", "value": False})
+    found = (await People(scim.engine, PersonNames(scim.engine)).found("new-")).people
+    assert [(one.subject, one.name) for one in found] == [
+        ("new-2", "new-2"), ("new-1", "Bo Li"), ("new-0", "Alice Chen"),
+    ]  # fmt: skip
+    assert {(one.state, one.reason, one.ended_by) for one in found} == {(State.DISABLED, "scim_inactive", "scim")}
 
 
 async def test_whom_an_administrator_shut_out_the_directory_does_not_let_in(scim: Scim) -> None:

@@ -126,6 +126,20 @@ async def test_a_person_disabled_in_the_middle_of_an_answer(
     assert (ended["reason"], ended["detail"]["by"]) == ("provider_refresh_refused", "provider")
     page = await submit(browser, await browser.open(f"{governed.url}/auth/login"), "edgar")
     assert page.url.startswith(real_keycloak.issuer), "nobody signs in who is disabled"
+    row = await row_of_people(governed, real_keycloak, me)
+    assert all(words in row for words in ("Sessions ended", "the provider no longer stands by it", "</time>"))
+
+
+async def row_of_people(product: Product, real_keycloak: Keycloak, person: Any) -> str:
+    """Return what the administrators' page says of a person, whom it must name."""
+    await in_thread(real_keycloak.new_user, "olga", ["/admin"])
+    async with Browser(real_keycloak.url) as browser:
+        await signed_in(browser, product, "olga")
+        page = await browser.open(f"{product.url}/console/people?who={person['name'].split()[0]}")
+    (row,) = (row for row in page.body.split("<tr>") if person["subject"] in row)
+    assert person["name"] != person["subject"]
+    assert person["name"] in row
+    return row
 
 
 async def test_a_bearer_token_ends_with_its_person_and_so_does_its_stream(

@@ -3,12 +3,13 @@
 import datetime as dt
 
 import pytest
+from litestar import Request
 
 from gateway.auth.access import ACCESS, RECORDED
 from gateway.auth.principal import Principal, Role
 from gateway.console.asked import local_moment, local_text
 from gateway.console.sections import PARTS, SECTIONS, console_routes
-from gateway.console.shell import address
+from gateway.console.shell import address, console_page
 from gateway.problems import BadRequestError
 from gateway.settings import Settings
 from gateway.web.catalogue import load_catalogues
@@ -50,6 +51,14 @@ def test_a_person_sees_the_sections_of_their_roles_alone(role, tmp_path):
     shown = [one for one in pages.sections if one.open_to(principal)]
     assert shown == [one for one in SECTIONS if role in one.roles]
     assert role is not Role.STAFF or not shown
+
+
+async def test_no_page_replaces_what_every_page_has(tmp_path):
+    """The page of people once did, with the words of its search, and was an error wherever somebody had to be named."""
+    pages = make_pages(Settings(data_dir=tmp_path), sections=SECTIONS)
+    request = Request({"type": "http", "path": "/", "headers": [], "state": {}, "user": None, "query_string": b""})
+    with pytest.raises(TypeError, match="who"):
+        await console_page(request, pages, SECTIONS[0], "console/people.html", who="alice")
 
 
 def test_an_address_leaves_out_what_is_empty_and_escapes_the_rest():
