@@ -251,11 +251,18 @@ def with_mirror(state: State, wanted: str, percent: int) -> State:
     return replace(state, mirror=Mirror(version.id, percent))
 
 
+def ended(state: State, stage: Stage) -> State:
+    """Return the state without its canary, or its mirror. Raises `RegistryError` where there is none."""
+    if getattr(state, stage) is None:
+        raise RegistryError(f"no version is the {stage}")
+    return replace(state, **{stage: None})
+
+
 def removed(state: State, wanted: str) -> State:
     """Return the state without a version. Raises `RegistryError` where it is in use or can be rolled back to."""
     version = state.find(wanted)
     if (stage := state.stage(version)) is not Stage.CANDIDATE:
-        why = "can be rolled back to" if stage is Stage.RETIRED else f"is {stage}"
+        why = {Stage.RETIRED: "can be rolled back to", Stage.ACTIVE: "is active"}.get(stage, f"is the {stage}")
         raise RegistryError(f"{version.id} {why}: only a version that is of no use now is removed")
     return replace(state, versions=tuple(one for one in state.versions if one.id != version.id))
 

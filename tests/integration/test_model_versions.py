@@ -102,7 +102,9 @@ def test_versions_over_real_processes(product, revisions):
     canary = models.did("canary", "v3", "--group", "staff")
     assert canary["canary"] == {"version": added["id"], "percent": 0, "groups": ["staff"]}
     assert eventually(lambda: revision_of(product, ask(product)) == third, 20)
-    models.did("canary", "--end")
+    done = models.run("canary", "--end")
+    assert ["v2", "active"] in [[line.partition("@")[0], line.split()[1]] for line in done.stdout.splitlines()]
+    assert models.run("canary", "--end").exit_code == 1, "nothing to end is nothing to record"
     models.did("mirror", "v3")
     assert eventually(lambda: mirrored_by(product, ask(product)) == (second, third), 60)
 

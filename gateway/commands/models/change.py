@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from audit.record import Kind
 from gateway.commands.audit.common import access, opened, print_json, run
 from gateway.commands.models.common import FAILED, NOT_YET, REFUSED, comes_true, registry_option, served
-from gateway.commands.models.read import listing
+from gateway.commands.models.read import listing, print_listing
 from gateway.model_activation import activation, offer_of_state
 from inference import registry as versions
-from inference.registry import Registry, RegistryError, State
+from inference.registry import Registry, RegistryError, Stage, State
 
 Change = Callable[[State], State]
 
@@ -66,7 +66,7 @@ def canary(
     """Let a version answer some of the people."""
     _one_of(version, end=end)
     if end:
-        _carry_out("canary_end", Registry(registry), lambda state: replace(state, canary=None), wait_s, as_json)
+        _carry_out("canary_end", Registry(registry), lambda state: versions.ended(state, Stage.CANARY), wait_s, as_json)
     else:
         change: Change = lambda state: versions.with_canary(state, version, percent, groups)  # noqa: E731
         _carry_out("canary", Registry(registry), change, wait_s, as_json)
@@ -83,7 +83,7 @@ def mirror(version: str, registry: Path, *, percent: int, end: bool, wait_s: flo
     """Let a version answer turns a second time: examined and recorded, shown to nobody."""
     _one_of(version, end=end)
     if end:
-        _carry_out("mirror_end", Registry(registry), lambda state: replace(state, mirror=None), wait_s, as_json)
+        _carry_out("mirror_end", Registry(registry), lambda state: versions.ended(state, Stage.MIRROR), wait_s, as_json)
     else:
         change: Change = lambda state: versions.with_mirror(state, version, percent)  # noqa: E731
         _carry_out("mirror", Registry(registry), change, wait_s, as_json)
@@ -105,10 +105,11 @@ def _carry_out(action: str, registry: Registry, change: Change, wait_s: float, a
     except RegistryError as error:
         click.echo(str(error), err=True)
         sys.exit(REFUSED)
+    found = listing(state, open_ids)
     if as_json:
-        print_json(listing(state, open_ids))
+        print_json(found)
     else:
-        click.echo(state.active)
+        print_listing(state, found)
     if not true:
         click.echo("Set and recorded, but the inference tier does not answer so yet; its log says why.", err=True)
         sys.exit(NOT_YET)

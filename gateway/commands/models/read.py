@@ -56,6 +56,11 @@ def list_versions(registry: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
+    print_listing(state, found)
+
+
+def print_listing(state: State, found: Listing) -> None:
+    """Print one line for each version: what it is for, precision, size, whether the tier has it open."""
     for one in found.versions:
         serving = {True: "open", False: "", None: "?"}[one.serving]
         line = f"{one.id:<40}  {_stage(state, one):<24}  {one.precision:<9}  {one.bytes / 2**20:>9,.0f} MiB  {serving}"

@@ -83,6 +83,8 @@ def test_only_what_is_of_no_use_is_removed(tmp_path):
         (lambda now: versions.activated(now, ""), "no version"),
         (lambda now: versions.with_canary(now, B, 5, ()), "is active"),
         (lambda now: versions.with_canary(now, C, 0, ()), "name a share"),
+        (lambda now: versions.ended(now, Stage.CANARY), "no version is the canary"),
+        (lambda now: versions.ended(now, Stage.MIRROR), "no version is the mirror"),
         (lambda now: versions.with_canary(versions.with_mirror(now, C, 5), C, 5, ()), "is the mirror"),
         (lambda now: versions.with_mirror(versions.with_canary(now, C, 5, ()), C, 5), "is the canary"),
         (lambda now: versions.added(now, ALL[0]), "already"),
