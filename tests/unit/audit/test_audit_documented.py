@@ -30,12 +30,24 @@ def test_the_verification_by_hand_works_as_described(page, tmp_path):
     folder = log.write(tmp_path / "bundle", sizes=(9, 23))
     (folder / "keys").write_text(log.signer.public + "\n")
     (folder / "checkpoint").write_bytes(log.checkpoint(21))
-    signature, leaf, root, text = [run(step, folder) for step in shell(page)]
+    signature, leaf, every, root, text = [run(step, folder) for step in shell(page)]
     assert "Signature Verified Successfully" in signature
     computed, stated = leaf.splitlines()
     assert computed.split()[0] == stated.split()[1] == log.hashes[0].hex()
+    assert every == ""
     assert [line.split()[-1] for line in root.splitlines()] == [log.root(21).hex()] * 2
     assert len({line.split()[-1] for line in text.splitlines()}) == 1
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_records_that_are_altered_or_not_there_are_seen_by_hand(page, tmp_path):
+    folder = honest(23).write(tmp_path / "bundle", sizes=(9, 23))
+    leaves = (folder / "leaves.ndjson").read_bytes().split(b"\n")
+    leaves[7] = leaves[7].replace(b'"', b"'", 1)
+    leaves[9] = b""
+    (folder / "leaves.ndjson").write_bytes(b"\n".join(leaves[:22]) + b"\n")
+    found = run(shell(page)[2], folder).splitlines()
+    assert [re.findall("[0-9]+", line) for line in found] == [["7"], ["9"], ["22"]]
 
 
 def run(step: str, folder: Path) -> str:
