@@ -27,7 +27,7 @@ WINDOW = 1000
 """Records of each kind that one page looks at where `subject` is asked for, which no index knows."""
 ABOUT = ("subject", "of_subject", "held_subject")
 """Where `detail` says about whom a record is."""
-_SLACK = timedelta(days=1)
+SLACK = timedelta(days=1)
 """How far the time in a record's id may be from the record's own time."""
 
 
@@ -110,13 +110,13 @@ def _walk(query: RecordQuery, kind: Kind, after: Position | None, window: int) -
     if after is not None:
         rows = rows.where(entry.entry_id < after.id if newest else entry.entry_id > after.id)
     if query.since is not None:
-        rows = rows.where(entry.at_us >= microseconds(query.since), entry.entry_id >= _id_at(query.since, -_SLACK))
+        rows = rows.where(entry.at_us >= microseconds(query.since), entry.entry_id >= id_at(query.since, -SLACK))
     if query.until is not None:
-        rows = rows.where(entry.at_us < microseconds(query.until), entry.entry_id <= _id_at(query.until, _SLACK))
+        rows = rows.where(entry.at_us < microseconds(query.until), entry.entry_id <= id_at(query.until, SLACK))
     return rows.order_by(entry.entry_id.desc() if newest else entry.entry_id).limit(window)
 
 
-def _id_at(moment: datetime, slack: timedelta) -> str:
+def id_at(moment: datetime, slack: timedelta) -> str:
     """Return the beginning of ids made at a time (UUIDv7: milliseconds since 1970 first)."""
     milliseconds = max(0, microseconds(moment) // 1000 + slack // timedelta(milliseconds=1))
     digits = f"{min(milliseconds, 2**48 - 1):012x}"

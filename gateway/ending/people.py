@@ -14,6 +14,7 @@ from audit.ports import AuditIntegrityError, AuditUnavailableError
 from audit.record import Entry, Kind
 from audit.rows import microseconds
 from audit.search.names import PersonNames
+from audit.search.records import SLACK, id_at
 from audit.tables import AUDIT_ENTRY
 from audit.trail import checked_entry
 from gateway.auth import tables as sign_in
@@ -108,7 +109,9 @@ class People:
         since = datetime.fromtimestamp(self._unix_time(), UTC) - timedelta(days=LATELY_DAYS)
         entry = AUDIT_ENTRY.c
         query = sa.select(entry.leaf, entry.leaf_hash).where(
-            entry.kind == Kind.SESSION_ENDED, entry.at_us >= microseconds(since)
+            entry.kind == Kind.SESSION_ENDED,
+            entry.at_us >= microseconds(since),
+            entry.entry_id >= id_at(since, -SLACK),  # the index goes no further back
         )
         found: dict[str, Person] = {}
         async with connection.stream(query.order_by(entry.entry_id.desc()).limit(MOST_RECORDS)) as rows:
