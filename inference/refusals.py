@@ -4,12 +4,17 @@ import msgspec
 from litestar import MediaType, Response
 
 from inference import wire
-from inference.errors import RequestRefusedError
+from inference.errors import QueueFullError, RequestRefusedError
 from inference.ports import InferenceError
+from inference.requests import BODY_LIMIT
 
 _encode = msgspec.json.Encoder().encode
 
-_KNOWN = {404: "There is no such address.", 405: "The address does not take this method.", 413: "Body too large."}
+_KNOWN = {
+    404: "There is no such address.",
+    405: "The address does not take this method.",
+    413: f"The body is larger than {BODY_LIMIT // 2**20} MiB.",
+}
 
 
 def error_body(error: Exception) -> wire.WireErrorBody:
@@ -17,7 +22,8 @@ def error_body(error: Exception) -> wire.WireErrorBody:
     if isinstance(error, RequestRefusedError):
         found = wire.WireError(str(error), "invalid_request_error", error.param, error.code)
     elif isinstance(error, InferenceError):
-        found = wire.WireError(str(error), "server_error", None, "overloaded" if error.retry_after else "failed")
+        code = "overloaded" if isinstance(error, QueueFullError) else "failed"
+        found = wire.WireError(str(error), "server_error", None, code)
     else:
         found = wire.WireError("Something failed on our side.", "server_error", None, "internal")
     return wire.WireErrorBody(found)

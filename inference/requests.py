@@ -27,6 +27,8 @@ _PATH = re.compile(r" - at `\$\.?(.*)`$")
 _UNKNOWN = re.compile(r"unknown field `(.{1,64}?)`")
 _MISSING = re.compile(r"missing required field `(\w{1,64})`")
 
+_PATTERN = re.compile(r"matching regex '\\\\A(.*)\\\\Z'")
+
 _decode = msgspec.json.Decoder(wire.WireRequest).decode
 _decode_arguments = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
@@ -99,7 +101,7 @@ def check_neutral(request: msgspec.Struct, neutral: dict[str, tuple[object, ...]
     """Refuse parameters that exist in the API but not here, unless they ask for nothing."""
     for name, values in neutral.items():
         if getattr(request, name) not in values:
-            raise RequestRefusedError(f"{name} is not offered here.", code="unsupported_parameter", param=name)
+            raise _unsupported(name, [_encode(value) for value in values if value])
 
 
 def _check_offered(request: wire.WireRequest) -> None:
@@ -107,9 +109,16 @@ def _check_offered(request: wire.WireRequest) -> None:
     for name, raw_neutral in _RAW_NEUTRAL.items():
         raw = getattr(request, name)
         if bytes(raw) not in raw_neutral:
-            raise RequestRefusedError(f"{name} is not offered here.", code="unsupported_parameter", param=name)
+            raise _unsupported(name, [value for value in raw_neutral if value != b"null" and b": " not in value])
     if request.stream_options is not None and not request.stream:
         raise RequestRefusedError("stream_options needs stream to be true.", param="stream_options")
+
+
+def _unsupported(name: str, neutral: list[bytes]) -> RequestRefusedError:
+    but = f" but for {b' or '.join(neutral).decode()}" if neutral else ""
+    return RequestRefusedError(
+        f"{name} is not offered here{but}: leave it out.", code="unsupported_parameter", param=name
+    )
 
 
 def _forbidden(given: list[wire.WireForbidden]) -> tuple[ForbiddenWords, ...]:
@@ -211,5 +220,14 @@ def _refused(reason: str) -> RequestRefusedError:
     if missing := _MISSING.search(said):
         return _missing(".".join(part for part in (where, missing[1]) if part))
     if said.startswith("Invalid "):
-        said = "The value is not one of those allowed"
+        said = f"Only {_allowed(where)} may stand here"
+    elif pattern := _PATTERN.search(said):
+        said = f"Only text like {pattern[1]} may stand here"
     return RequestRefusedError(f"{said}.", code="invalid_value", param=where or None)
+
+
+def _allowed(where: str) -> str:
+    """Name the words that are allowed at a place where only certain ones are."""
+    if where == "truncation":
+        return '"auto" or "disabled"'
+    return '"text"' if ".content[" in where else '"function"'

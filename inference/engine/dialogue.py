@@ -11,7 +11,9 @@ import msgspec
 from inference.chatglm3 import prompt, tools
 from inference.chatglm3.tokenizer import Tokenizer
 from inference.errors import ContextOverflowError, RequestRefusedError
-from inference.ports import ChatRequest, Message, Role
+from inference.ports import ChatRequest, CompletionRequest, Message, Role
+
+_SHORTER = ': shorten them, or send "truncation": "auto"'
 
 
 class Prompt(msgspec.Struct, frozen=True):
@@ -29,7 +31,7 @@ def read(tokenizer: Tokenizer, request: ChatRequest, room: int) -> Prompt:
     """
     messages = request.messages
     if not request.drop_oldest and prompt.shortest(tokenizer, messages) >= room:
-        raise ContextOverflowError(f"The messages are longer than the context of {room} tokens.")
+        raise ContextOverflowError(f"The messages are longer than the context of {room} tokens{_SHORTER}.")
     lines = tools.spread(messages, request.tools)
     try:
         if not request.drop_oldest:
@@ -41,9 +43,43 @@ def read(tokenizer: Tokenizer, request: ChatRequest, room: int) -> Prompt:
         raise RequestRefusedError("A message is not valid Unicode.", param="messages") from None
     if len(ids) >= room:
         raise ContextOverflowError(
-            f"The messages have {len(ids)} tokens, which leaves no room in the context of {room}."
+            f"The messages have {len(ids)} tokens, which leaves no room in the context of {room}"
+            f"{'' if request.drop_oldest else _SHORTER}."
         )
     return Prompt(ids, left_out)
+
+
+def continued(tokenizer: Tokenizer | None, request: CompletionRequest, *, vocabulary: int, room: int) -> list[int]:
+    """Return the ids of a prompt that is continued as it stands, at most `room` - 1; takes time for a long text.
+
+    A text gets the two ids that every text of the model begins with. Without a tokenizer only ids are taken. Raises
+    `ContextOverflowError` or `RequestRefusedError`.
+    """
+    given = request.prompt
+    if not isinstance(given, str):
+        if any(index >= vocabulary for index in given):
+            raise RequestRefusedError(f"Token ids must be below {vocabulary}.", param="prompt")
+        if tokenizer is None and request.stop:
+            raise _without_tokenizer("there is no text to stop at", "stop")
+        ids = list(given)
+    elif tokenizer is None:
+        raise _without_tokenizer("send token ids", "prompt")
+    elif -(-len(given) // tokenizer.longest_piece) >= room:
+        raise ContextOverflowError(f"The prompt is longer than the context of {room} tokens.", "prompt")
+    else:
+        try:
+            ids = [tokenizer.specials.gmask, tokenizer.specials.sop, *tokenizer.encode(given)]
+        except ValueError:
+            raise RequestRefusedError("The prompt is not valid Unicode.", param="prompt") from None
+    if len(ids) >= room:
+        raise ContextOverflowError(
+            f"The prompt has {len(ids)} tokens, which leaves no room in the context of {room}.", "prompt"
+        )
+    return ids
+
+
+def _without_tokenizer(said: str, param: str) -> RequestRefusedError:
+    return RequestRefusedError(f"This model has no tokenizer: {said}.", code="no_tokenizer", param=param)
 
 
 def _ids(tokenizer: Tokenizer, lines: Sequence[tools.Line]) -> list[int]:

@@ -19,7 +19,7 @@ from inference.engine.batch import BatchLoop
 from inference.engine.jobs import Deliver, Job
 from inference.engine.mailbox import Events, Mailbox
 from inference.engine.sampling import Sampler, allowed_bias
-from inference.errors import ContextOverflowError, RequestRefusedError, UnknownModelError
+from inference.errors import RequestRefusedError, UnknownModelError
 from inference.forbidden import Lexicons
 from inference.ports import ChatRequest, CompletionRequest, Delta, InferenceError, ModelInfo
 from inference.sealed import SealedError, plain_view
@@ -153,7 +153,8 @@ class TorchEngine:
     async def _completion_job(self, request: CompletionRequest, deliver: Deliver) -> Job:
         if request.model != self._info.name:
             raise UnknownModelError
-        ids = await self._completion_ids(request.prompt)
+        read = partial(dialogue.continued, vocabulary=self._vocabulary, room=self._context)
+        ids = await asyncio.to_thread(read, self._tokenizer, request)
         return Job(
             prompt=ids,
             max_tokens=min(request.max_tokens, self._context - len(ids)),
@@ -173,30 +174,6 @@ class TorchEngine:
                 "This model has no tokenizer: send token ids to /v1/completions.", code="no_tokenizer", param="messages"
             )
         return self._tokenizer
-
-    async def _completion_ids(self, prompt: str | tuple[int, ...]) -> list[int]:
-        """Return a prompt's ids; a text gets the two ids that every text of the model begins with."""
-        if not isinstance(prompt, str):
-            if any(index >= self._vocabulary for index in prompt):
-                raise RequestRefusedError(f"Token ids must be below {self._vocabulary}.", param="prompt")
-            ids = list(prompt)
-        elif self._tokenizer is None:
-            raise RequestRefusedError(
-                "This model has no tokenizer: send token ids.", code="no_tokenizer", param="prompt"
-            )
-        elif -(-len(prompt) // self._tokenizer.longest_piece) >= self._context:
-            raise ContextOverflowError(f"The prompt is longer than the context of {self._context} tokens.", "prompt")
-        else:
-            special = self._tokenizer.specials
-            try:
-                ids = [special.gmask, special.sop, *await asyncio.to_thread(self._tokenizer.encode, prompt)]
-            except ValueError:
-                raise RequestRefusedError("The prompt is not valid Unicode.", param="prompt") from None
-        if len(ids) >= self._context:
-            raise ContextOverflowError(
-                f"The prompt has {len(ids)} tokens, which leaves no room in the context of {self._context}.", "prompt"
-            )
-        return ids
 
 
 def open_engine(folder: Path, *, dtype: str, name: str, limits: Limits, device: str = "cpu") -> TorchEngine:

@@ -26,7 +26,7 @@ from inference.engine import dialogue
 from inference.engine.base import ClosedError, Load, ModelFolderError
 from inference.engine.jobs import Job
 from inference.engine.sampling import Sampler
-from inference.errors import ContextOverflowError, QueueFullError, RequestRefusedError, UnknownModelError
+from inference.errors import QueueFullError, UnknownModelError
 from inference.forbidden import Lexicons
 from inference.ports import ChatRequest, CompletionRequest, Delta, FinishReason, InferenceError, ModelInfo
 from inference.sse import EventParser, EventTooLargeError
@@ -213,16 +213,8 @@ class VllmEngine:
         return job
 
     async def _completion_job(self, request: CompletionRequest, said: list[Delta | InferenceError]) -> Job:
-        special = self._tokenizer.specials
-        if isinstance(request.prompt, str):
-            encoded = await asyncio.to_thread(self._tokenizer.encode, request.prompt)
-            ids = [special.gmask, special.sop, *encoded]
-        else:
-            ids = list(request.prompt)
-        if any(index >= self._vocabulary for index in ids):
-            raise RequestRefusedError(f"Token ids must be below {self._vocabulary}.", param="prompt")
-        if len(ids) >= self._context:
-            raise ContextOverflowError(f"The prompt leaves no room in the context of {self._context}.", "prompt")
+        read = partial(dialogue.continued, vocabulary=self._vocabulary, room=self._context)
+        ids = await asyncio.to_thread(read, self._tokenizer, request)
         job = self._job(ids, request, Reply(self._tokenizer, request.stop, continued=True), said)
         job.stop_ids = frozenset() if request.ignore_eos else self._stop_ids
         job.token_ids = request.token_ids

@@ -61,6 +61,7 @@ async def test_greedy_tokens_through_the_server_are_the_published_ones(name):
         refused = await post(url, "/chat/completions", model=name, messages=[USER])
         text = await post(url, "/completions", model=name, prompt="text")
         beyond = await post(url, "/completions", model=name, prompt=[10**6])
+        stop = await post(url, "/completions", model=name, prompt=[5], stop="x")
     for row, greedy, (status, answer) in zip(rows, expected["greedy"].tolist(), answers, strict=True):
         assert status == 200
         (choice,) = answer["choices"]
@@ -73,6 +74,7 @@ async def test_greedy_tokens_through_the_server_are_the_published_ones(name):
     assert choices[-1]["finish_reason"] == "length"
     assert [(status, body["error"]["code"]) for status, body in (refused, text)] == [(400, "no_tokenizer")] * 2
     assert (beyond[0], beyond[1]["error"]["param"]) == (400, "prompt")
+    assert (stop[0], stop[1]["error"]["code"], stop[1]["error"]["param"]) == (400, "no_tokenizer", "stop")
 
 
 async def test_a_completion_continues_a_text(tiny_server, checkpoint):
@@ -207,9 +209,11 @@ async def test_the_callers_trace_is_continued(monkeypatch):
     assert b"marker-of-content" not in sent
 
 
-def test_every_metric_is_documented():
+@pytest.mark.parametrize("name", ["inference.md", "inference.zh-CN.md"])
+def test_every_metric_is_documented_as_it_is_scraped(name):
     telemetry = Telemetry(OneEngine(ScriptedEngine(SCRIPT)))
-    described = (Path(__file__).parents[3] / "docs" / "inference.md").read_text()
-    names = {metric.name for metric in telemetry.registry.collect() if not metric.name.startswith("process_")}
+    described = (Path(__file__).parents[3] / "docs" / name).read_text()
+    found = [metric for metric in telemetry.registry.collect() if not metric.name.startswith("process_")]
+    names = {metric.name + ("_total" if metric.type == "counter" else "") for metric in found}
     assert len(names) > 12
     assert not [name for name in names if f"`{name}`" not in described]

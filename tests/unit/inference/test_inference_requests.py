@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference import completions
-from inference.errors import RequestRefusedError
+from inference.engine.base import ClosedError
+from inference.errors import EngineFailedError, QueueFullError, RequestRefusedError
 from inference.ports import Role, Tool, ToolCall
+from inference.refusals import error_body
 from inference.requests import MESSAGE_LIMIT, parse
 
 SECRET = "s3cret"
@@ -160,6 +162,27 @@ def test_a_wrong_parameter_is_named_and_nothing_is_quoted(fields, param, code):
 
 
 @pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"n": 2}, "n is not offered here but for 1: leave it out."),
+        ({"logit_bias": {"5": 1}}, "logit_bias is not offered here: leave it out."),
+        ({"tool_choice": "required"}, 'tool_choice is not offered here but for "none" or "auto": leave it out.'),
+        ({"truncation": "oldest"}, 'Only "auto" or "disabled" may stand here.'),
+        ({"tools": [{"type": "x", "function": {"name": "f"}}]}, 'Only "function" may stand here.'),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 'Only "text" may stand here.'),
+        (
+            {"tools": [{"type": "function", "function": {"name": "a b"}}]},
+            "Only text like [A-Za-z0-9_-]{1,64} may stand here.",
+        ),
+    ],
+)
+def test_a_refusal_says_what_would_be_right(fields, said):
+    with pytest.raises(RequestRefusedError) as caught:
+        parse(body(**fields))
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         b"",
@@ -238,3 +261,11 @@ def test_a_wrong_parameter_of_a_completion_is_named(fields, param, code):
 )
 def test_a_prompt_is_a_text_or_token_ids(given, read):
     assert completions.parse(json.dumps({"model": "m", "prompt": given}).encode()).completion.prompt == read
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(QueueFullError(), "overloaded"), (EngineFailedError(), "failed"), (ClosedError(), "failed")]
+)
+def test_only_a_full_queue_is_called_overloaded(error, code):
+    assert error.retry_after
+    assert error_body(error).error.code == code
