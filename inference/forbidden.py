@@ -122,6 +122,8 @@ class Walk:
         """The folded end of the answer: enough to see what stands before a word."""
         self._pending: str = ""
         """Rule of a Latin word that the answer ends with: forbidden unless a letter or digit follows."""
+        self._after: bytes = b""
+        """What stands after that word: the first byte of a character that may be a letter, or nothing."""
 
     def token(self, index: int) -> str:
         """Take a token; return the rule of a word that is complete now, else nothing."""
@@ -146,18 +148,21 @@ class Walk:
             return ""
         before, self._node = self._tail, step.node
         whole = before + step.folded
-        pending, self._pending = self._pending, ""
-        if pending and not _continues(step.folded):
+        pending, after = self._pending, self._after + step.folded
+        self._pending, self._after = "", b""
+        if pending and _undecided(after):
+            self._pending, self._after = pending, after
+        elif pending and not _continues(after):
             return pending
         for end, word in step.hits:
             first = len(before) + end - word.length
             if word.opens_latin and _ends_latin(whole[:first]):
                 continue
             rest = step.folded[end:]
-            if not word.ends_latin or (rest and not _continues(rest)):
+            if word.ends_latin and (not rest or _undecided(rest)):
+                self._pending, self._after = word.rule, rest
+            elif not word.ends_latin or not _continues(rest):
                 return word.rule
-            if not rest:
-                self._pending = word.rule
         self._tail = whole[-(self._automaton.longest + 8) :]
         return ""
 
@@ -199,6 +204,11 @@ def _latin(char: str) -> bool:
 def _continues(text: bytes) -> bool:
     """Whether a Latin letter or digit comes first."""
     return _latin(text[:4].decode("utf-8", "ignore")[:1] or " ")
+
+
+def _undecided(text: bytes) -> bool:
+    """Whether this is only the first of two bytes of a character, as every Latin one beyond ASCII has."""
+    return len(text) == 1 and 0xC0 <= text[0] < 0xE0  # noqa: PLR2004 - UTF-8, RFC 3629
 
 
 def _ends_latin(text: bytes) -> bool:

@@ -72,6 +72,19 @@ def test_tokens_find_what_the_text_holds(tiny_checkpoint, text):
     assert bool(said(walk_of(tokenizer), ids)) == bool(said(walk_of(), [tokenizer.decode(ids)]))
 
 
+@pytest.mark.parametrize(
+    ("text", "rule"), [("foxé", ""), ("éfox", ""), ("fox é", "company.projects"), ("fox—", "company.projects")]
+)
+def test_a_letter_that_comes_byte_by_byte_continues_a_word(tiny_checkpoint, text, rule):
+    tokenizer = tiny_checkpoint.tokenizer
+    assert said(walk_of(tokenizer), tokenizer.encode(text)) == rule
+    assert said(walk_of(), text.encode()) == rule
+
+
+def test_an_answer_cut_off_within_a_letter_ends_with_the_word():
+    assert said(walk_of(), b"a fox\xc3") == "company.projects"
+
+
 def test_a_word_in_bytes_is_found(tiny_checkpoint):
     tokenizer = tiny_checkpoint.tokenizer
     ids = tokenizer.encode("鑫")
