@@ -82,6 +82,7 @@ def find_weights(folder: Path) -> Weights:
             return _sharded(folder, index_name)
         if (folder / single_name).is_file():
             return Weights(files=(folder / single_name,), index={})
+        _refuse_sealed(folder / single_name)
     raise FolderError(f"{folder} has no weights: expected {_INDEXES[0]} or {_SINGLE[0]}")
 
 
@@ -175,6 +176,12 @@ def sums(folder: Path) -> dict[str, str]:
     return found
 
 
+def _refuse_sealed(path: Path) -> None:
+    """Say that a file is encrypted where it would be called missing; serving and checking see it decrypted."""
+    if not path.is_file() and path.with_name(path.name + ".sealed").is_file():
+        raise FolderError(f"{path}.sealed is encrypted, which is for serving only: take the folder as it was before")
+
+
 def _sharded(folder: Path, index_name: str) -> Weights:
     path = folder / index_name
     if path.stat().st_size > _LARGEST_INDEX:
@@ -188,6 +195,7 @@ def _sharded(folder: Path, index_name: str) -> Weights:
         # A name from the index must not lead out of the folder.
         if name != Path(name).name or not name.endswith(_WEIGHTS):
             raise FolderError(f"{path} names a file that is no weight file of this folder")
+        _refuse_sealed(folder / name)
         if not (folder / name).is_file():
             raise FolderError(f"{folder / name} is missing ({index_name} names it)")
     if not names:

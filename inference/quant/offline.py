@@ -130,7 +130,9 @@ class _Work:
         self._matrices[name] = manifest.Matrix(bits=bits, error=round(error, 6))
         # Four-bit folders keep some matrices in eight, which are never further off.
         if error > most_error:
-            raise LayoutError(f"tensor {name} is off by {error:.1%} in {bits} bits, more than {most_error:.1%}")
+            raise LayoutError(
+                f"tensor {name} is off by {error:.2%} in {bits} bits, more than {most_error:.2%} (--max-error)"
+            )
         return found
 
     def _write_part(self, part: dict[str, Tensor]) -> str:

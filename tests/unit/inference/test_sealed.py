@@ -170,6 +170,21 @@ def test_without_its_key_or_with_a_flipped_byte_it_is_not_served(encrypted, monk
         open_engine(altered, dtype="float32", name="tiny", limits=Limits())
 
 
+def test_what_needs_plain_weights_says_so(encrypted, tmp_path):
+    folder, _ = encrypted
+    done = CliRunner().invoke(inference, ["quantise", str(folder), str(tmp_path / "int8"), "--bits", "8"])
+    assert done.exit_code == 1
+    assert ".safetensors.sealed is encrypted" in done.output
+    (folder / "model.safetensors.index.json").rename(tmp_path / "index")
+    try:
+        (folder / "model.safetensors.sealed").touch()
+        done = CliRunner().invoke(inference, ["quantise", str(folder), str(tmp_path / "int8"), "--bits", "8"])
+        assert "model.safetensors.sealed is encrypted" in done.output
+    finally:
+        (folder / "model.safetensors.sealed").unlink()
+        (tmp_path / "index").rename(folder / "model.safetensors.index.json")
+
+
 @pytest.mark.parametrize("arguments", [[], ["--new-key", "/nonexistent/key"]])
 def test_encrypting_without_a_key_leaves_nothing(tiny_folder, tmp_path, arguments):
     done = CliRunner().invoke(inference, ["encrypt", str(tiny_folder), str(tmp_path / "out"), *arguments])
