@@ -5,6 +5,7 @@ runs there (`--skip-tokenizer-init`); ids come back and are read, stopped and co
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -30,6 +31,8 @@ from inference.errors import QueueFullError, UnknownModelError
 from inference.forbidden import Lexicons
 from inference.ports import ChatRequest, CompletionRequest, Delta, FinishReason, InferenceError, ModelInfo
 from inference.sse import EventParser, EventTooLargeError
+
+LOG = logging.getLogger("attest.inference.engine")
 
 _EVENT_BYTES = 256 * 1024
 _SILENCE_S = 120.0
@@ -82,7 +85,8 @@ class VllmEngine:
         self._most = most
         self._running = self._prompt_tokens = self._rows = 0
         self._session: aiohttp.ClientSession | None = None
-        self._healthy = False
+        self._healthy: bool | None = None
+        """None until it was looked at."""
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -95,7 +99,7 @@ class VllmEngine:
         headers = {"Authorization": f"Bearer {self._upstream.api_key}"} if self._upstream.api_key else {}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S)
         self._session = aiohttp.ClientSession(headers=headers, timeout=timeout, trust_env=False)
-        self._healthy = await self._well()
+        await self._look()
         self._watching = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
@@ -108,7 +112,7 @@ class VllmEngine:
 
     def load(self) -> Load:
         """Say how many requests are under way, and whether vLLM was well when last looked at."""
-        ready = self._session is not None and self._healthy
+        ready = self._session is not None and bool(self._healthy)
         return Load(
             ready=ready,
             running=self._running,
@@ -118,9 +122,9 @@ class VllmEngine:
         )
 
     async def models(self) -> tuple[ModelInfo, ...]:
-        """Return the one model. Raises `ClosedError` while vLLM is not well."""
+        """Return the one model. Raises `InferenceError` while vLLM is not well."""
         if not self.load().ready:
-            raise ClosedError
+            raise InferenceError("vLLM does not answer; see --upstream and its own log.", retry_after=2)
         return (self._info,)
 
     def stream(
@@ -240,7 +244,14 @@ class VllmEngine:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_WATCH_S)
-            self._healthy = await self._well()
+            await self._look()
+
+    async def _look(self) -> None:
+        """Note whether vLLM is well, and log when that changes."""
+        before, self._healthy = self._healthy, await self._well()
+        if self._healthy != before:
+            said = "vLLM answers" if self._healthy else "vLLM does not answer"
+            LOG.log(logging.INFO if self._healthy else logging.WARNING, said)
 
     async def _well(self) -> bool:
         if self._session is None:

@@ -13,9 +13,12 @@ from inference.chatglm3.loader import load
 from inference.engine.sampling import Sampler
 from inference.engine.scripted import ScriptedEngine
 from inference.engine.torch_engine import Limits, TorchEngine
+from inference.engine.vllm_engine import Upstream, VllmEngine
 from inference.engines import OneEngine
 from inference.telemetry import Telemetry
 from tests.contract.inference.conftest import SCRIPT, serving
+from tests.rig.process import free_port
+from tests.unit.inference import tiny
 from tests.unit.inference.reference import reference
 
 USER = {"role": "user", "content": "weather"}
@@ -207,6 +210,18 @@ async def test_the_callers_trace_is_continued(monkeypatch):
     assert b"chat tiny" in sent
     assert b"attest.model.revision" in sent
     assert b"marker-of-content" not in sent
+
+
+async def test_a_vllm_that_does_not_answer_is_named(tmp_path, caplog):
+    caplog.set_level("INFO", "attest.inference.engine")
+    engine = VllmEngine(Upstream(f"http://127.0.0.1:{free_port()}/v1", "model"), tiny.build(tmp_path / "tiny"))
+    async with serving(engine) as url, aiohttp.ClientSession() as session:
+        async with session.get(f"{url}/models") as response:
+            assert (response.status, response.headers["Retry-After"]) == (503, "2")
+            assert "vLLM does not answer" in (await response.json())["error"]["message"]
+        async with session.get(f"{url.removesuffix('/v1')}/health") as response:
+            assert response.status == 503
+    assert [record.message for record in caplog.records] == ["vLLM does not answer"]
 
 
 @pytest.mark.parametrize("name", ["inference.md", "inference.zh-CN.md"])
