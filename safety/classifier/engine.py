@@ -73,10 +73,7 @@ class Engine:
         self.calibrator = Calibrator(manifest.calibration)
 
     def logits(self, texts: Sequence[str]) -> Logits:
-        """Highest logits over each text's units: (texts, outputs). Blocking; for evaluation and export.
-
-        Each unit is judged alone: beside others in a batch, which share the scale of int8, it gets other hundredths.
-        """
+        """Highest logits over each text's units: (texts, outputs). Blocking; for evaluation and export."""
         highest = np.full((len(texts), len(OUTPUTS)), NOTHING, np.float32)
         for at, text in enumerate(texts):
             for unit in self.tokeniser.units(self.tokeniser.encode(text)):

@@ -48,7 +48,8 @@ class WithSpecialists:
                 if surest[at] >= reader.asked.asked_from and self._reads(reader.asked, ids)
             ]
             if rows:
-                second = reader.model.run([sequences[at] for at in rows])
+                # One by one: in a batch its texts would share the scales of int8, and change each other's logits.
+                second = np.concatenate([reader.model.run([sequences[at]]) for at in rows])
                 logits[rows] += reader.asked.share * (second - logits[rows])
         return logits
 

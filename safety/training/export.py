@@ -33,7 +33,7 @@ from safety.classifier.manifest import (
 )
 from safety.classifier.onnx import Logits, OnnxModel, grouped
 from safety.classifier.tokenise import Ids, Tokeniser
-from safety.training import calibrate, graph, smoothing, specialist
+from safety.training import calibrate, graph, scales, smoothing, specialist
 from safety.training.corpus import Example, load_dev
 from safety.training.loop import Plan, Progress
 from safety.training.network import Network, Shape
@@ -52,6 +52,8 @@ OTHER_SHARE = 0.3
 """Weight of another run's weights in the mean with this run's."""
 SMOOTHED_ON = 300
 """Rows that the factors for int8 are made from."""
+MEASURED_ON = 1500
+"""Rows that the fixed scales of int8 are measured on."""
 COMPARED = 3000
 """Rows of dev on which float and int8 are compared."""
 
@@ -95,6 +97,7 @@ def export(plan: Plan, folder: Path, *, rows: int | None = None) -> Checked:
     """
     folder.mkdir(parents=True, exist_ok=True)
     full = graph.write(load_trained(plan), folder / MODEL_FILE)
+    scales.fix_file(folder / MODEL_FILE, full, _drawn(plan, plan.learned(), MEASURED_ON))
     Tokenizer.from_file(str(plan.out / TOKENIZER_FILE)).save(str(folder / TOKENIZER_FILE), pretty=False)
     examples = _dev(plan, rows)
     start = _manifest(plan, folder)
@@ -136,9 +139,9 @@ def _write_specialist(plan: Plan, language: Language, path: Path, examples: Sequ
     network = load_trained(plan)
     with torch.no_grad():
         network.head.bias.add_(OFFSETS[language])
-    drawn = np.random.default_rng(plan.seed).permutation(len(rows))[:SMOOTHED_ON]
-    seen = [unit.ids for at in drawn for unit in tokeniser.units(tokeniser.encode(rows[at].text))[:1]]
-    full = graph.write(network, small, specialist.kept(tokenizer, rows, language), smoothing.factors_of(network, seen))
+    factors = smoothing.factors_of(network, _drawn(plan, rows, SMOOTHED_ON))
+    full = graph.write(network, small, specialist.kept(tokenizer, rows, language), factors)
+    scales.fix_file(small, full, _drawn(plan, rows, MEASURED_ON))
     # Packed, int8 weights take four fifths. No time in the head: the same weights are the same file.
     path.write_bytes(gzip.compress(small.read_bytes(), 9, mtime=0))
     own, sequences = [], []
@@ -150,6 +153,13 @@ def _write_specialist(plan: Plan, language: Language, path: Path, examples: Sequ
     full.unlink()
     small.unlink()
     return _checked(exact, packed, own)
+
+
+def _drawn(plan: Plan, rows: Sequence[Example], count: int) -> list[Ids]:
+    """Return the first unit of some rows, drawn by the run's seed."""
+    tokeniser = Tokeniser(plan.out / TOKENIZER_FILE)
+    drawn = np.random.default_rng(plan.seed).permutation(len(rows))[:count]
+    return [unit.ids for at in drawn for unit in tokeniser.units(tokeniser.encode(rows[at].text))[:1]]
 
 
 def _dev(plan: Plan, rows: int | None) -> list[Example]:
