@@ -111,7 +111,7 @@ def inference(
     logs.configure(os.environ.get("ATTEST_LOG_LEVEL", "INFO").upper())
     following = registry is not None and _follows(ctx, folder)
     _refuse_idle(ctx, kind, following=following)
-    listening = _bind(host, port)
+    listening = ctx.with_resource(_bind(host, port))
 
     def opened(folder: Path, named: str) -> Engine:
         # Imported by name: only these engines need torch, and a scripted tier starts without it.

@@ -115,7 +115,7 @@ def test_every_key_in_use_exists_and_no_message_is_left_over():
         *("console.search.", "console.said.", "console.turn.", "console.fact.", "console.proof.", "console.replay."),
         *("console.keeping.", "console.security.", "console.policy."),
     )
-    composed += ("console.people.said.", "console.keys.is.", "usage.budget.", "usage.of.")
+    composed += ("console.people.said.", "console.people.is.", "console.keys.is.", "usage.budget.", "usage.of.")
     assert {key for key in known - used if not key.startswith(composed)} == set()
 
 
