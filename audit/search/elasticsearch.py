@@ -9,7 +9,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from audit.canonical import column, leaf_hash
-from audit.elastic.families import AUDIT, CONTENT
+from audit.elastic.families import AUDIT, CONTENT, Family
 from audit.elastic.projection import document_id, leaf_in
 from audit.elastic.turns import CLOSED, OPENED
 from audit.ports import AuditIntegrityError, TurnSummary
@@ -41,6 +41,8 @@ _FIELDS = {
     "category": "category",
     "rule": "rule",
 }
+_OF_TURNS = {"terms": {"attest.turn.state": [OPENED, CLOSED]}}
+"""The condition on the first and closing documents of turns."""
 _CHANGING = ("verdict", "category", "rule")
 """Filters whose answer a turn's closing record may change."""
 _OPENED = "attest.turn.opened"
@@ -64,11 +66,13 @@ class ElasticTurnSearch:
     async def page(self, query: TurnQuery, after: Position | None, limit: int) -> TurnPage:
         """Return the next turns; see `audit.search.ports.TurnSearch`."""
         found: list[TurnSummary] = []
-        wanted = limit  # most candidates hold; where they do not, more at once
+        side = await self._side(query)
+        # Most candidates hold; where they do not, more at once.
+        wanted = CANDIDATES if _sifted(query) else limit
         for _ in range(ROUNDS):
-            candidates, more = await self._candidates(query, after, wanted)
-            turns = await self._turns(await self._likely(query, [one.id for one in candidates]))
-            wanted = SIFTED if query.text and _changing(query) else CANDIDATES
+            candidates, more = await self._candidates(query, side, after, wanted)
+            turns = await self._turns(await self._likely(query, side, [one.id for one in candidates]))
+            wanted = SIFTED if _sifted(query) else CANDIDATES
             for position in candidates:
                 after = position
                 turn = turns.get(position.id)
@@ -108,20 +112,38 @@ class ElasticTurnSearch:
             ),
         )
 
-    async def _candidates(self, query: TurnQuery, after: Position | None, most: int) -> tuple[list[Position], bool]:
+    async def _side(self, query: TurnQuery) -> Family:
+        """Return the documents among which candidates are looked for: those with texts, or those with all else.
+
+        A text with what a closing record may change needs both; fewer candidates are in vain where fewer documents
+        match.
+        """
+        if not _sifted(query):
+            return CONTENT if query.text else AUDIT
+        changed = await self._count(AUDIT, _of_side(query, AUDIT), at_most=True)
+        told = await self._count(CONTENT, _of_side(query, CONTENT), at_most=changed)
+        return CONTENT if told < changed else AUDIT
+
+    async def _count(self, family: Family, filters: list[dict[str, Any]], *, at_most: int | bool) -> int:
+        """Count documents, up to `at_most` (True: all)."""
+        if not at_most:
+            return 0
+        answer = await self._search(
+            index=family.pattern, size=0, query={"bool": {"filter": filters}}, track_total_hits=at_most
+        )
+        return int(answer["hits"]["total"]["value"])
+
+    async def _candidates(
+        self, query: TurnQuery, side: Family, after: Position | None, most: int
+    ) -> tuple[list[Position], bool]:
         """Return at most so many turns that may match, each once and in order, and whether there are more."""
         size = _DOCUMENTS * most + 1
-        fixed = tuple(name for name in _FIELDS if not (query.text and name in _CHANGING))
-        filters = _filters(query, fixed)
-        filters.append({"terms": {"attest.turn.state": [OPENED, CLOSED]}})
-        if query.text:
-            filters.append({"match_phrase": {"attest.search": query.text}})
         order = "desc" if query.order is Order.NEWEST else "asc"
         more = {"search_after": [_written(after.at_us), after.id]} if after is not None else {}
         answer = await self._search(
-            index=CONTENT.pattern if query.text else AUDIT.pattern,
+            index=side.pattern,
             size=size,
-            query={"bool": {"filter": filters}},
+            query={"bool": {"filter": _of_side(query, side)}},
             sort=[
                 {_OPENED: {"order": order, "format": _OPENED_FORMAT, "unmapped_type": "date_nanos"}},
                 {"attest.turn.id": {"order": order, "unmapped_type": "keyword"}},
@@ -134,19 +156,19 @@ class ElasticTurnSearch:
         positions = dict.fromkeys(Position(_read(opened), turn_id) for opened, turn_id in hits)
         return list(positions)[:most], len(positions) > most or len(hits) == size
 
-    async def _likely(self, query: TurnQuery, ids: list[str]) -> list[str]:
-        """Return those turns of which a record has all that the filters ask for and a closing record may change.
+    async def _likely(self, query: TurnQuery, side: Family, ids: list[str]) -> list[str]:
+        """Return those turns of which the other side has a document, too, where a query needs both.
 
-        The documents with the texts do not know that. Asked for in the index alone, so that no document is unpacked of
-        a turn that does not hold; whether it is the newest record is seen afterwards.
+        Asked for in the index alone, so that no document is unpacked of a turn that does not hold; whether a record
+        with what was asked for is the turn's newest is seen afterwards.
         """
-        names = _changing(query)
-        if not (query.text and names and ids):
+        if not (_sifted(query) and ids):
             return ids
+        other = CONTENT if side is AUDIT else AUDIT
         answer = await self._search(
-            index=AUDIT.pattern,
+            index=other.pattern,
             size=_DOCUMENTS * len(ids),
-            query={"bool": {"filter": [*_of_turns(ids), *_filters(query, names)]}},
+            query={"bool": {"filter": [{"terms": {"attest.turn.id": ids}}, *_of_side(query, other)]}},
             docvalue_fields=["attest.turn.id"],
             stored_fields="_none_",
             track_total_hits=False,
@@ -161,7 +183,7 @@ class ElasticTurnSearch:
         answer = await self._search(
             index=AUDIT.pattern,
             size=2 * _DOCUMENTS * len(ids),
-            query={"bool": {"filter": _of_turns(ids)}},
+            query={"bool": {"filter": [{"terms": {"attest.turn.id": list(ids)}}, _OF_TURNS]}},
             source_includes=["event.original", "attest.turn"],
             track_total_hits=False,
         )
@@ -180,9 +202,16 @@ class ElasticTurnSearch:
         return answer.body
 
 
-def _of_turns(ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the conditions of the first and closing documents of turns."""
-    return [{"terms": {"attest.turn.id": list(ids)}}, {"terms": {"attest.turn.state": [OPENED, CLOSED]}}]
+def _sifted(query: TurnQuery) -> bool:
+    """Whether a query asks for a text and for what a closing record may change: no document knows both."""
+    return bool(query.text and _changing(query))
+
+
+def _of_side(query: TurnQuery, side: Family) -> list[dict[str, Any]]:
+    """Return the conditions on the documents of one side."""
+    names = tuple(name for name in _FIELDS if side is AUDIT or name not in _CHANGING)
+    texts = [{"match_phrase": {"attest.search": query.text}}] if side is CONTENT else []
+    return [*_filters(query, names), _OF_TURNS, *texts]
 
 
 def _changing(query: TurnQuery) -> list[str]:
