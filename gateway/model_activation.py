@@ -9,7 +9,7 @@ import msgspec
 from audit.ports import AuditLog
 from audit.record import Entry, Kind
 from inference.ports import ModelInfo
-from inference.registry import Stage, State
+from inference.versions import Stage, State
 
 SUBJECT = "attest"
 _MOST = 1_000_000

@@ -12,18 +12,9 @@ import msgspec
 
 from inference.chatglm3.check import Report, check
 from inference.chatglm3.folder import sha256
-from inference.registry import (
-    Registry,
-    RegistryError,
-    State,
-    Version,
-    activated,
-    added,
-    manifest_hash,
-    now,
-    version_id,
-)
+from inference.registry import Registry
 from inference.sealed import SealedError, plain_view
+from inference.versions import RegistryError, State, Version, activated, added, manifest_hash, now, version_id
 
 NOT_USABLE = 1
 FAILED = 3

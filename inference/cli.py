@@ -22,10 +22,11 @@ from inference.engine.base import Engine, ModelFolderError
 from inference.engine.scripted import ScriptedEngine, read_script
 from inference.engines import Engines, OneEngine, VersionedEngines
 from inference.quant.command import quantise
-from inference.registry import ROLLBACKS, Registry
+from inference.registry import Registry
 from inference.sealed import SealedError, plain_view
 from inference.sealing import encrypt
 from inference.server import create_app
+from inference.versions import ROLLBACKS
 
 LOG = logging.getLogger("attest.inference")
 

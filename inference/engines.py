@@ -17,7 +17,8 @@ from msgspec.structs import replace
 from inference.engine.base import Engine, Load, ModelFolderError
 from inference.errors import UnknownModelError
 from inference.ports import ModelInfo
-from inference.registry import Registry, RegistryError, Stage, State, Version
+from inference.registry import Registry
+from inference.versions import RegistryError, Stage, State, Version
 
 LOG = logging.getLogger("attest.inference")
 

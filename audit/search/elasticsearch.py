@@ -115,8 +115,8 @@ class ElasticTurnSearch:
     async def _side(self, query: TurnQuery) -> Family:
         """Return the documents among which candidates are looked for: those with texts, or those with all else.
 
-        A text with what a closing record may change needs both; fewer candidates are in vain where fewer documents
-        match.
+        A text with what a closing record may change needs both: the fewer documents go first, then fewer are looked at
+        in vain.
         """
         if not _sifted(query):
             return CONTENT if query.text else AUDIT

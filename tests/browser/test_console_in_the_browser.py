@@ -1,4 +1,7 @@
-"""One officer's work in a real browser against the real product; hostile turns shown safely; axe on every page."""
+"""One officer's work in a real browser against the real product; hostile turns shown safely; axe on every page.
+
+One file, though long: each file starts a product and a browser of its own, and axe looks at what these walks left.
+"""
 
 import asyncio
 import json

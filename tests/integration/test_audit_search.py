@@ -1,4 +1,7 @@
-"""The log asked over HTTP: who may, for what purpose, and that every asking is itself on record first."""
+"""The log asked over HTTP: who may, for what purpose, and that every asking is itself on record first.
+
+One file, though long: every test asks about the same turns of one started product.
+"""
 
 import csv
 import io

@@ -12,8 +12,9 @@ from gateway.commands.audit.common import access, opened, print_json, run
 from gateway.commands.models.common import FAILED, NOT_YET, REFUSED, comes_true, registry_option, served
 from gateway.commands.models.read import listing, print_listing
 from gateway.model_activation import activation, offer_of_state
-from inference import registry as versions
-from inference.registry import Registry, RegistryError, Stage, State
+from inference import versions
+from inference.registry import Registry
+from inference.versions import RegistryError, Stage, State
 
 Change = Callable[[State], State]
 

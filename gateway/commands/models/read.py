@@ -10,7 +10,8 @@ import msgspec
 from gateway import settings
 from gateway.commands.audit.common import plain, print_json
 from gateway.commands.models.common import FAILED, registry_option, served
-from inference.registry import Canary, Mirror, Registry, RegistryError, State, Version
+from inference.registry import Registry
+from inference.versions import Canary, Mirror, RegistryError, State, Version
 
 
 class Listed(msgspec.Struct, frozen=True):

@@ -11,8 +11,9 @@ from gateway.commands.audit.common import access, opened, print_json, run
 from gateway.commands.models.common import FAILED, REFUSED, registry_option
 from gateway.commands.models.read import listing
 from gateway.model_activation import activation, offer_of_state
-from inference import registry as versions
-from inference.registry import Registry, RegistryError, State
+from inference import versions
+from inference.registry import Registry
+from inference.versions import RegistryError, State
 
 
 @click.command()

@@ -1,19 +1,14 @@
 """The verifier that stands alone: honest bundles pass, and whatever is altered is named."""
 
-import ast
-import json
 import shutil
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-import audit.verify
 from audit.bundle.files import BundledRecord
 from audit.canonical import leaf_hash
-from audit.verify import main
 from tests.unit.audit.bundles import Log, Signer, edit_lines, forge, honest, verify
 
 ROOT = Path(__file__).parents[3]
@@ -255,49 +250,3 @@ def test_a_checkpoint_of_another_log_is_refused(log, folder):
     (folder / "checkpoints" / f"{8:020d}").write_bytes(signer.checkpoint(9, log.root(9)))
     forge(folder)
     assert "checkpoint" in verify(folder).codes()
-
-
-# --- the command
-
-
-def test_the_command_runs_alone_and_says_it_all(log, tmp_path):
-    """In a folder of its own, with `cryptography` alone to be found (nothing of Attest is importable)."""
-    shutil.copy(audit.verify.__file__, tmp_path / "verify.py")
-    log.write(tmp_path / "bundle.zip")
-    (tmp_path / "key").write_text(log.signer.public + "\n")
-    (tmp_path / "kept").write_bytes(log.checkpoint(40))
-
-    def run(*words: str):
-        command = [sys.executable, "-I", "verify.py", *words]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
-
-    good = run("bundle.zip", "--key", "key", "--checkpoint", "kept")
-    assert (good.returncode, good.stderr) == (0, "")
-    assert good.stdout.splitlines()[-1] == "OK: all holds"
-    as_json = run("bundle.zip", "--json")
-    assert json.loads(as_json.stdout)["ok"] is True
-    data = bytearray((tmp_path / "bundle.zip").read_bytes())
-    at = data.index(b"person-3")
-    data[at] ^= 1
-    (tmp_path / "bundle.zip").write_bytes(data)
-    bad = run("bundle.zip", "--json")
-    assert bad.returncode == 1
-    *findings, summary = map(json.loads, bad.stdout.splitlines())
-    assert (findings[0]["code"], findings[0]["record"]) == ("altered", 3)
-    assert summary["findings"] == len(findings)
-    assert "record 3: altered" in run("bundle.zip").stdout
-    assert run("bundle.zip", "--nonsense").returncode == 2
-    assert run("nothing.zip").returncode == 1
-    assert run("bundle.zip", "--key", "bundle.zip").returncode == 2
-
-
-def test_it_imports_nothing_but_the_standard_library_and_cryptography():
-    tree = ast.parse(Path(audit.verify.__file__).read_text())
-    modules = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
-    modules |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name.partition(".")[0] for name in modules} - sys.stdlib_module_names == {"cryptography"}
-
-
-def test_main_needs_no_terminal(folder, capsys):
-    assert main([str(folder)]) == 0
-    assert capsys.readouterr().out.endswith("OK: all holds\n")

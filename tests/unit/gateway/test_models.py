@@ -10,9 +10,9 @@ from gateway.auth.principal import Principal, Role
 from gateway.model_activation import ModelActivations, Offer, Use, activation, offer_of_state, offers_of_models
 from gateway.models import ModelCatalogue, ModelRoutes, choose
 from gateway.problems import InferenceUnavailableError, NotFoundError
-from inference import registry as versions
+from inference import versions
 from inference.ports import InferenceError, ModelInfo
-from inference.registry import State, Version, version_id
+from inference.versions import State, Version, version_id
 
 ACTIVE, CANARY, MIRROR = (Use(f"glm@{name}", f"sha256:{name}") for name in ("aaa", "bbb", "ccc"))
 

@@ -6,13 +6,14 @@ from contextlib import aclosing
 import pytest
 
 from inference import engines as engines_module
-from inference import registry as versions
+from inference import versions
 from inference.engine.base import ModelFolderError
 from inference.engine.scripted import Reply, Script, ScriptedEngine
 from inference.engines import VersionedEngines, load_of
 from inference.errors import UnknownModelError
 from inference.ports import ChatRequest, Message, Role
-from inference.registry import Registry, State, Version
+from inference.registry import Registry
+from inference.versions import State, Version
 
 SLOW = Reply(text="word " * 40, chunk=5, delay_ms=10)
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference import registry as versions
-from inference.registry import Registry, RegistryError, Stage, State, Version, version_id
+from inference import versions
+from inference.registry import Registry
+from inference.versions import RegistryError, Stage, State, Version, version_id
 
 
 def version(digit: str, name: str = "glm") -> Version:

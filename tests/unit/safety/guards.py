@@ -2,8 +2,10 @@
 
 import asyncio
 
+import yaml
+
 from safety.normalise import NormalisedText
-from safety.policy import DEFAULT_POLICY, complete, load_policy
+from safety.policy import DEFAULT_POLICY, complete, load_policy, parse_policy
 from safety.policy_shape import CLASSIFIED, Thresholds
 from safety.ports import Direction, TurnContext
 from safety.verdict import Category, Examination, Finding, Severity, StageStatus
@@ -11,6 +13,7 @@ from safety.verdict import Category, Examination, Finding, Severity, StageStatus
 INPUT = TurnContext(direction=Direction.INPUT)
 BANDS = {category: Thresholds(uncertain=0.5, block=0.8) for category in CLASSIFIED}
 OUTPUT = TurnContext(direction=Direction.OUTPUT)
+TEXT = DEFAULT_POLICY.read_text("utf-8")
 
 
 def default_policy():
@@ -62,3 +65,19 @@ class WordGuard:
 
     async def close(self):
         self.closed = True
+
+
+def changed(path, value):
+    """Return the policy that ships with one field changed, as text."""
+    data = yaml.safe_load(TEXT)
+    *parents, last = path.split("/")
+    place = data
+    for name in parents:
+        place = place.setdefault(name, {})
+    place[last] = value
+    return yaml.safe_dump(data)
+
+
+def usable(path, value):
+    """Return it, read and completed."""
+    return complete(parse_policy(changed(path, value)), BANDS)
