@@ -1,4 +1,8 @@
-"""Search in Elasticsearch: candidates by one index query, then each turn judged by the newest record of it there."""
+"""Search in Elasticsearch: candidates by one index query, then each turn judged by the newest record of it there.
+
+The newest document of a turn, of texts as of all else, knows whatever may be asked: the closing one has the texts,
+verdicts and facets of the whole turn (`audit.elastic.projection`), that of a running turn all there is yet.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,7 +13,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from audit.canonical import column, leaf_hash
-from audit.elastic.families import AUDIT, CONTENT, Family
+from audit.elastic.families import AUDIT, CONTENT
 from audit.elastic.projection import document_id, leaf_in
 from audit.elastic.turns import CLOSED, OPENED
 from audit.ports import AuditIntegrityError, TurnSummary
@@ -24,10 +28,8 @@ ROUNDS = 20
 """Requests for candidates that one page makes at most."""
 CANDIDATES = 200
 """Turns that one of them asks for, after the first."""
-SIFTED = 1000
-"""The same where few of them may hold: a text together with what a closing record may change."""
 _DOCUMENTS = 2
-"""Documents of one turn that a search without text finds: of its first and of its closing record."""
+"""Documents of one turn that a search finds: of its first and of its closing record."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = _EPOCH, datetime(2262, 1, 1, tzinfo=UTC)
 """Times that the server's type `date_nanos` holds."""
@@ -66,13 +68,11 @@ class ElasticTurnSearch:
     async def page(self, query: TurnQuery, after: Position | None, limit: int) -> TurnPage:
         """Return the next turns; see `audit.search.ports.TurnSearch`."""
         found: list[TurnSummary] = []
-        side = await self._side(query)
-        # Most candidates hold; where they do not, more at once.
-        wanted = CANDIDATES if _sifted(query) else limit
+        wanted = limit  # most candidates hold; where they do not, more at once
         for _ in range(ROUNDS):
-            candidates, more = await self._candidates(query, side, after, wanted)
-            turns = await self._turns(await self._likely(query, side, [one.id for one in candidates]))
-            wanted = SIFTED if _sifted(query) else CANDIDATES
+            candidates, more = await self._candidates(query, after, wanted)
+            turns = await self._turns([one.id for one in candidates])
+            wanted = CANDIDATES
             for position in candidates:
                 after = position
                 turn = turns.get(position.id)
@@ -95,7 +95,7 @@ class ElasticTurnSearch:
             index=AUDIT.pattern,
             size=0,
             track_total_hits=True,
-            query={"bool": {"filter": [closed, *_filters(query, tuple(_FIELDS))]}},
+            query={"bool": {"filter": [closed, *_filters(query)]}},
             aggs={**values, "bars": bars},
         )
         found = answer.get("aggregations", {})
@@ -112,38 +112,16 @@ class ElasticTurnSearch:
             ),
         )
 
-    async def _side(self, query: TurnQuery) -> Family:
-        """Return the documents among which candidates are looked for: those with texts, or those with all else.
-
-        A text with what a closing record may change needs both: the fewer documents go first, then fewer are looked at
-        in vain.
-        """
-        if not _sifted(query):
-            return CONTENT if query.text else AUDIT
-        changed = await self._count(AUDIT, _of_side(query, AUDIT), at_most=True)
-        told = await self._count(CONTENT, _of_side(query, CONTENT), at_most=changed)
-        return CONTENT if told < changed else AUDIT
-
-    async def _count(self, family: Family, filters: list[dict[str, Any]], *, at_most: int | bool) -> int:
-        """Count documents, up to `at_most` (True: all)."""
-        if not at_most:
-            return 0
-        answer = await self._search(
-            index=family.pattern, size=0, query={"bool": {"filter": filters}}, track_total_hits=at_most
-        )
-        return int(answer["hits"]["total"]["value"])
-
-    async def _candidates(
-        self, query: TurnQuery, side: Family, after: Position | None, most: int
-    ) -> tuple[list[Position], bool]:
+    async def _candidates(self, query: TurnQuery, after: Position | None, most: int) -> tuple[list[Position], bool]:
         """Return at most so many turns that may match, each once and in order, and whether there are more."""
         size = _DOCUMENTS * most + 1
+        texts = [{"match_phrase": {"attest.search": query.text}}] if query.text else []
         order = "desc" if query.order is Order.NEWEST else "asc"
         more = {"search_after": [_written(after.at_us), after.id]} if after is not None else {}
         answer = await self._search(
-            index=side.pattern,
+            index=(CONTENT if texts else AUDIT).pattern,
             size=size,
-            query={"bool": {"filter": _of_side(query, side)}},
+            query={"bool": {"filter": [*_filters(query), _OF_TURNS, *texts]}},
             sort=[
                 {_OPENED: {"order": order, "format": _OPENED_FORMAT, "unmapped_type": "date_nanos"}},
                 {"attest.turn.id": {"order": order, "unmapped_type": "keyword"}},
@@ -155,25 +133,6 @@ class ElasticTurnSearch:
         hits = [hit["sort"] for hit in answer["hits"]["hits"]]
         positions = dict.fromkeys(Position(_read(opened), turn_id) for opened, turn_id in hits)
         return list(positions)[:most], len(positions) > most or len(hits) == size
-
-    async def _likely(self, query: TurnQuery, side: Family, ids: list[str]) -> list[str]:
-        """Return those turns of which the other side has a document, too, where a query needs both.
-
-        Asked for in the index alone, so that no document is unpacked of a turn that does not hold; whether a record
-        with what was asked for is the turn's newest is seen afterwards.
-        """
-        if not (_sifted(query) and ids):
-            return ids
-        other = CONTENT if side is AUDIT else AUDIT
-        answer = await self._search(
-            index=other.pattern,
-            size=_DOCUMENTS * len(ids),
-            query={"bool": {"filter": [{"terms": {"attest.turn.id": ids}}, *_of_side(query, other)]}},
-            docvalue_fields=["attest.turn.id"],
-            stored_fields="_none_",
-            track_total_hits=False,
-        )
-        return sorted({hit["fields"]["attest.turn.id"][0] for hit in answer["hits"]["hits"]})
 
     async def _turns(self, ids: Sequence[str]) -> dict[str, _Turn]:
         """Return the first and the closing document of turns."""
@@ -202,27 +161,17 @@ class ElasticTurnSearch:
         return answer.body
 
 
-def _sifted(query: TurnQuery) -> bool:
-    """Whether a query asks for a text and for what a closing record may change: no document knows both."""
-    return bool(query.text and _changing(query))
-
-
-def _of_side(query: TurnQuery, side: Family) -> list[dict[str, Any]]:
-    """Return the conditions on the documents of one side."""
-    names = tuple(name for name in _FIELDS if side is AUDIT or name not in _CHANGING)
-    texts = [{"match_phrase": {"attest.search": query.text}}] if side is CONTENT else []
-    return [*_filters(query, names), _OF_TURNS, *texts]
-
-
 def _changing(query: TurnQuery) -> list[str]:
     """Return what the query asks for and a closing record may change."""
     return [name for name in _CHANGING if getattr(query, name)]
 
 
-def _filters(query: TurnQuery, names: Sequence[str]) -> list[dict[str, Any]]:
+def _filters(query: TurnQuery) -> list[dict[str, Any]]:
     """Return the conditions on `attest.turn`: values, never a query language."""
     found: list[dict[str, Any]] = [
-        {"term": {f"attest.turn.{_FIELDS[name]}": column(value)}} for name in names if (value := getattr(query, name))
+        {"term": {f"attest.turn.{field}": column(value)}}
+        for name, field in _FIELDS.items()
+        if (value := getattr(query, name))
     ]
     times = {"gte": query.since, "lt": query.until}
     bounds = {

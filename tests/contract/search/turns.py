@@ -109,7 +109,10 @@ EXPECTED: list[tuple[dict[str, object], list[int]]] = [
     ({"text": "cut"}, [4]),
     ({"text": "poem", "subject": "bob"}, [5]),
     ({"text": "poem", "since": at(2), "model": "large"}, [7]),
-    # A text with what the closing record may have changed: few texts among many verdicts, and the other way round.
+    # A text with what the closing record may have changed: in one record or each in another, of a closed turn or not.
+    ({"text": "card number", "verdict": "redact"}, [4]),
+    ({"text": "hate", "verdict": "redact", "rule": "card"}, [10]),
+    ({"text": "monsters", "verdict": "allow"}, [6]),
     ({"text": "card", "verdict": "redact"}, [10, 4]),
     ({"text": "hate", "verdict": "block"}, [3]),
     ({"text": "hate", "verdict": "flag"}, []),
