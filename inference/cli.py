@@ -33,7 +33,7 @@ LOG = logging.getLogger("attest.inference")
 DEMO = Path(__file__).parent / "models" / "chatglm3-demo"
 DEFAULT_GATEWAY_PORT = 8080
 ENGINES = ("torch", "vllm", "scripted")
-DTYPES = ("auto", "bfloat16", "float32")
+DTYPES = ("auto", "bfloat16", "float16", "float32")
 DEVICES = ("auto", "cpu", "cuda")
 
 

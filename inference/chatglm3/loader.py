@@ -23,10 +23,11 @@ from inference.chatglm3.tokenizer import Tokenizer, TokenizerError
 from inference.engine import devices
 from inference.engine.base import ModelFolderError
 from inference.quant import manifest as manifests
+from inference.quant import precision as precisions
 from inference.quant.install import install, prepare
 from inference.quant.plan import FLOATS, Stored, is_part, stored
+from inference.quant.precision import Precision
 
-_SMALL_BYTES = 2**30
 _EOS = 2
 
 
@@ -39,15 +40,15 @@ class Checkpoint:
     tokenizer: Tokenizer | None
     stop_ids: tuple[int, ...]
     revision: str
-    dtype: torch.dtype
+    precision: Precision
     device: torch.device = devices.CPU
 
 
 def load(folder: Path, dtype: str = "auto", *, device: str = "cpu", tokenizer_needed: bool = True) -> Checkpoint:
     """Load a folder; raise `ModelFolderError` that names the file, key or tensor that is missing or wrong.
 
-    `auto` computes in bfloat16 when the weights are large (decoding is bound by memory) and in float32 when small, or
-    where the device has no bfloat16. `device` is `auto`, `cpu` or `cuda`. Raises `NoDeviceError` where it is absent.
+    `dtype` is `auto` or one of `precision.PRECISIONS`, `device` is `auto`, `cpu` or `cuda`. Raises `NoDeviceError`
+    where the device is absent or cannot compute so.
     """
     try:
         published = read_published(folder)
@@ -56,7 +57,7 @@ def load(folder: Path, dtype: str = "auto", *, device: str = "cpu", tokenizer_ne
         tokenizer = _tokenizer(folder, published, needed=tokenizer_needed)
         stop_ids = tokenizer.specials.stop_ids if tokenizer else (_EOS,)
         place = devices.choose(device, quantised=published.quantization_config is not None)
-        chosen = _dtype(dtype, published, place)
+        chosen = precisions.choose(dtype, published.parameters, place)
         model = _model(published, weights, stop_ids, Target(place, chosen))
         revision = folders.revision(folder, weights, hashes)
     except (ConfigError, TokenizerError, LayoutError, folders.FolderError) as error:
@@ -71,7 +72,7 @@ class Target(NamedTuple):
     """Where the weights go, and in which precision they are there."""
 
     device: torch.device
-    dtype: torch.dtype
+    precision: Precision
 
 
 class Found(NamedTuple):
@@ -129,30 +130,37 @@ def _tokenizer(folder: Path, published: Published, *, needed: bool) -> Tokenizer
     return tokenizer
 
 
-def _dtype(wanted: str, published: Published, device: torch.device) -> torch.dtype:
-    if wanted == "auto":
-        small = 2 * published.parameters < _SMALL_BYTES
-        return torch.float32 if small or not devices.halves_precision(device) else torch.bfloat16
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]
-
-
 def _model(published: Published, weights: folders.Weights, stop_ids: tuple[int, ...], target: Target) -> GlmForCausalLM:
     config = to_glm(published, stop_ids)
     with torch.device("meta"):
         model = GlmForCausalLM(config)
-        install(model, published.shapes, published.quantization_config)
+        install(model, published.shapes, published.quantization_config, target.precision)
     for _, of_file in groupby(checked(published, weights), key=lambda found: found.path):
         state: dict[str, Tensor] = {}
         for _, name, tensor in of_file:
-            kept = tensor if is_part(name, tensor.dtype) else tensor.to(target.device, target.dtype)
-            state |= dict(from_published(name, kept, published.shapes))
+            state |= dict(from_published(name, _kept(name, tensor, target), published.shapes))
         model.load_state_dict(state, strict=False, assign=True)
-    prepare(model, target.dtype)
+    prepare(model, target.precision)
     # The rotary table is no parameter: on the meta device it has no values yet.
     model.model.rotary_emb = GlmRotaryEmbedding(config).to(target.device)
     model.requires_grad_(requires_grad=False)
     model.train(mode=False)
     return model
+
+
+def _kept(name: str, tensor: Tensor, target: Target) -> Tensor:
+    """Return a tensor of a file in the type in which it is kept; quantised ones stay as they are."""
+    if is_part(name, tensor.dtype):
+        return tensor
+    if tensor.ndim == 1:
+        return tensor.to(target.device, target.precision.activations)
+    wanted = target.precision.weights
+    if wanted != torch.float16 or tensor.dtype == wanted:
+        return tensor.to(target.device, wanted)
+    if max(map(abs, torch.stack(tensor.aminmax()).tolist())) > torch.finfo(wanted).max:
+        raise LayoutError(f"tensor {name} has values too large for float16: start with --dtype bfloat16 or float32")
+    # Its layer turns it into float16 when it is put in order, one at a time; an embedding is as good in bfloat16.
+    return tensor if tensor.dtype == torch.bfloat16 else tensor.to(wanted)
 
 
 def _check(name: str, tensor: Tensor, expected: dict[str, Stored], path: Path) -> None:

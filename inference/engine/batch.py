@@ -50,7 +50,7 @@ class BatchLoop:
         self._flush = flush
         self._memory_tokens = memory_tokens or max(checkpoint.published.seq_length, places * _TOKENS_PER_PLACE)
         self._model = checkpoint.model
-        self._dtype = checkpoint.dtype
+        self._dtype = checkpoint.precision.activations
         self._device = checkpoint.device
         self._places = places
         self._queue = queue

@@ -40,9 +40,15 @@ def choose(wanted: str, *, quantised: bool) -> torch.device:
     return torch.device("cuda", 0)
 
 
-def halves_precision(device: torch.device) -> bool:
-    """Say whether bfloat16 is computed by the device itself: every processor, and GPUs since Ampere."""
-    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+def computes_bfloat16(device: torch.device) -> bool:
+    """Say whether the device has instructions for bfloat16: GPUs since Ampere, x86 with AMX or AVX512-BF16.
+
+    Processors that are not x86 are taken to have them.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    found = torch.cpu.get_capabilities()
+    return found["architecture"] != "x86_64" or bool(found["amx_bf16"] or found["avx512_bf16"])
 
 
 def wait(device: torch.device) -> None:

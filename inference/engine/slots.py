@@ -58,7 +58,8 @@ class Pass:
     def __init__(self, model: GlmForCausalLM, ids: Tensor, positions: Tensor, step: Step) -> None:
         self._model = model
         self._step = step
-        self._hidden: Tensor = model.model.embed_tokens(ids)
+        # The embedding may be kept in fewer bits than activations have.
+        self._hidden: Tensor = model.model.embed_tokens(ids).to(model.model.norm.weight.dtype)
         self._rotary: tuple[Tensor, Tensor] = model.model.rotary_emb(self._hidden, position_ids=positions)
         # What the feed-forward needs between its matrices, for every layer anew: blocks this large go back to the
         # system when they are freed, and come again page by page, which took a tenth of a quantised layer's time.

@@ -22,6 +22,7 @@ from inference.engine.sampling import Sampler, allowed_bias
 from inference.errors import RequestRefusedError, UnknownModelError
 from inference.forbidden import Lexicons
 from inference.ports import ChatRequest, CompletionRequest, Delta, InferenceError, ModelInfo
+from inference.quant.precision import BFLOAT16
 from inference.sealed import SealedError, plain_view
 
 LOG = logging.getLogger("attest.inference.engine")
@@ -189,7 +190,9 @@ def open_engine(folder: Path, *, dtype: str, name: str, limits: Limits, device: 
     if checkpoint.tokenizer is None:
         LOG.warning("the folder has no tokenizer.model: only token ids are served")
     on = checkpoint.device
-    LOG.info("computing", extra={"device": devices.name(on), "dtype": str(checkpoint.dtype).removeprefix("torch.")})
+    if checkpoint.precision == BFLOAT16 and not devices.computes_bfloat16(on):
+        LOG.warning("this device has no instructions for bfloat16: --dtype auto is several times as fast")
+    LOG.info("computing", extra={"device": devices.name(on), "dtype": checkpoint.precision.name})
     if checkpoint.published.parameters < _SMALL_PARAMETERS:
         # Matrices this small cost more in handing them to threads than in computing them.
         torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""ChatGLM3-6B's shapes with random weights: bfloat16, INT8 and INT4 beside each other, and llama.cpp beside them.
+"""ChatGLM3-6B's shapes with random weights: 16 bits, INT8 and INT4 beside each other, and llama.cpp beside them.
 
     python -m tests.bench.inference_large [--layers 4] [--rounds 5] [--threads N] [--llama PYTHON]
 
@@ -25,7 +25,8 @@ import torch
 
 from inference.chatglm3.layout import published_shapes
 from inference.chatglm3.loader import Checkpoint, load
-from inference.engine import slots
+from inference.engine import devices, slots
+from inference.quant import precision as precisions
 from inference.quant.offline import quantise
 from inference.quant.plan import Quantisation, weight_bytes
 from tests.bench import random_weights, report
@@ -64,7 +65,7 @@ class Side:
         self.quantum = slots.row_quantum(self.model, STREAMS)
 
     def _memory(self, checkpoint: Checkpoint) -> slots.Memory:
-        memory = slots.Memory(self.model.config, PROMPT, checkpoint.dtype)
+        memory = slots.Memory(self.model.config, PROMPT, checkpoint.precision.activations)
         memory.keys.zero_()
         memory.values.zero_()
         memory.length = CONTEXT
@@ -107,11 +108,15 @@ def tokens_of(work: str) -> int:
     return int(work.split()[1])
 
 
-def measure(folder: Path, layers: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Return tokens a second at 28 layers, by precision and work: medians of the rounds, and ratios to bfloat16."""
-    sides = {"bf16": Side(load(folder / "bf16", "bfloat16", tokenizer_needed=False))}
+def measure(folder: Path, layers: int, rounds: int, also: tuple[str, ...] = ()) -> dict[str, dict[str, float]]:
+    """Return tokens a second at 28 layers, by precision and work: medians of the rounds, and ratios to the first.
+
+    The first is what `--dtype auto` takes here for weights of 16 bits; `also` is another precision for the same ones.
+    """
+    first = precisions.choose("auto", random_weights.SHAPE.parameters, devices.CPU).name
+    sides = {name: Side(load(folder / "bf16", name, tokenizer_needed=False)) for name in (first, *also)}
     for name in ("int8", "int4"):
-        sides[name] = Side(load(folder / name, "bfloat16", tokenizer_needed=False))
+        sides[name] = Side(load(folder / name, first, tokenizer_needed=False))
     say(", ".join(f"{name}: batches in multiples of {side.quantum}" for name, side in sides.items()))
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     with torch.inference_mode():
@@ -124,10 +129,10 @@ def measure(folder: Path, layers: int, rounds: int) -> dict[str, dict[str, float
     result: dict[str, dict[str, float]] = {name: {} for name in sides}
     for (name, work), each in found.items():
         result[name][work] = statistics.median(each)
-        ratios = [one / other for one, other in zip(each, found["bf16", work], strict=True)]
+        ratios = [one / other for one, other in zip(each, found[first, work], strict=True)]
         result[name][f"{work} ratio"] = statistics.median(ratios)
     for name in sides:
-        own, wide = found[name, f"prefill {PROMPT}"], found["bf16", f"prefill {PROMPT // 2}"]
+        own, wide = found[name, f"prefill {PROMPT}"], found[first, f"prefill {PROMPT // 2}"]
         result[name]["own chunk"] = statistics.median(one / other for one, other in zip(own, wide, strict=True))
     for name in sides:
         pairs = zip(found[name, f"decode {STREAMS}"], found[name, "decode 1"], strict=True)
@@ -146,11 +151,14 @@ def llama(python: str, folder: Path, layers: int, rounds: int) -> dict[str, dict
 
 def document(found: dict[str, dict[str, float]], options: argparse.Namespace, command: str, on: str) -> str:
     shapes, wide = published_shapes(random_weights.SHAPE.shapes), 2 * random_weights.SHAPE.parameters
-    sizes = {"bf16": wide} | {f"int{bits}": weight_bytes(shapes, Quantisation(bits)) for bits in (8, 4)}
+    first = next(iter(found))
+    sizes = dict.fromkeys(precisions.PRECISIONS, wide) | {
+        f"int{bits}": weight_bytes(shapes, Quantisation(bits)) for bits in (8, 4)
+    }
     rows: list[list[object]] = []
     for name, each in found.items():
         cells = [
-            f"{each[w]:.2f} ({each.get(w + ' ratio', each[w] / found['bf16'][w]):.2f} x)" if w in each else ""
+            f"{each[w]:.2f} ({each.get(w + ' ratio', each[w] / found[first][w]):.2f} x)" if w in each else ""
             for w in WORK
         ]
         size = f"{sizes[name] / 2**30:.2f} GiB ({sizes[name] / wide:.2f} x)" if name in sizes else ""
@@ -159,7 +167,8 @@ def document(found: dict[str, dict[str, float]], options: argparse.Namespace, co
     intro = (
         f"ChatGLM3-6B's shapes with random weights: {options.layers} of its 28 layers measured and extrapolated to 28, "
         f"the outer parts counted once. Tokens a second, medians of {options.rounds} alternating rounds, and beside "
-        "them the median ratio to bf16 (for llama.cpp, measured after the others, the ratio of medians). Decoding at a "
+        f"them the median ratio to {first} (for llama.cpp, measured after the others, the ratio of medians). "
+        "Decoding at a "
         f"context of 64 tokens; threads: {torch.get_num_threads()}. Each in its own chunks: the engine reads {PROMPT} "
         f"tokens of a prompt at a time where weights are quantised, {PROMPT // 2} where not. Weights: memory at the "
         "full size. "
@@ -189,6 +198,7 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="default: as torch has it")
+    parser.add_argument("--also", nargs="*", default=[], help="another --dtype for the weights of 16 bits: bfloat16")
     parser.add_argument("--llama", default="", help="interpreter with llama-cpp-python and gguf")
     parser.add_argument("--prepare", action="store_true", help="only make the slices")
     parser.add_argument("--no-write", dest="write", action="store_false", help="leave docs/benchmarks.md as it is")
@@ -201,7 +211,7 @@ def main() -> int:
         prepare(folder, options.layers)
         if options.prepare:
             return 0
-        found = measure(folder, options.layers, options.rounds)
+        found = measure(folder, options.layers, options.rounds, tuple(options.also))
         say(json.dumps(found))
         if options.llama:
             found |= llama(options.llama, folder, options.layers, options.rounds)

@@ -94,7 +94,7 @@ async def one_round(engine: TorchEngine, long: int) -> dict[str, float]:
 
 
 async def measure(options: argparse.Namespace) -> list[dict[str, float]]:
-    checkpoint = load(options.folder, "bfloat16", tokenizer_needed=False)
+    checkpoint = load(options.folder, "auto", tokenizer_needed=False)
     deepened(checkpoint)
     chunk = PREFILL_CHUNK if checkpoint.published.quantization_config is None else QUANTISED_CHUNK
     engine = TorchEngine(checkpoint, "bench", Limits(places=STREAMS + 4), chunk=chunk)

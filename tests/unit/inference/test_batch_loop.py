@@ -33,7 +33,7 @@ async def test_batch_mates_never_change_an_answer(tiny_checkpoint):
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 async def test_quantised_weights_answer_the_same_alone_and_among_others_with_outliers(quantised_folders, bits, dtype):
     """Others have activations 10,000 times as large: neither scales nor kernels are shared."""
     checkpoint = load(quantised_folders[bits], dtype)
@@ -47,6 +47,14 @@ async def test_quantised_weights_answer_the_same_alone_and_among_others_with_out
         together = await asyncio.gather(*(ask(engine, one) for one in wanted))
     assert together == alone
     assert len({text for text, *_ in alone}) > 5
+
+
+async def test_weights_in_float16_answer_the_same_alone_and_among_others(tiny_folder):
+    wanted = various(6)
+    async with running(load(tiny_folder, "float16"), chunk=16) as engine:
+        alone = [await ask(engine, one) for one in wanted]
+        assert engine._loop._quantum == 1
+        assert await asyncio.gather(*(ask(engine, one) for one in wanted)) == alone
 
 
 async def test_outliers_in_the_batch_change_nothing(tiny_checkpoint):

@@ -11,7 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from inference.chatglm3.check import check
 from inference.chatglm3.loader import load
+from inference.engine import slots
 from inference.engine.base import ModelFolderError
+from inference.quant.float16 import Float16Linear
 from tests.unit.inference.folders import single, state_of
 
 
@@ -56,6 +58,43 @@ def test_the_revision_follows_every_byte(folder, tiny_checkpoint):
 def test_bfloat16(folder):
     loaded = load(folder, "bfloat16")
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16, torch.float16])
+def test_float16(folder, stored, tiny_checkpoint):
+    """Matrices in sixteen bits, all else in float32; logits are those of the same weights in float32."""
+    state = {name: tensor.to(stored) for name, tensor in state_of(folder).items()}
+    single(folder, {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in state.items()})
+    wide = load(folder, "float32").model
+    single(folder, state)
+    loaded = load(folder, "float16")
+    model = loaded.model
+    assert {parameter.dtype for parameter in model.parameters() if parameter.ndim == 1} == {torch.float32}
+    assert model.model.embed_tokens.weight.dtype == (torch.bfloat16 if stored == torch.bfloat16 else torch.float16)
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear | Float16Linear)]
+    assert layers
+    assert {type(layer) for layer in layers} == {Float16Linear}
+    ids = tiny_checkpoint.tokenizer.encode("hello")
+    with torch.inference_mode():
+        logits = []
+        for each in (model, wide):
+            slots.register(each)
+            memory = slots.Memory(each.config, 16, loaded.precision.activations)
+            logits.append(slots.prefill(each, memory, ids))
+    assert (logits[0] - logits[1]).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["transformer.output_layer.weight", "transformer.embedding.word_embeddings.weight"])
+def test_weights_too_large_for_float16_are_refused_by_name(folder, stored, name):
+    state = {each: tensor.to(stored) for each, tensor in state_of(folder).items()}
+    state[name][3, 5] = -1e5
+    single(folder, state)
+    with pytest.raises(
+        ModelFolderError, match=rf"{name} has values too large for float16: start with --dtype bfloat16"
+    ):
+        load(folder, "float16")
+    load(folder, "bfloat16")
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.model", "model-00002-of-00002.safetensors"])

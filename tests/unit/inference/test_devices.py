@@ -12,11 +12,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import GlmForCausalLM
 from transformers.models.glm.modeling_glm import GlmRotaryEmbedding
 
-from inference.chatglm3 import loader
 from inference.cli import inference
 from inference.engine import devices, slots
 from inference.engine.base import ClosedError
+from inference.engine.torch_engine import Limits, open_engine
 from inference.errors import EngineFailedError
+from inference.quant import precision
+from inference.quant.precision import BFLOAT16, FLOAT16, FLOAT32
 from tests.unit.inference.batches import ask, request, running, until
 
 CUDA = torch.device("cuda", 0)
@@ -72,17 +74,41 @@ def test_the_command_says_so_and_serves_nothing(tiny_folder, monkeypatch):
 @pytest.mark.parametrize(
     ("parameters", "native", "wanted", "found"),
     [
-        (6_000_000_000, True, "auto", torch.bfloat16),
-        (6_000_000_000, False, "auto", torch.float32),
-        (6_000_000_000, False, "bfloat16", torch.bfloat16),
-        (1_000_000, True, "auto", torch.float32),
+        (6_000_000_000, True, "auto", BFLOAT16),
+        (6_000_000_000, False, "auto", FLOAT32),
+        (6_000_000_000, False, "bfloat16", BFLOAT16),
+        (1_000_000, True, "auto", FLOAT32),
     ],
 )
-def test_a_gpu_without_bfloat16_computes_in_float32(gpu, tiny_checkpoint, parameters, native, wanted, found):
+def test_a_gpu_without_bfloat16_computes_in_float32(gpu, parameters, native, wanted, found):
     gpu.setattr(torch.cuda, "is_bf16_supported", lambda **_: native)
-    published = type("Published", (), {"parameters": parameters})
-    assert loader._dtype(wanted, published, CUDA) == found
-    assert loader._dtype("auto", tiny_checkpoint.published, devices.CPU) == torch.float32
+    assert precision.choose(wanted, parameters, CUDA) == found
+
+
+@pytest.mark.parametrize(
+    ("machine", "engines", "found"),
+    [
+        ({"architecture": "x86_64", "amx_bf16": False, "avx512_bf16": False}, ["fbgemm"], FLOAT16),
+        ({"architecture": "x86_64", "amx_bf16": False, "avx512_bf16": False}, [], BFLOAT16),
+        ({"architecture": "x86_64", "amx_bf16": False, "avx512_bf16": True}, ["fbgemm"], BFLOAT16),
+        ({"architecture": "x86_64", "amx_bf16": True, "avx512_bf16": False}, ["fbgemm"], BFLOAT16),
+        ({"architecture": "aarch64"}, ["qnnpack"], BFLOAT16),
+    ],
+)
+def test_a_processor_without_bfloat16_keeps_large_weights_in_float16(monkeypatch, machine, engines, found):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: machine)
+    monkeypatch.setattr(precision, "_quantised_engines", lambda: engines)
+    assert precision.choose("auto", 6_000_000_000, devices.CPU) == found
+    assert precision.choose("auto", 1_000_000, devices.CPU) == FLOAT32
+    assert precision.choose("bfloat16", 6_000_000_000, devices.CPU) == BFLOAT16
+    if "fbgemm" not in engines:
+        with pytest.raises(devices.NoDeviceError, match="--dtype bfloat16"):
+            precision.choose("float16", 6_000_000_000, devices.CPU)
+
+
+def test_float16_is_refused_on_a_gpu(gpu):
+    with pytest.raises(devices.NoDeviceError, match="--dtype bfloat16"):
+        precision.choose("float16", 6_000_000_000, CUDA)
 
 
 def test_a_pass_leaves_nothing_on_the_other_device(tiny_checkpoint, monkeypatch):
@@ -108,6 +134,16 @@ def test_a_pass_leaves_nothing_on_the_other_device(tiny_checkpoint, monkeypatch)
     assert waits == [CUDA] * (2 * 2 * 3 * config.num_hidden_layers)
     with fake, torch.no_grad(), pytest.raises(RuntimeError, match="device"):
         slots.prefill(model, slots.Memory(config, 40, torch.float32), [1])
+
+
+@pytest.mark.parametrize(
+    ("native", "dtype", "warned"), [(False, "bfloat16", 1), (True, "bfloat16", 0), (False, "float16", 0)]
+)
+def test_bfloat16_that_is_imitated_is_served_with_a_warning(tiny_folder, monkeypatch, caplog, native, dtype, warned):
+    monkeypatch.setattr(devices, "computes_bfloat16", lambda _: native)
+    open_engine(tiny_folder, dtype=dtype, name="tiny", limits=Limits())
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["this device has no instructions for bfloat16: --dtype auto is several times as fast"] * warned
 
 
 async def test_a_device_that_computes_no_more_is_not_tried_again(tiny_checkpoint, monkeypatch):

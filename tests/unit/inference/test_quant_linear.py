@@ -1,12 +1,16 @@
-"""Matrices in eight and four bits: what they lose, and that a row's result never depends on its batch."""
+"""Matrices in eight, four and sixteen bits: what they lose, and that a row's result never depends on its batch."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.quant import arithmetic
-from inference.quant.linear import FEW, Halves, Int4Linear, Int8Linear, order_is_known
+from inference.quant import arithmetic, int8
+from inference.quant.float16 import Float16Linear
+from inference.quant.int4 import Int4Linear, order_is_known
+from inference.quant.int8 import Halves, Int8Linear, kernel_is_exact
+from inference.quant.linear import FEW
+from inference.quant.precision import BFLOAT16, FLOAT16, FLOAT32
 
 
 @pytest.fixture(autouse=True)
@@ -14,17 +18,21 @@ def _one_thread(one_thread):
     """Matrices this small cost more in handing them to threads than in computing them."""
 
 
-def layer(bits, weight, *, dtype=torch.float32, bias=None):
+def layer(bits, weight, *, precision=FLOAT32, bias=None):
     rows, columns = weight.shape
     if bits == 8:
         made = Int8Linear(columns, rows, bias=bias is not None)
         made.weight, made.weight_scale = arithmetic.to_int8(weight)
         wide = arithmetic.from_int8(made.weight, made.weight_scale)
-    else:
+    elif bits == 4:
         made = Int4Linear(columns, rows, bias=bias is not None)
         made.weight, made.weight_scale, made.weight_zero = arithmetic.to_int4(weight)
         wide = arithmetic.from_int4(made.weight, made.weight_scale, made.weight_zero)
-        made.prepare(dtype)
+    else:
+        made = Float16Linear(columns, rows, bias=bias is not None)
+        made.weight = weight.half()
+        wide = made.weight.float()
+    made.prepare(precision)
     if bias is not None:
         made.bias = torch.nn.Parameter(bias)
     return made, wide
@@ -75,7 +83,7 @@ def test_codes_are_packed_and_unpacked():
     assert torch.equal(arithmetic.unpack(arithmetic.pack(codes)), codes)
 
 
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("bits", [16, 8, 4])
 @pytest.mark.parametrize(("rows", "columns"), [(128, 192), (72, 64), (2048, 128)])
 @pytest.mark.parametrize("count", [1, 5, FEW, FEW + 1, 130, 600])
 def test_products_are_those_of_the_wide_matrix(bits, rows, columns, count):
@@ -87,15 +95,61 @@ def test_products_are_those_of_the_wide_matrix(bits, rows, columns, count):
     assert ((found.double() - expected).norm() / expected.norm()).item() < 5e-5
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_row_is_the_same_bit_by_bit_whoever_else_is_there(bits, dtype):
-    made, _ = layer(bits, random(320, 256), dtype=dtype)
+@pytest.mark.parametrize(
+    ("bits", "precision"),
+    [(16, FLOAT16), *((bits, precision) for bits in (8, 4) for precision in (FLOAT32, BFLOAT16, FLOAT16))],
+)
+def test_a_row_is_the_same_bit_by_bit_whoever_else_is_there(bits, precision):
+    made, _ = layer(bits, random(320, 256), precision=precision)
     rows = random(FEW, 256, seed=3)
     rows[2], rows[5, 7] = rows[2] * 1e4, 3e4
-    whole = made(rows.to(dtype))
+    rows = rows.to(precision.activations)
+    whole = made(rows)
+    assert whole.dtype == precision.activations
     for count in (*range(1, 18), 31, 33, 63):
-        assert torch.equal(made(rows[:count].to(dtype)), whole[:count]), count
+        assert torch.equal(made(rows[:count]), whole[:count]), count
+
+
+@pytest.mark.parametrize("bits", [16, 8])
+def test_a_prompt_is_multiplied_bit_by_bit_as_decoding_is_where_activations_are_float32(bits):
+    made, _ = layer(bits, random(320, 256), precision=FLOAT16)
+    rows = random(600, 256, seed=3)
+    whole = made(rows)
+    for some in (slice(0, 1), slice(255, 257), slice(300, 300 + FEW), slice(590, 600)):
+        assert torch.equal(made(rows[some]), whole[some])
+
+
+def test_four_bits_take_activations_as_bfloat16_where_float32_would_be_far_slower():
+    made, wide = layer(4, random(128, 192), precision=FLOAT16)
+    rows = random(3, 192, seed=2)
+    expected = rows.double() @ wide.double().t()
+    assert 1e-4 < ((made(rows).double() - expected).norm() / expected.norm()).item() < 5e-3
+    many = random(130, 192, seed=2)
+    expected = many.double() @ wide.double().t()
+    assert ((made(many).double() - expected).norm() / expected.norm()).item() < 5e-5, "a prompt loses nothing"
+
+
+def test_eight_bits_give_the_same_where_the_kernel_is_not_exact(monkeypatch):
+    """A processor without VNNI: torch's own integer product, and wide weights for a prompt."""
+    weight = random(320, 256)
+    made, wide = layer(8, weight)
+    monkeypatch.setattr(int8, "kernel_is_exact", lambda: False)
+    plain, _ = layer(8, weight)
+    rows = random(130, 256, seed=3)
+    assert torch.equal(plain.weight, arithmetic.to_int8(weight)[0]), "weights stay in their own order"
+    assert (plain(rows[:5]) - made(rows[:5])).abs().max() <= 1e-6 * made(rows[:5]).abs().max()
+    assert torch.allclose(plain(rows), rows @ wide.t(), atol=1e-3)
+
+
+@pytest.mark.parametrize("found", [torch.zeros(3, 3), RuntimeError("no such kernel")])
+def test_a_kernel_that_cuts_sums_off_or_is_not_there_is_found_out(monkeypatch, found):
+    def product(*_):
+        if isinstance(found, RuntimeError):
+            raise found
+        return found
+
+    monkeypatch.setattr(int8, "_scaled_product", product)
+    assert not kernel_is_exact.__wrapped__()
 
 
 def test_activations_are_left_alone_and_cut_once_for_layers_that_share_them():
@@ -106,8 +160,8 @@ def test_activations_are_left_alone_and_cut_once_for_layers_that_share_them():
     assert torch.equal(rows, before)
     assert halves.of(rows)[0] is low_high
     assert halves.of(before)[0] is not low_high
-    low, high = low_high.view(64, 2, 3).float().unbind(1)
-    assert ((256 * high + low).t() * scale[:, None] - rows).abs().max() <= rows.abs().max() / 60_000
+    low, high = low_high.float() - 128
+    assert ((256 * high + low) * scale[:, None] - rows).abs().max() <= rows.abs().max() / 60_000
 
 
 def test_a_kernel_of_another_order_is_not_read_as_if_it_were_known(monkeypatch):
