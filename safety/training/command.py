@@ -14,6 +14,7 @@ from safety.training.loop import SPECIALISTS, Plan
 from safety.training.loop import train as run_training
 from safety.training.prepare import minilm_folder, prepare, prepare_specialist
 from safety.training.segment import words_of
+from safety.training.specialist import BaseError
 
 SEEDS = Path(__file__).parent / "seeds"
 
@@ -102,8 +103,15 @@ def train(
 @click.option(
     "--base",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
+    default=None,
     help="Folder with the BERT to start from: one *.onnx and one *tokenizer.json.",
+)
+@click.option(
+    "--from",
+    "start",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=None,
+    help="A shipped classifier whose specialist to go on from, instead of --base.",
 )
 @_of_a_run
 @click.option(
@@ -121,7 +129,8 @@ def train(
 )
 def specialise(
     language: Language,
-    base: Path,
+    base: Path | None,
+    start: Path | None,
     data: Path,
     out: Path,
     other: Path | None,
@@ -135,8 +144,11 @@ def specialise(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    plan = Plan(data=data, out=out, seeds=seeds, seed=seed, tokens=tokens, language=language, other=other)
-    network, tokenizer = prepare_specialist(plan, base, first)
+    plan = Plan(data=data, out=out, seeds=seeds, seed=seed, tokens=tokens, start=start, language=language, other=other)
+    try:
+        network, tokenizer = prepare_specialist(plan, language, base, first)
+    except BaseError as error:
+        raise click.ClickException(str(error)) from None
     run_training(network, tokenizer, plan)
     checked = attach(plan, language, first, out / "harm-classifier")
     click.echo(

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -136,11 +137,18 @@ def optimiser(network: Network, rates: Rates) -> torch.optim.Optimizer:
 
 def loss_of(network: Network, batch: Batch) -> Tensor:
     """Binary cross-entropy of the eight labels (summed) and of the harm score, smoothed and weighted."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_computes_bfloat16()):
         logits = network(batch.ids, batch.mask)
     targets = batch.targets * (1 - 2 * SMOOTHING) + SMOOTHING
     losses = f.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none") * batch.weights
     return losses[:, :8].sum(1).mean() + HARM_SHARE * losses[:, 8].mean()
+
+
+@cache
+def _computes_bfloat16() -> bool:
+    """Say whether the processor has instructions for bfloat16; imitated, it takes several times as long as float32."""
+    found = torch.cpu.get_capabilities()
+    return found["architecture"] != "x86_64" or bool(found["amx_bf16"] or found["avx512_bf16"])
 
 
 def train(network: Network, tokenizer: Tokenizer, plan: Plan) -> Progress:

@@ -8,16 +8,17 @@ import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from safety.classifier.manifest import TOKENIZER_FILE
+from safety.classifier.manifest import TOKENIZER_FILE, Language
 from safety.training import embeddings, specialist, vocabulary
 from safety.training.corpus import load, load_seeds
 from safety.training.loop import Plan
 from safety.training.network import Network, Shape, load_bert
 from safety.training.segment import words_of
-from safety.training.shipped import start_from
+from safety.training.shipped import specialist_from, start_from
 
 log = logging.getLogger(__name__)
 
+FIRST_WEIGHTS = "first.pt"
 GLOSSARY = Path(__file__).parent / "glossary_zh.tsv"
 
 
@@ -28,7 +29,7 @@ def minilm_folder() -> Path:
 
 def prepare(plan: Plan, unihan: Path) -> tuple[Network, Tokenizer]:
     """Return network and tokenizer at the run's start, from `plan.out` when they were made before."""
-    first, tokenizer_file = plan.out / "first.pt", plan.out / "tokenizer.json"
+    first, tokenizer_file = plan.out / FIRST_WEIGHTS, plan.out / "tokenizer.json"
     if first.exists():
         tokenizer: Tokenizer = Tokenizer.from_file(str(tokenizer_file))
         network = Network(Shape(tokenizer.get_vocab_size()))
@@ -40,12 +41,27 @@ def prepare(plan: Plan, unihan: Path) -> tuple[Network, Tokenizer]:
     return network, tokenizer
 
 
-def prepare_specialist(plan: Plan, base: Path, first: Path) -> tuple[Network, Tokenizer]:
-    """Return a specialist's network, and the tokenizer of the classifier `first`; kept in `plan.out` as well."""
+def prepare_specialist(plan: Plan, language: Language, base: Path | None, first: Path) -> tuple[Network, Tokenizer]:
+    """Return a specialist's network, and the tokenizer of the classifier `first`; kept in `plan.out` as well.
+
+    It starts from the BERT in `base`, or from the specialist in `plan.start`. Raises `BaseError`.
+    """
     tokenizer: Tokenizer = Tokenizer.from_file(str(first / TOKENIZER_FILE))
     tokenizer.save(str(plan.out / TOKENIZER_FILE))
     torch.manual_seed(plan.seed)
-    return specialist.start(base, tokenizer, str(plan.language)), tokenizer
+    if plan.start is None:
+        if base is None:
+            raise specialist.BaseError("Name what to start from: --base or --from.")
+        return specialist.start(base, tokenizer, language), tokenizer
+    first_weights = plan.out / FIRST_WEIGHTS
+    if first_weights.exists():
+        weights = torch.load(first_weights, weights_only=True)
+        network = Network(specialist.shape_of(weights, language))
+        network.load_state_dict(weights)
+    else:
+        network = specialist_from(plan.start, language)
+        torch.save(network.state_dict(), first_weights)
+    return network, tokenizer
 
 
 def _from_minilm(plan: Plan, unihan: Path) -> tuple[Network, Tokenizer]:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from safety.training.corpus import Example
 from safety.training.export import OTHER_SHARE, attach, load_trained
 from safety.training.loop import Plan, optimiser
 from safety.training.network import Network, Shape
+from safety.training.shipped import specialist_from
 from safety.training.vocabulary import assemble
 
 SCRIPTS = np.array([0] * 5 + [LATIN] * 5 + [HAN] * 5 + [0] * 5, np.int8)
@@ -183,6 +185,26 @@ def test_weights_of_another_run_join_at_export(tmp_path):
     assert {round(float(value), 5) for value in load_trained(plan).state_dict()["head.weight"].flatten()} == {
         1 + OTHER_SHARE
     }
+
+
+def test_a_shipped_specialist_is_a_start_that_gives_the_same_numbers():
+    """Smoothing, embeddings by row and the offset are undone: what is exported again is what ships."""
+    engine = Engine(SHIPPED, load(SHIPPED)[0])
+    reader = next(reader.model for reader in engine.model._readers if reader.asked.language == "zh")
+    network = specialist_from(SHIPPED, "zh").eval()
+    for text in ("明天下午开会讨论预算", "怎样在别人的手机里装监听软件"):
+        ids = engine.tokeniser.units(engine.tokeniser.encode(text))[0].ids
+        with torch.no_grad():
+            found = network(torch.tensor(np.array([ids])), torch.ones(1, len(ids)))[0].numpy()
+        assert np.abs(found + specialist.OFFSETS["zh"] - reader.run([ids])[0]).max() < 0.15
+
+
+def test_a_specialist_that_does_not_ship_is_no_start(tmp_path):
+    shutil.copytree(SHIPPED, tmp_path / "first")
+    manifest = tmp_path / "first" / "classifier.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"specialists": []}))
+    with pytest.raises(specialist.BaseError, match="has no specialist of zh"):
+        specialist_from(tmp_path / "first", "zh")
 
 
 def test_rare_tokens_are_not_kept():
