@@ -6,7 +6,7 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safety.classifier.manifest import LABELS
@@ -17,6 +17,7 @@ from safety.training.sources import (
     NOISY,
     REFUSALS,
     ROLE_PRESENTATIONS,
+    SEED_FILES,
     SEED_PRESENTATIONS,
     SEEDS,
     SEEDS_HELD_OUT,
@@ -77,8 +78,13 @@ def load(path: Path, *, seed_rows: bool = False) -> list[Example]:
 
 def load_seeds(folder: Path, *, held_out: bool = False) -> list[Example]:
     """Read our own written examples, in the order of their file names: those to learn from, or those held out."""
-    rows = (example for path in sorted(folder.glob("*.jsonl")) for example in load(path, seed_rows=True))
+    rows = (example for path in sorted(folder.glob("*.jsonl")) for example in _seeds(path))
     return [row for row in rows if _is_held_out(row.text) is held_out]
+
+
+def _seeds(path: Path) -> list[Example]:
+    shown = next((times for start, times in SEED_FILES.items() if path.name.startswith(start)), SEED_PRESENTATIONS)
+    return [replace(row, presentations=shown) for row in load(path, seed_rows=True)]
 
 
 def load_dev(data: Path, seeds: Path) -> list[Example]:
