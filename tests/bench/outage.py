@@ -34,6 +34,8 @@ from tests.rig.elasticsearch import ElasticsearchServer, elasticsearch
 Figures = dict[str, Any]
 GOAL = 1.2
 """Most that the p99 of live turns may grow by."""
+GATEWAYS = (False, True, False, True)
+"""Whether a backlog waits, of gateways one after another; with `--drain` the last goes on until it is gone."""
 CAUGHT_UP_S = 2
 """A turn makes two records; as many as these seconds make may wait and the backlog counts as gone."""
 PENDING = "attest_delivery_pending_records "
@@ -97,7 +99,8 @@ def collect(options: argparse.Namespace, folder: Path, search: ElasticsearchServ
     asyncio.run(warm(search, made, folder / "warming"))
     settings = {"ATTEST_ELASTICSEARCH_URL": search.url, "ATTEST_ELASTICSEARCH_WRITER": search.login(WRITER)}
     with upstream(folder) as model:
-        for nth, backlog in enumerate((0, options.turns, 0, options.turns)):
+        for nth, turns_waiting in enumerate(GATEWAYS):
+            backlog = options.turns if turns_waiting else 0
             data = folder / f"data-{nth}"
             search.clear()
             asyncio.run(prepare(search))
@@ -106,7 +109,8 @@ def collect(options: argparse.Namespace, folder: Path, search: ElasticsearchServ
             else:
                 make(data, 0)
             with gateway(folder, model.port, data, settings) as server:
-                slices = drained(load, server, options) if backlog and options.drain else [live(load, server, options)]
+                to_the_end = nth == len(GATEWAYS) - 1 and options.drain
+                slices = drained(load, server, options) if to_the_end else [live(load, server, options)]
             found += [figures | {"backlog": 2 * backlog} for figures in slices]
             say(f"  {found[-1]}")
     return found
@@ -144,7 +148,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each measurement")
     parser.add_argument("--turns", type=int, default=30_000, help="turns of the outage")
     parser.add_argument(
-        "--drain", type=float, default=0, help="go on until the backlog is gone, at most so many seconds"
+        "--drain",
+        type=float,
+        default=0,
+        help="let the last gateway go on until its backlog is gone, at most so many seconds",
     )
     parser.add_argument("--no-write", dest="write", action="store_false", help="leave docs/benchmarks.md as it is")
     options = parser.parse_args()
