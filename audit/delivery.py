@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -17,15 +17,15 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from audit.elastic.fields import timestamp
-from audit.elastic.rows import LogRow, Size, documents_of, read_rows, sizes_of
+from audit.elastic.rows import read_rows, sizes_of
 from audit.elastic.samples import dead_letter_document, sample_document
 from audit.keys import KeyFileError, MasterKey
 from audit.outbox import LATEST_S, LEASE_S, Claim, Delay, Outbox, OutboxState
 from audit.pace import Pace
-from audit.ports import AuditIntegrityError, AuditUnavailableError
+from audit.packing import pack, parts
+from audit.ports import AuditUnavailableError
 from audit.ring import KeyRing
-from audit.sinks.ports import Answer, Document, Fate, Parcel, Sink, SinkUnavailableError
+from audit.sinks.ports import Answer, Document, Fate, Sink, SinkUnavailableError
 
 
 class DeliveryLimits(msgspec.Struct, frozen=True):
@@ -70,15 +70,6 @@ class DeliveryWatch(Protocol):
 
     def fault(self, where: str, error: BaseException) -> None:
         """Note an error that nobody foresaw."""
-
-
-class Packed(msgspec.Struct):
-    """Records ready to be sent."""
-
-    records: list[tuple[str, tuple[Parcel, ...]]]
-    """Their ids, and the documents of each."""
-    unfit: dict[str, str]
-    """Records that no document can be made of (altered, above all), with the code that says so."""
 
 
 class Delivery:
@@ -172,7 +163,7 @@ class Delivery:
         try:
             async with self._reading() as connection:
                 sizes = await sizes_of(connection, list(claims))
-            for part in _parts(sizes, self._limits):
+            for part in parts(sizes, records=self._limits.part, size_bytes=self._limits.size_bytes):
                 if time.monotonic() - claimed_at > LEASE_S / 2:
                     break
                 began = time.monotonic()
@@ -208,7 +199,7 @@ class Delivery:
         async with self._reading() as connection:
             rows = await read_rows(connection, [claim.entry_id for claim in claims])
         places = {row.entry_id: row.leaf_index for row in rows}
-        packed = await asyncio.to_thread(_pack, rows, ring)
+        packed = await asyncio.to_thread(pack, rows, ring)
         del rows  # only what is sent stays in memory while the store works
         answers = iter(await self._sink.deliver([one for _, several in packed.records for one in several]))
         fates = {entry_id: _worst([next(answers) for _ in several]) for entry_id, several in packed.records}
@@ -248,40 +239,6 @@ class Delivery:
 
     def _wait(self, failures: int) -> float:
         return _jittered(min(self._limits.longest_wait_s, self._limits.first_wait_s * 2 ** min(failures, 20)))
-
-
-def _pack(rows: Sequence[LogRow], ring: KeyRing) -> Packed:
-    """Make the documents of some records. Raises `KeyFileError`: then no text can be read at all."""
-    now, packed = timestamp(datetime.now(UTC)), Packed([], {})
-    for row in rows:
-        try:
-            documents = documents_of(row, ring)
-        except KeyFileError:
-            raise
-        except AuditIntegrityError:
-            packed.unfit[row.entry_id] = "altered"
-            continue
-        except Exception as error:  # noqa: BLE001 - one record must never stop the others
-            packed.unfit[row.entry_id] = f"unfit {type(error).__name__}"
-            continue
-        for document in documents:
-            document.source["event"]["ingested"] = now
-        packed.records.append((row.entry_id, tuple(document.packed() for document in documents)))
-    return packed
-
-
-def _parts(sizes: Sequence[Size], limits: DeliveryLimits) -> Iterator[list[str]]:
-    """Cut records into parts that fit into memory together, each of at least one."""
-    part: list[str] = []
-    total = 0
-    for one in sizes:
-        if part and (len(part) == limits.part or total + one.size_bytes > limits.size_bytes):
-            yield part
-            part, total = [], 0
-        part.append(one.entry_id)
-        total += one.size_bytes
-    if part:
-        yield part
 
 
 _ORDER = (Fate.REFUSED, Fate.LATER, Fate.CREATED, Fate.PRESENT)

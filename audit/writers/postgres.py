@@ -11,12 +11,11 @@ from typing import Any
 
 import asyncpg
 
-from audit.canonical import UnrecordableError
 from audit.keys import KeyFileError, MasterKey, SubjectKey
-from audit.ports import AuditRejectedError, AuditUnavailableError
 from audit.record import Content, Entry, Kind, Receipt
 from audit.ring import ERASED_MEANWHILE, ERASURES, ERASURES_ASKED_S, KeyDestroyedError, KeyRing
 from audit.rows import COLUMNS, NamedEntry, RowMaker, Rows, name_texts, subjects_with_texts
+from audit.writers.failures import mapped
 from audit.writers.ports import PROBE_BYTES, Settle, Submission, take_batch
 from audit.writers.postgres_statements import FIND_KEY, INSERT, INSERT_KEY, arrays, look_up
 
@@ -67,7 +66,7 @@ class PostgresWriter:
             await self._connect()
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, KeyFileError) as error:
             await self._disconnect()
-            raise AuditUnavailableError(_why(error)) from error
+            raise _mapped(error) from error
         self._ending = False
         self._task = asyncio.create_task(self._run(), name="audit-writer")
 
@@ -94,7 +93,7 @@ class PostgresWriter:
         try:
             connection = await asyncpg.connect(**self._options)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            raise AuditUnavailableError(_why(error)) from error
+            raise _mapped(error) from error
         try:
             yield bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", _lock_of(writer_id)))
         finally:
@@ -288,14 +287,4 @@ def _lock_of(writer_id: str) -> int:
 
 
 def _mapped(error: Exception) -> Exception:
-    if isinstance(error, UnrecordableError):
-        return AuditRejectedError(str(error))
-    return AuditUnavailableError(_why(error))
-
-
-def _why(error: Exception) -> str:
-    """Say what failed without quoting any value."""
-    if isinstance(error, KeyFileError):
-        return str(error)
-    hint = "; run: attest migrate" if isinstance(error, asyncpg.UndefinedTableError) else ""
-    return f"The audit log cannot take records now ({type(error).__name__}{hint})."
+    return mapped(error, type(error).__name__, unmigrated=isinstance(error, asyncpg.UndefinedTableError))

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import quote
 
-from audit.canonical import UnrecordableError
 from audit.keys import KeyFileError, MasterKey, SubjectKey
-from audit.ports import AuditRejectedError, AuditUnavailableError
+from audit.ports import AuditUnavailableError
 from audit.ring import ERASED_MEANWHILE, ERASURES, ERASURES_ASKED_S, KeyDestroyedError, KeyRing
 from audit.rows import RowMaker, Rows, name_texts, subjects_with_texts
+from audit.writers.failures import mapped
 from audit.writers.places import Place, place_of
 from audit.writers.ports import PROBE_BYTES, Settle, Submission, take_batch
 from audit.writers.sqlite_statements import FIND_KEY, INSERT, INSERT_KEY, check_still_so, known_texts
@@ -106,7 +106,7 @@ class SqliteWriter:
         try:
             self._connect()
         except (sqlite3.Error, OSError, KeyFileError) as failure:
-            error = AuditUnavailableError(_why(failure))
+            error = _mapped(failure)
         self._call(_resolve, opened, error)
         while (first := self._queue.get()) is not None:
             ended, batch = self._drain(first)
@@ -289,15 +289,5 @@ def _resolve(future: "asyncio.Future[None]", error: Exception | None) -> None:
 
 
 def _mapped(error: Exception) -> Exception:
-    if isinstance(error, UnrecordableError):
-        return AuditRejectedError(str(error))
-    return AuditUnavailableError(_why(error))
-
-
-def _why(error: Exception) -> str:
-    """Say what failed without quoting any value."""
-    if isinstance(error, KeyFileError):
-        return str(error)
     name = getattr(error, "sqlite_errorname", "") or type(error).__name__
-    hint = "; run: attest migrate" if "no such table" in str(error) else ""
-    return f"The audit log cannot take records now ({name}{hint})."
+    return mapped(error, name, unmigrated="no such table" in str(error))

@@ -46,8 +46,10 @@ def choose(wanted: str, parameters: int, device: torch.device) -> Precision:
             return FLOAT32
         if devices.computes_bfloat16(device):
             return BFLOAT16
-        # A processor computes bfloat16 all the same, without instructions of its own; a GPU is faster in float32.
-        return FLOAT16 if half else FLOAT32 if device.type == "cuda" else BFLOAT16
+        if device.type == "cuda":
+            return FLOAT32
+        # A processor imitates bfloat16 where it has no instructions for it.
+        return FLOAT16 if half else BFLOAT16
     if wanted == "float16" and not half:
         raise NoDeviceError(
             "float16 is for x86 processors without bfloat16: start with --dtype bfloat16, float32 or auto."

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import GlmForCausalLM
 
+from inference.engine import devices
 from inference.training.batches import IGNORED, Batch
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class Progress:
 
 def batch_loss(model: GlmForCausalLM, batch: Batch) -> Tensor:
     """Return the weighted mean cross entropy of the learned tokens; the output layer runs on those places only."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=devices.computes_bfloat16(devices.CPU)):
         hidden = model.model(batch.ids).last_hidden_state[:, :-1]
         targets = batch.labels[:, 1:]
         counted = targets != IGNORED

@@ -81,7 +81,7 @@ def load_trained(plan: Plan) -> Network:
     shape = Shape(tokenizer.get_vocab_size()) if plan.language is None else specialist.shape_of(weights, plan.language)
     network = Network(shape)
     if plan.start is not None:
-        first = torch.load(plan.out / "first.pt", weights_only=True)
+        first = torch.load(plan.first_weights, weights_only=True)
         last = LAST_SHARE if plan.language is None else LAST_SHARE_OF_SPECIALIST
         weights = {name: torch.lerp(first[name], value, last) for name, value in weights.items()}
     if plan.other is not None:

@@ -73,6 +73,11 @@ class Plan:
     """An ended run of the same specialist, whose weights join this run's at export."""
 
     @property
+    def first_weights(self) -> Path:
+        """Where a run keeps the weights that it starts from."""
+        return self.out / "first.pt"
+
+    @property
     def rates(self) -> Rates:
         """The highest learning rates, before `top_rate`."""
         return FIRST_READER if self.language is None else SPECIALISTS[self.language]

@@ -18,7 +18,6 @@ from safety.training.shipped import specialist_from, start_from
 
 log = logging.getLogger(__name__)
 
-FIRST_WEIGHTS = "first.pt"
 GLOSSARY = Path(__file__).parent / "glossary_zh.tsv"
 
 
@@ -29,7 +28,7 @@ def minilm_folder() -> Path:
 
 def prepare(plan: Plan, unihan: Path) -> tuple[Network, Tokenizer]:
     """Return network and tokenizer at the run's start, from `plan.out` when they were made before."""
-    first, tokenizer_file = plan.out / FIRST_WEIGHTS, plan.out / "tokenizer.json"
+    first, tokenizer_file = plan.first_weights, plan.out / "tokenizer.json"
     if first.exists():
         tokenizer: Tokenizer = Tokenizer.from_file(str(tokenizer_file))
         network = Network(Shape(tokenizer.get_vocab_size()))
@@ -53,14 +52,13 @@ def prepare_specialist(plan: Plan, language: Language, base: Path | None, first:
         if base is None:
             raise specialist.BaseError("Name what to start from: --base or --from.")
         return specialist.start(base, tokenizer, language), tokenizer
-    first_weights = plan.out / FIRST_WEIGHTS
-    if first_weights.exists():
-        weights = torch.load(first_weights, weights_only=True)
+    if plan.first_weights.exists():
+        weights = torch.load(plan.first_weights, weights_only=True)
         network = Network(specialist.shape_of(weights, language))
         network.load_state_dict(weights)
     else:
         network = specialist_from(plan.start, language)
-        torch.save(network.state_dict(), first_weights)
+        torch.save(network.state_dict(), plan.first_weights)
     return network, tokenizer
 
 

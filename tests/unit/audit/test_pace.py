@@ -1,8 +1,8 @@
 """Delivery rests while it can afford to, and never makes more ready at once than it may."""
 
-from audit.delivery import DeliveryLimits, _parts
 from audit.elastic.rows import Size
 from audit.pace import Pace
+from audit.packing import parts
 
 
 def test_it_rests_less_while_more_comes_than_goes_and_longer_again_when_that_is_over():
@@ -23,6 +23,6 @@ def test_without_rests_there_are_none():
 
 def test_parts_are_bounded_in_number_and_size_and_keep_their_order():
     sizes = [Size(name, size) for name, size in zip("abcdefgh", (1, 1, 1, 1, 9, 90, 1, 1), strict=True)]
-    parts = list(_parts(sizes, DeliveryLimits(part=3, size_bytes=10)))
-    assert parts == [["a", "b", "c"], ["d", "e"], ["f"], ["g", "h"]]
-    assert list(_parts([], DeliveryLimits())) == []
+    found = list(parts(sizes, records=3, size_bytes=10))
+    assert found == [["a", "b", "c"], ["d", "e"], ["f"], ["g", "h"]]
+    assert list(parts([], records=3, size_bytes=10)) == []
