@@ -77,7 +77,10 @@ class FileMasterKey:
         except files.OpenToOthersError:
             raise KeyFileError(f"The master key file {path} can be read by others; run: chmod 600 {path}") from None
         except OSError as error:
-            raise KeyFileError(f"The master key file {path} cannot be read: {error.strerror}.") from None
+            raise KeyFileError(
+                f"The master key file {path} cannot be read: {error.strerror}; "
+                "name the gateway's own (ATTEST_MASTER_KEY_FILE)."
+            ) from None
         except binascii.Error:
             raise KeyFileError(f"The master key file {path} does not hold base64.") from None
         return cls(key)

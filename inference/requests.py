@@ -1,7 +1,7 @@
 """A body of `/v1/chat/completions` → a checked request. Every refusal names the parameter and quotes nothing."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -74,7 +74,7 @@ def parse(body: bytes) -> ParsedRequest:
         top_p=request.top_p if request.top_p is not None else _DEFAULTS.top_p,
         stop=stops(request.stop),
         seed=request.seed,
-        tools=tuple(_tool(index, tool) for index, tool in enumerate(offered)),
+        tools=_tools(offered),
         drop_oldest=request.truncation == "auto",
         forbidden=_forbidden(request.forbidden or []),
     )
@@ -182,6 +182,17 @@ def _call(index: int, place: int, call: wire.WireToolCall) -> ToolCall:
         raise RequestRefusedError("The arguments must be a JSON object.", param=param) from None
     _check_depth(arguments, param)
     return ToolCall(id=call.id, name=call.function.name, arguments=_encode(arguments).decode())
+
+
+def _tools(offered: Sequence[wire.WireTool]) -> tuple[Tool, ...]:
+    """Return the tools; a name is given once, for a call says by nothing else which tool is meant."""
+    found: dict[str, Tool] = {}
+    for index, one in enumerate(offered):
+        tool = _tool(index, one)
+        if tool.name in found:
+            raise RequestRefusedError("An earlier tool has this name.", param=f"tools[{index}].function.name")
+        found[tool.name] = tool
+    return tuple(found.values())
 
 
 def _tool(index: int, tool: wire.WireTool) -> Tool:

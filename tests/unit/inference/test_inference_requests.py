@@ -105,6 +105,7 @@ def test_a_whole_request():
         ({"tools": [{"type": SECRET, "function": {"name": "f"}}]}, "tools[0].type", "invalid_value"),
         ({"tools": [{"type": "function", "function": {"name": "a\nb"}}]}, "tools[0].function.name", "invalid_value"),
         ({"tools": [{"type": "function", "function": {"name": "a\n"}}]}, "tools[0].function.name", "invalid_value"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}] * 2}, "tools[1].function.name", "invalid_value"),
         (
             {"tools": [{"type": "function", "function": {"name": "f", "parameters": DEEP}}]},
             "tools[0].function.parameters",
