@@ -43,6 +43,11 @@ def _of_a_run(command: Callable[..., None]) -> Callable[..., None]:
             default=SEEDS,
             help="Folder with our own written examples.",
         ),
+        click.option(
+            "--recalibrate/--keep-thresholds",
+            default=None,
+            help="Whether calibration and thresholds are chosen anew; default: all but for a specialist with --from.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -79,6 +84,7 @@ def train(
     tokens: int | None,
     threads: int,
     seeds: Path,
+    recalibrate: bool | None,
     unihan: Path,
     masked_tokens: int,
     start: Path | None,
@@ -92,7 +98,7 @@ def train(
     if start is None:
         masked.pretrain(network, tokenizer, vocabulary.base_tokenizer(minilm_folder()), words_of, plan, masked_tokens)
     run_training(network, tokenizer, plan)
-    checked = export(plan, out / "harm-classifier")
+    checked = export(plan, out / "harm-classifier", recalibrate=recalibrate is not False)
     click.echo(
         f"AUPRC on dev: float {checked.full:.4f}, int8 {checked.small:.4f}; the model is in {out}/harm-classifier"
     )
@@ -135,6 +141,7 @@ def specialise(
     out: Path,
     other: Path | None,
     first: Path,
+    recalibrate: bool | None,
     seed: int,
     tokens: int | None,
     threads: int,
@@ -150,7 +157,8 @@ def specialise(
     except BaseError as error:
         raise click.ClickException(str(error)) from None
     run_training(network, tokenizer, plan)
-    checked = attach(plan, language, first, out / "harm-classifier")
+    anew = start is None if recalibrate is None else recalibrate
+    checked = attach(plan, language, first, out / "harm-classifier", recalibrate=anew)
     click.echo(
         f"AUPRC on dev: float {checked.full:.4f}, int8 {checked.small:.4f}; the classifier is in {out}/harm-classifier"
     )

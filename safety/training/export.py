@@ -91,30 +91,31 @@ def load_trained(plan: Plan) -> Network:
     return network.eval()
 
 
-def export(plan: Plan, folder: Path, *, rows: int | None = None) -> Checked:
+def export(plan: Plan, folder: Path, *, rows: int | None = None, recalibrate: bool = True) -> Checked:
     """Write a first reader's files to `folder`; raises `ExportError` when int8 loses more than `MOST_LOST`.
 
-    `rows` limits dev to its first rows after shuffling, for a quick look at a run that still goes on.
+    `rows` limits dev to its first rows after shuffling, for a quick look at a run that still goes on. Without
+    `recalibrate` calibration and thresholds stay those of the classifier that the run went on from.
     """
     folder.mkdir(parents=True, exist_ok=True)
     full = graph.write(load_trained(plan), folder / MODEL_FILE)
     scales.fix_file(folder / MODEL_FILE, full, _drawn(plan, plan.learned(), MEASURED_ON))
     Tokenizer.from_file(str(plan.out / TOKENIZER_FILE)).save(str(folder / TOKENIZER_FILE), pretty=False)
-    examples = _dev(plan, rows)
+    examples = _dev(plan, rows if recalibrate else COMPARED)
     start = _manifest(plan, folder)
     texts = [example.text for example in examples]
     logits = Engine(folder, start).logits(texts)
     checked = _checked(Engine(folder, start, model_file=full.name).logits(texts[:COMPARED]), logits, examples)
     full.unlink()
-    _write(_calibrated(start, logits, examples), folder)
+    _write(_calibrated(start, logits, examples) if recalibrate else _kept(start, plan), folder)
     return _approved(checked)
 
 
-def attach(plan: Plan, language: Language, first: Path, folder: Path) -> Checked:
+def attach(plan: Plan, language: Language, first: Path, folder: Path, *, recalibrate: bool) -> Checked:
     """Write to `folder` the classifier `first` with the specialist of this run added; raises `ExportError`.
 
-    Calibration and thresholds are chosen again, of what all readers say together; where a specialist went on from a
-    shipped one they stay, so that nothing changes for texts of other languages.
+    `recalibrate`: calibration and thresholds are chosen anew, of what all readers say together; otherwise they stay, so
+    that nothing changes for texts of other languages.
     """
     shutil.copytree(first, folder, dirs_exist_ok=True)
     before, _ = load(first)
@@ -128,7 +129,7 @@ def attach(plan: Plan, language: Language, first: Path, folder: Path) -> Checked
         ),
         folder,
     )
-    if plan.start is None:
+    if recalibrate:
         start = _calibrated(start, Engine(folder, start).logits([row.text for row in examples]), examples)
     _write(start, folder)
     return _approved(checked)
@@ -199,6 +200,13 @@ def _calibrated(manifest: Manifest, logits: Logits, examples: Sequence[Example])
         calibration=calibration,
         thresholds={label.value: bands.get(label.value, Thresholds(0.5, 0.5)) for label in LABELS},
     )
+
+
+def _kept(manifest: Manifest, plan: Plan) -> Manifest:
+    if plan.start is None:
+        raise ExportError("There is no calibration to keep: the run started from no classifier.")
+    before, _ = load(plan.start)
+    return msgspec.structs.replace(manifest, calibration=before.calibration, thresholds=before.thresholds)
 
 
 def _hashed(manifest: Manifest, folder: Path) -> Manifest:

