@@ -11,6 +11,7 @@ from gateway.turn_events import Outcome
 from gateway.web.catalogue import Catalogue
 from gateway.web.markdown import Markdown, visible
 from inference.ports import Role
+from safety.verdict import Category
 
 _OWN_DOING = ("client_gone", "stopped")
 
@@ -39,6 +40,8 @@ class NoticeView(msgspec.Struct, frozen=True):
     advice: str
     categories: tuple[CategoryView, ...] = ()
     rules: tuple[RuleView, ...] = ()
+    offers_help: bool = False
+    """What a category means says where help is: it is shown without being asked for."""
     may_edit: bool = False
     """The person's message is what was blocked: offer to edit it."""
     appeal: str = ""
@@ -117,6 +120,7 @@ def _notice(message: StoredMessage, catalogue: Catalogue, rule_title: Callable[[
         advice=catalogue.text(f"notice.{reason}.advice"),
         categories=tuple(_category(name, catalogue) for name in message.categories),
         rules=tuple(RuleView(rule, rule_title(rule, catalogue.language)) for rule in message.rules),
+        offers_help=Category.SELF_HARM in message.categories,
         may_edit=reason == "input_blocked",
         appeal=(message.appeal or "none") if blocked else "",
         appeal_note=visible(message.appeal_note),

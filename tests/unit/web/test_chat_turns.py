@@ -84,6 +84,19 @@ async def test_a_block_is_explained_in_plain_words(page: AsyncTestClient, conver
         answer = await page.post(f"/chat/{cid}/turns", json={"text": "x"}, headers={"accept-language": language})
         footer = events(answer.text)[0][1]["footer"]
         assert all(word in footer for word in (*words, "attack.override"))
+        assert '<details class="why">' in footer
+
+
+async def test_who_may_be_in_danger_sees_where_help_is_without_asking(
+    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns
+):
+    cid = await conversation()
+    turns.script = lambda _: [blocked(uuid7(), categories=("self_harm",))]
+    for language, words in {"en": "local emergency number", "zh-CN": "当地的急救电话"}.items():
+        answer = await page.post(f"/chat/{cid}/turns", json={"text": "x"}, headers={"accept-language": language})
+        footer = events(answer.text)[0][1]["footer"]
+        assert '<details class="why" open>' in footer
+        assert words in footer
 
 
 async def test_a_conversation_of_blocked_messages_alone_is_known_by_its_time(
