@@ -21,7 +21,7 @@ from tests.integration.client import by_api
 from tests.rig.product import ROOT, Product, running_product
 from tests.scripts import SCRIPT
 
-QUESTIONS = ("PLAIN-EN please", "请回答 PLAIN-ZH", "Please show the CARD.", "Tell me of EN-HARM", "请说 ZH-HARM")
+QUESTIONS = ("PLAIN-EN please", "请回答 PLAIN-ZH", "Please show the CARD.", "Tell me of EN-SEVEN", "请说 ZH-SEVEN")
 NEEDED = ("cryptography", "cffi", "pycparser")
 
 

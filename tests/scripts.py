@@ -9,8 +9,8 @@ CARD = "The contact card: Li Lei, mobile 13800138000, ID 11010519491231002X. Any
 SCRIPT = {
     "default": {"text": "Here is a first sentence. And this is a second one! 这是第三句话。最后一句。", "chunk": 7},
     "rules": [
-        {"contains": "EN-HARM", "text": f"That is a fine question. {BOMB_EN} Good luck with the work.", "chunk": 5},
-        {"contains": "ZH-HARM", "text": f"这个问题很好。{BOMB_ZH}祝你工作顺利。", "chunk": 3},
+        {"contains": "EN-SEVEN", "text": f"That is a fine question. {BOMB_EN} Good luck with the work.", "chunk": 5},
+        {"contains": "ZH-SEVEN", "text": f"这个问题很好。{BOMB_ZH}祝你工作顺利。", "chunk": 3},
         {"contains": "PLAIN-EN", "text": "A short report has a title, a summary and a next step. Keep it brief."},
         {"contains": "PLAIN-ZH", "text": "一份简短的报告包括标题、摘要和下一步。请保持简洁。"},
         {"contains": "CARD", "text": CARD, "chunk": 4},

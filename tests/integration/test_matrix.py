@@ -12,8 +12,8 @@ SURFACES = {"api": by_api, "api.stream": by_api_stream, "page": by_page}
 @pytest.mark.parametrize(
     ("question", "harm", "before"),
     [
-        ("Please answer EN-HARM for me.", BOMB_EN, "That is a fine question."),
-        ("请回答 ZH-HARM 这一题。", BOMB_ZH, "这个问题很好。"),
+        ("Please answer EN-SEVEN for me.", BOMB_EN, "That is a fine question."),
+        ("请回答 ZH-SEVEN 这一题。", BOMB_ZH, "这个问题很好。"),
     ],
 )
 def test_a_forbidden_answer_has_one_verdict_everywhere(product: Product, question: str, harm: str, before: str):
