@@ -90,6 +90,8 @@ def train(
     start: Path | None,
 ) -> None:
     """Train the harm classifier; continue a run that was stopped."""
+    if start is None and recalibrate is False:
+        raise click.UsageError("--keep-thresholds needs --from: a run from nothing has none to keep.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
