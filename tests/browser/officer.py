@@ -1,12 +1,47 @@
 """Steps of officers in the console that more than one walk takes."""
 
+import json
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import Watched
+from tests.rig.product import Product
+
 VERIFIER = Path(__file__).parents[2] / "audit" / "verify.py"
+
+
+def ask(product: Product, text: str, who: str = "alice", token: str = "") -> int:
+    """Ask on the API; return the status."""
+    body = json.dumps({"model": "scripted", "messages": [{"role": "user", "content": text}]}).encode()
+    headers = {"authorization": f"Bearer {token or product.token(who)}", "content-type": "application/json"}
+    request = urllib.request.Request(f"{product.url}/v1/chat/completions", data=body, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code
+
+
+def enter(officer: Watched, name: str) -> Page:
+    """Sign in to the console."""
+    page = officer.sign_in(name, "/console")
+    page.wait_for_load_state()
+    return page
+
+
+def new_case(page: Page, url: str, number: str) -> None:
+    """Open a case and stay on its page."""
+    page.goto(f"{url}/console/cases")
+    page.fill("input[name=number]", number)
+    page.fill("input[name=purpose]", "A complaint about an answer")
+    page.click("form.panel button")
+    expect(page.locator("h1")).to_contain_text(number)
 
 
 def hold(page: Page) -> None:

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.integration.audit_client import ask
 from tests.integration.client import by_api, post, status_and_body
-from tests.integration.test_audit_search import ask
 from tests.rig.product import ROOT, Product, running_product
 from tests.scripts import SCRIPT
 
