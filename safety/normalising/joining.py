@@ -1,7 +1,8 @@
 """Letters that stand one by one ('b o m b', 'b.o.m.b', '炸*弹*制') joined to words; lists and formulas are left alone.
 
 A run is a chain of single letters with one to three separators between each two. It is joined when it is long enough
-to be a word, of one script, not one letter over and over, and no formula ('a + b = c', '|P A|=|P B|').
+to be a word, of one script, not one letter over and over, and no formula ('a + b = c', '|P A|=|P B|'). Five or more
+single Chinese characters may have punctuation between them, too ('忽。略。之。前', '【炸】【弹】【制】【作】【法】').
 """
 
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from safety.normalising.tables import DIGIT, LETTER, SEPARATOR
+from safety.normalising.tables import DIGIT, LETTER, PUNCTUATION, SEPARATOR
 
 Codes = NDArray[np.uint32]
 Mask = NDArray[np.bool_]
@@ -18,6 +19,7 @@ Counts = NDArray[np.int64]
 _LONGEST_GAP = 4
 _SHORTEST_RUN = 4
 _SHORTEST_HAN_RUN = 3
+_SHORTEST_PUNCTUATED_RUN = 5
 _HAN = (0x3400, 0xA000)
 _LATIN_END = 0x250
 _VOWELS = tuple(map(ord, "aeiouyAEIOUY"))
@@ -56,8 +58,13 @@ def join_spaced(codes: Codes, flags: NDArray[np.uint16]) -> Join | None:
     at = np.flatnonzero(_alone(codes, flags))
     if len(at) < _SHORTEST_HAN_RUN:
         return None
-    chain = _chain(at, codes, flags)
+    plain = _links(at, codes, flags, SEPARATOR)
+    chain = _chain(at, codes, plain)
     joined = chain.linked & _words(chain, codes)[chain.run[:-1]]
+    if (punctuated := _punctuated(at, codes, flags, plain)) is not None:
+        chain = _chain(at, codes, plain | punctuated)
+        long = np.bincount(chain.run) >= _SHORTEST_PUNCTUATED_RUN
+        joined |= chain.linked & (long & _words(chain, codes))[chain.run[:-1]]
     return _join(chain, joined, codes) if joined.any() else None
 
 
@@ -73,14 +80,27 @@ def _alone(codes: Codes, flags: NDArray[np.uint16]) -> Mask:
     return np.asarray(alone, dtype=np.bool_)
 
 
-def _chain(at: Counts, codes: Codes, flags: NDArray[np.uint16]) -> _Chain:
-    separators = np.concatenate(([0], np.cumsum((flags & SEPARATOR) != 0)))
+def _links(at: Counts, codes: Codes, flags: NDArray[np.uint16], between: int) -> Mask:
+    """Which neighbours are of one script and have nothing but one to three of `between` between them."""
+    separators = np.concatenate(([0], np.cumsum((flags & between) != 0)))
     gaps = np.diff(at)
     linked = (gaps <= _LONGEST_GAP) & (separators[at[1:]] - separators[at[:-1] + 1] == gaps - 1)
-    letters = codes[at]
-    linked &= ~_says_i(at, codes, flags)
-    han = (letters >= _HAN[0]) & (letters < _HAN[1])
-    linked &= han[:-1] == han[1:]
+    han = _is_han(codes[at])
+    return np.asarray(linked & ~_says_i(at, codes, flags) & (han[:-1] == han[1:]), dtype=np.bool_)
+
+
+def _punctuated(at: Counts, codes: Codes, flags: NDArray[np.uint16], plain: Mask) -> Mask | None:
+    """Which Chinese neighbours have punctuation between them as well; None when there are none."""
+    linked = _links(at, codes, flags, SEPARATOR | PUNCTUATION) & ~plain & _is_han(codes[at[:-1]])
+    return linked if linked.any() else None
+
+
+def _is_han(letters: Codes) -> Mask:
+    return np.asarray((letters >= _HAN[0]) & (letters < _HAN[1]), dtype=np.bool_)
+
+
+def _chain(at: Counts, codes: Codes, linked: Mask) -> _Chain:
+    gaps = np.diff(at)
     run = np.concatenate(([0], np.cumsum(~linked)))
     signed, signs, sign_run = np.zeros(len(gaps), dtype=np.bool_), [], []
     for step in range(1, _LONGEST_GAP):
@@ -105,9 +125,10 @@ def _says_i(at: Counts, codes: Codes, flags: NDArray[np.uint16]) -> Mask:
 def _words(chain: _Chain, codes: Codes) -> Mask:
     """Which runs are words taken apart, rather than lists, tables or formulas."""
     letters, runs = codes[chain.at], int(chain.run[-1]) + 1
-    han = (letters >= _HAN[0]) & (letters < _HAN[1])
     size = np.bincount(chain.run, minlength=runs)
-    least = np.where(np.bincount(chain.run, weights=han, minlength=runs) > 0, _SHORTEST_HAN_RUN, _SHORTEST_RUN)
+    least = np.where(
+        np.bincount(chain.run, weights=_is_han(letters), minlength=runs) > 0, _SHORTEST_HAN_RUN, _SHORTEST_RUN
+    )
     latin = np.bincount(chain.run, weights=letters < _LATIN_END, minlength=runs) > 0
     voiced = np.bincount(chain.run, weights=np.isin(letters, _VOWELS), minlength=runs) > 0
     steps = np.diff(letters.astype(np.int64))[chain.linked]
@@ -136,13 +157,13 @@ def _differs(values: Codes, run: Counts, runs: int) -> Mask:
 
 
 def _join(chain: _Chain, joined: Mask, codes: Codes) -> Join:
-    """Drop what stands between the letters; a gap wider than the run's narrowest becomes one space."""
+    """Drop what stands between the letters; a gap wider than the run's narrowest becomes one space, but in Chinese."""
     run, gaps, runs = chain.run[:-1], chain.gaps, int(chain.run[-1]) + 1
     narrow = np.full(runs, _LONGEST_GAP)
     np.minimum.at(narrow, run[joined], gaps[joined])
     links = np.maximum(np.bincount(run, weights=joined, minlength=runs), 1)
     signed = np.bincount(run, weights=joined & chain.signed, minlength=runs) >= _SIGNED_SHARE * links
-    wide = (gaps > narrow[run]) | (signed[run] & ~chain.signed)
+    wide = ((gaps > narrow[run]) | (signed[run] & ~chain.signed)) & ~_is_han(codes[chain.at[:-1]])
     out, kept = codes.copy(), np.ones(len(codes), dtype=np.bool_)
     out[chain.at[:-1][joined & wide] + 1] = ord(" ")
     for step in range(1, _LONGEST_GAP):

@@ -103,6 +103,13 @@ DISGUISES = (
     Disguise("dotted", _between("."), _EN + _ZH),
     Disguise("hyphened", _between("-"), _EN[:4] + _ZH[:4]),
     Disguise("starred", _between("*"), _EN[:4] + _ZH[:4]),
+    Disguise("full stops between", "。".join, ATTACK_ZH + HARM_ZH + WORDS_ZH[:1]),
+    Disguise("in brackets", lambda t: "".join(f"【{c}】" for c in t), ATTACK_ZH + HARM_ZH + WORDS_ZH[:1]),
+    Disguise(
+        "punctuation between",
+        lambda t: "".join(map("".join, zip(t, "，；！？：," * 4, strict=False))),
+        ATTACK_ZH + HARM_ZH,
+    ),
     Disguise("emoji between", _between("😀"), _EN + _ZH),
     Disguise("emoji pairs between", _between("🔥💣"), _EN[:3] + _ZH[:3]),
     Disguise("leetspeak", lambda t: t.lower().translate(_LEET), ATTACK_EN + WORDS_EN),
