@@ -208,7 +208,7 @@ def test_signing_out_ends_it(open_page: Open):
     alice = open_page()
     page = alice.sign_in()
     page.click('form[action="/auth/logout"] button')
-    page.wait_for_load_state()
+    page.wait_for_url("**/auth/signed-out")
     page.goto(alice.url + "/")
     expect(page.locator('button[name="person"]').first).to_be_visible()
 
