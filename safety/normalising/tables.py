@@ -22,8 +22,9 @@ _MARK_RANGES = ((0x300, 0x370), (0x483, 0x48A), (0x1AB0, 0x1B00), (0x1DC0, 0x1E0
 _INVISIBLE_RANGES = ((0x180B, 0x180F), (0xFE00, 0xFE10), (0xE0000, 0xE1000))
 _INVISIBLE = (0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0)
 _LINE_ENDS = (0x0B, 0x0C, 0x85, 0x2028, 0x2029)
-_SEPARATORS = " \n\t.*-_·•|/\\~^+=`'\"#:"
-_PUNCTUATION = ",;:!?()[]{}<>¥$%&@。〈〉《》「」『』【】〔〕〖〗…—"
+SEPARATORS = " \n\t.*-_·•|/\\~^+=`'\"#:"
+"""What parts letters that stand one by one, beside emoji."""
+PUNCTUATION_SIGNS = ",;:!?()[]{}<>¥$%&@。〈〉《》「」『』【】〔〕〖〗…—"
 """What parts letters only in a long row of single Chinese characters. Not the mark between a list's items (柴、米)."""
 _EMOJI_RANGES = ((0x2190, 0x2300), (0x2460, 0x27C0), (0x2B00, 0x2C00), (0x1F000, 0x1FB00))
 # Compatibility forms that ordinary text is full of, and that say nothing new when they are spelled out.
@@ -115,8 +116,8 @@ def _flags() -> NDArray[np.uint16]:
     flags[[c for c in range(_LAST_DECOMPOSED) if 0x40 < c < 0x250 and kinds[c][0] == "L"]] |= LATIN  # noqa: PLR2004 - Basic Latin to Latin Extended-B
     for first, last in _EMOJI_RANGES:
         flags[first:last] |= SEPARATOR
-    flags[[ord(c) for c in _SEPARATORS]] |= SEPARATOR
-    flags[[ord(c) for c in _PUNCTUATION]] |= PUNCTUATION
+    flags[[ord(c) for c in SEPARATORS]] |= SEPARATOR
+    flags[[ord(c) for c in PUNCTUATION_SIGNS]] |= PUNCTUATION
     flags[[ord(c) for c in SIGNS]] = LETTER
     flags[[c for c in (*range(0x370, 0x530),) if kinds[c][0] == "L"]] |= FOREIGN
     for table in (CYRILLIC, GREEK):

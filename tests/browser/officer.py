@@ -1,15 +1,14 @@
 """Steps of officers in the console that more than one walk takes."""
 
-import json
 import subprocess
 import sys
 import urllib.error
-import urllib.request
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Watched
+from tests.integration.client import post
 from tests.rig.product import Product
 
 VERIFIER = Path(__file__).parents[2] / "audit" / "verify.py"
@@ -17,15 +16,13 @@ VERIFIER = Path(__file__).parents[2] / "audit" / "verify.py"
 
 def ask(product: Product, text: str, who: str = "alice", token: str = "") -> int:
     """Ask on the API; return the status."""
-    body = json.dumps({"model": "scripted", "messages": [{"role": "user", "content": text}]}).encode()
-    headers = {"authorization": f"Bearer {token or product.token(who)}", "content-type": "application/json"}
-    request = urllib.request.Request(f"{product.url}/v1/chat/completions", data=body, headers=headers)
+    body = {"model": "scripted", "messages": [{"role": "user", "content": text}]}
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with post(product, "/v1/chat/completions", body, "" if token else who, timeout=120, **headers) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as refused:
-        with refused:
-            return refused.code
+        return refused.code
 
 
 def enter(officer: Watched, name: str) -> Page:

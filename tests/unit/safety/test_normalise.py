@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from safety.normalise import TOO_MUCH, normalise
 from safety.normalising.fold import fold
+from safety.normalising.tables import PUNCTUATION_SIGNS, SEPARATORS
 
 READ_PLAINLY = [
     ("b\u200bo\u200dm\ufeffb", "bomb"),
@@ -162,6 +163,21 @@ def test_the_short_way_reads_like_the_long_way(text):
     assert normalise(text).text == fold(text).text
 
 
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("造炸弹的法a"),
+            st.text(st.sampled_from(PUNCTUATION_SIGNS + SEPARATORS + "，！（％￥"), max_size=4),
+        ),
+        max_size=12,
+    )
+)
+def test_the_short_way_knows_what_parts_characters(parts):
+    text = "".join(character + between for character, between in parts)
+    assert normalise(text).text == fold(text).text
+
+
 DISGUISES = [
     "\u200b".join,
     lambda word: "".join(chr(ord(c) + 0xFEE0) for c in word),
@@ -191,6 +207,7 @@ def test_a_disguised_word_is_found_where_it_was_typed(before, word, disguise, af
 
 HOSTILE = {
     "spaced": "a b c d ",
+    "punctuated": "造。炸，",
     "zero width": "a\u200b",
     "marks": "a\u0301\u0336",
     "look-alikes": "bоmb ",
