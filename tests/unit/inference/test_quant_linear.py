@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.quant import arithmetic, int8
+from inference.quant import arithmetic, int4, int8
 from inference.quant.float16 import Float16Linear
-from inference.quant.int4 import Int4Linear, order_is_known
+from inference.quant.int4 import Int4Linear, panel_rows
 from inference.quant.int8 import Halves, Int8Linear, kernel_is_exact
 from inference.quant.linear import FEW
 from inference.quant.precision import BFLOAT16, FLOAT16, FLOAT32
@@ -110,7 +110,10 @@ def test_a_row_is_the_same_bit_by_bit_whoever_else_is_there(bits, precision):
         assert torch.equal(made(rows[:count]), whole[:count]), count
 
 
-@pytest.mark.parametrize("bits", [16, 8])
+EXACT = pytest.mark.skipif(not kernel_is_exact(), reason="no VNNI: prompts are multiplied by wide weights here")
+
+
+@pytest.mark.parametrize("bits", [16, pytest.param(8, marks=EXACT)])
 def test_a_prompt_is_multiplied_bit_by_bit_as_decoding_is_where_activations_are_float32(bits):
     made, _ = layer(bits, random(320, 256), precision=FLOAT16)
     rows = random(600, 256, seed=3)
@@ -165,9 +168,24 @@ def test_activations_are_left_alone_and_cut_once_for_layers_that_share_them():
 
 
 def test_a_kernel_of_another_order_is_not_read_as_if_it_were_known(monkeypatch):
-    assert isinstance(order_is_known(), bool)
     kernel = torch.ops.aten._convert_weight_to_int4pack_for_cpu
     monkeypatch.setattr(
         torch.ops.aten, "_convert_weight_to_int4pack_for_cpu", lambda codes, tiles: kernel(codes.flip(0), tiles)
     )
-    assert not order_is_known()
+    assert panel_rows.__wrapped__() is None
+
+
+@pytest.mark.parametrize("panel", [64, 32])
+def test_both_orders_of_four_bits_are_read_as_the_rows_they_are(panel, monkeypatch):
+    """As kernels for vectors of 512 and of 256 bits pack them, whichever this processor has."""
+
+    def packed(codes, _):
+        low, high = codes.view(-1, 2, panel // 2, codes.shape[1]).to(torch.uint8).unbind(1)
+        return (low | high << 4).transpose(1, 2).contiguous().view(codes.shape[0], -1)
+
+    monkeypatch.setattr(torch.ops.aten, "_convert_weight_to_int4pack_for_cpu", packed)
+    monkeypatch.setattr(int4, "panel_rows", panel_rows.__wrapped__)
+    made, wide = layer(4, random(192, 128))
+    rows = random(FEW + 6, 128, seed=2)
+    assert made._panel == panel
+    assert torch.allclose(made(rows), rows @ wide.t(), atol=1e-3)
