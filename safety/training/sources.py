@@ -119,7 +119,15 @@ FINISHING = {"prompt": 0.55, "post": 0.45, "response": 0.3, "seeds": 0.7}
 SEEDS = "seeds"
 """Source of our own examples."""
 SEED_PRESENTATIONS = 4.0
-SEED_FILES = {"zh_fifth": 12.0, "zh_sixth": 10.0, "en_sixth": 10.0, "zh_seventh": 12.0, "en_seventh": 12.0}
+SEED_FILES = {
+    "zh_fifth": 12.0,
+    "zh_sixth": 10.0,
+    "en_sixth": 10.0,
+    "zh_seventh": 12.0,
+    "en_seventh": 12.0,
+    "zh_eighth": 12.0,
+    "en_eighth": 12.0,
+}
 """By the beginning of a file's name, instead: what the data shows otherwise (`zh_fifth`), and the latest rounds."""
 SEEDS_HELD_OUT = 10
 """One of our own examples in so many, chosen by the hash of its text, is never trained on: it joins dev."""
