@@ -33,8 +33,9 @@ class Float16Linear(QuantLinear):
     def _product(self, activations: Tensor, room: Tensor | None) -> Tensor:  # noqa: ARG002 - the kernel makes its own
         rows = activations.reshape(-1, self.in_features)
         count = rows.shape[0]
-        spare = -count % rows_together()
-        found: Tensor = torch.ops.quantized.linear_dynamic_fp16(pad(rows, (0, 0, 0, spare)), self._ordered)
+        if spare := -count % rows_together():
+            rows = pad(rows, (0, 0, 0, spare))
+        found: Tensor = torch.ops.quantized.linear_dynamic_fp16(rows, self._ordered)
         return found[:count]
 
 
