@@ -6,6 +6,9 @@ of integers have no rounding that depends on the order, and so not on who else i
 Where activations are float32, every row goes this way, a prompt's too, by oneDNN's kernel over weights in its own
 order. Where they are bfloat16, a prompt is multiplied by weights that are made wide again: a processor that computes
 bfloat16 itself is faster so (decisions 13 and 18).
+
+A processor without VNNI cuts such sums off, and exact ones take it ten times as long. There a kernel widens weights in
+registers, each row by itself, and a prompt is multiplied by wide weights (decision 22).
 """
 
 from functools import cache
@@ -68,13 +71,16 @@ class Int8Linear(QuantLinear):
         super().__init__(in_features, out_features, bias=bias)
         self._halves = halves or Halves()
         self._ordered: Tensor | None = None
+        self._widening: torch.dtype | None = None
         self.register_buffer("weight", torch.empty(out_features, in_features, dtype=torch.int8))
         self.register_buffer("weight_scale", torch.empty(out_features))
         self.register_buffer("_zeros", torch.zeros(out_features, dtype=torch.int64), persistent=False)
 
     def prepare(self, precision: Precision) -> bool:
-        """Put the weights into oneDNN's order where activations are float32."""
-        if precision.activations == torch.float32 and kernel_is_exact():
+        """Put the weights into oneDNN's order where activations are float32 and its sums are exact."""
+        if not kernel_is_exact():
+            self._widening = precision.kernel
+        elif precision.activations == torch.float32:
             self._ordered = torch.ops.onednn.qlinear_prepack(self.weight, None)
             # They live in the kernel's own memory from here on; a scale would keep the whole file mapped.
             self.weight, self.weight_scale = self.weight.new_empty(0), self.weight_scale.clone()
@@ -96,6 +102,8 @@ class Int8Linear(QuantLinear):
         return found
 
     def _few(self, activations: Tensor) -> Tensor:
+        if self._widening is not None:
+            return self._widened_in_registers(activations, self._widening)
         halves, scale = self._halves.of(activations)
         found = scale.new_empty(len(scale), self.out_features)
         return self._joined(self._sums(halves), scale, found).to(activations.dtype)
@@ -111,6 +119,11 @@ class Int8Linear(QuantLinear):
             sums = torch._int_mm(self.weight, columns)  # noqa: SLF001 - has no other name
             found = sums.t().float().mul_(self.weight_scale)
         return found.view(2, -1, self.out_features)
+
+    def _widened_in_registers(self, activations: Tensor, given: torch.dtype) -> Tensor:
+        rows = activations.reshape(-1, self.in_features).to(given)
+        found: Tensor = torch._weight_int8pack_mm(rows, self.weight, self.weight_scale.to(given))  # noqa: SLF001
+        return found.to(activations.dtype)
 
     @staticmethod
     def _joined(sums: Tensor, scale: Tensor, found: Tensor) -> Tensor:

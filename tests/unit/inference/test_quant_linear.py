@@ -110,11 +110,10 @@ def test_a_row_is_the_same_bit_by_bit_whoever_else_is_there(bits, precision):
         assert torch.equal(made(rows[:count]), whole[:count]), count
 
 
-EXACT = pytest.mark.skipif(not kernel_is_exact(), reason="no VNNI: prompts are multiplied by wide weights here")
-
-
-@pytest.mark.parametrize("bits", [16, pytest.param(8, marks=EXACT)])
-def test_a_prompt_is_multiplied_bit_by_bit_as_decoding_is_where_activations_are_float32(bits):
+@pytest.mark.parametrize("bits", [16, 8])
+def test_a_prompt_is_multiplied_bit_by_bit_as_decoding_is_where_activations_are_float32(bits, monkeypatch):
+    """In eight bits by oneDNN's kernel; without VNNI that cuts sums off, yet every row's alike."""
+    monkeypatch.setattr(int8, "kernel_is_exact", lambda: True)
     made, _ = layer(bits, random(320, 256), precision=FLOAT16)
     rows = random(600, 256, seed=3)
     whole = made(rows)
@@ -132,16 +131,21 @@ def test_four_bits_take_activations_as_bfloat16_where_float32_would_be_far_slowe
     assert ((made(many).double() - expected).norm() / expected.norm()).item() < 5e-5, "a prompt loses nothing"
 
 
-def test_eight_bits_give_the_same_where_the_kernel_is_not_exact(monkeypatch):
-    """A processor without VNNI: torch's own integer product, and wide weights for a prompt."""
-    weight = random(320, 256)
-    made, wide = layer(8, weight)
+@pytest.mark.parametrize(("precision", "most"), [(FLOAT32, 5e-6), (FLOAT16, 5e-3), (BFLOAT16, 5e-3)])
+def test_eight_bits_where_the_kernel_is_not_exact(precision, most, monkeypatch):
+    """A processor without VNNI: weights widened in registers, each row by itself, and wide weights for a prompt."""
     monkeypatch.setattr(int8, "kernel_is_exact", lambda: False)
-    plain, _ = layer(8, weight)
-    rows = random(130, 256, seed=3)
-    assert torch.equal(plain.weight, arithmetic.to_int8(weight)[0]), "weights stay in their own order"
-    assert (plain(rows[:5]) - made(rows[:5])).abs().max() <= 1e-6 * made(rows[:5]).abs().max()
-    assert torch.allclose(plain(rows), rows @ wide.t(), atol=1e-3)
+    weight, rows = random(320, 256), random(130, 256, seed=3).to(precision.activations)
+    made, wide = layer(8, weight, precision=precision)
+    assert torch.equal(made.weight, arithmetic.to_int8(weight)[0]), "weights stay in their own order"
+    few = made(rows[:FEW])
+    assert few.dtype == precision.activations
+    expected = rows.double() @ wide.double().t()
+    assert ((few.double() - expected[:FEW]).norm() / expected[:FEW].norm()).item() < most
+    for count in (1, 2, 3, 5, 8, 33):
+        assert torch.equal(made(rows[:count]), few[:count]), count
+    loss = 1e-6 if precision.activations == torch.float32 else most
+    assert ((made(rows).double() - expected).norm() / expected.norm()).item() < loss, "a prompt loses nothing more"
 
 
 @pytest.mark.parametrize("found", [torch.zeros(3, 3), RuntimeError("no such kernel")])
