@@ -153,11 +153,9 @@ async def test_a_device_that_computes_no_more_is_not_tried_again(tiny_checkpoint
     async with running(tiny_checkpoint, places=1) as engine:
         monkeypatch.setattr(slots, "decode", broken)
         monkeypatch.setattr(devices, "works", lambda _: False)
-        first, waiting = await asyncio.gather(
-            ask(engine, request()), ask(engine, request("next")), return_exceptions=True
-        )
-        assert isinstance(first, EngineFailedError)
-        assert isinstance(waiting, ClosedError)
+        ends = await asyncio.gather(ask(engine, request()), ask(engine, request("next")), return_exceptions=True)
+        # Prompts are made ready in threads, so either may come first.
+        assert {type(end) for end in ends} == {EngineFailedError, ClosedError}
         await until(lambda: not engine.load().ready)
         with pytest.raises(ClosedError):
             await ask(engine, request())
