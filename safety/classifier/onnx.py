@@ -13,6 +13,7 @@ import onnxruntime  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from safety.classifier.manifest import OUTPUTS, ClassifierError
+from safety.classifier.processor import sums_bytes_exactly
 from safety.classifier.tokenise import Ids
 
 Logits = NDArray[np.float32]
@@ -28,8 +29,9 @@ SLOWER_FUSED = ["SkipLayerNormFusion", "BiasSkipLayerNormFusion", "BiasGeluFusio
 """Fusions of ONNX Runtime whose kernels are slower than the parts they replace: 1.4 times the time of a run."""
 
 EXACT_SUMS = ("session.x64quantprecision", "1")
-"""Products of int8 are summed exactly on every processor. Without it x86 processors that lack VNNI cut pairs of them
-off at sixteen bits, and the same text gets another verdict there (docs/decisions/0022)."""
+"""Products of int8 are summed exactly on x86 processors that lack VNNI. Without it these cut pairs of them off at sixteen
+bits, and the same text gets another verdict there (docs/decisions/0022). Others are exact without it, and those with AMX
+take more than twice as long with it (docs/decisions/0024)."""
 
 
 class Model(Protocol):
@@ -65,7 +67,8 @@ class OnnxModel:
         options.inter_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry(*EXACT_SUMS)
+        if not sums_bytes_exactly():
+            options.add_session_config_entry(*EXACT_SUMS)
         options.log_severity_level = 3
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         try:
