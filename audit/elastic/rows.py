@@ -1,7 +1,7 @@
 """From rows of the log to documents: read with the texts that still have a key, checked, decrypted, projected."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -115,44 +115,67 @@ def _before(row: Any, parts: Iterable[LogRow]) -> tuple[LogRow, ...]:
     return tuple(part for part in parts if part.leaf_index is not None and part.leaf_index < row.leaf_index)
 
 
-def documents_of(row: LogRow, ring: KeyRing) -> tuple[Document, ...]:
-    """Return the documents of a record: none where it is pruned, else its metadata and, where texts are left, these.
+class Reader:
+    """Makes the documents of records, those of one batch: what several of them need is checked and opened once.
 
-    Raises `AuditIntegrityError` when the leaf or a text of it was altered, `audit.keys.KeyFileError` for a wrong master
-    key. Other records of the turn that were altered are left out here: each is found altered when its own turn comes.
+    It keeps what it opened, so it is made anew for each batch, and is not safe across threads.
     """
-    if not row.leaf:
-        return ()
-    entry = checked_entry(row.leaf, row.leaf_hash)
-    record, opening = Record(row.leaf_index, row.leaf, entry), None
-    if row.opening:
-        with contextlib.suppress(AuditIntegrityError):
-            opening = checked_entry(*row.opening)
-    texts = tuple(_opened(entry, row.texts, ring))
-    earlier = [text for part in row.turn for text in _texts_left(part, ring)]
-    return both_documents(record, texts, opening, earlier)
 
+    def __init__(self, ring: KeyRing) -> None:
+        self._ring = ring
+        self._entries: dict[tuple[bytes, bytes], Entry] = {}
+        self._texts: dict[tuple[str, SealedText], OpenedText] = {}
 
-def _texts_left(row: LogRow, ring: KeyRing) -> tuple[str, ...]:
-    try:
-        return tuple(text.text for text in _opened(checked_entry(row.leaf, row.leaf_hash), row.texts, ring))
-    except AuditIntegrityError:
-        return ()
+    def documents_of(self, row: LogRow) -> tuple[Document, ...]:
+        """Return the documents of a record: its metadata and, where texts are left, these; none where it is pruned.
 
+        Raises `AuditIntegrityError` when the leaf or a text of it was altered, `audit.keys.KeyFileError` for a wrong
+        master key. Other records of the turn that were altered are left out here: each is found altered when its own
+        turn comes.
+        """
+        if not row.leaf:
+            return ()
+        entry = self._entry(row.leaf, row.leaf_hash)
+        record, opening = Record(row.leaf_index, row.leaf, entry), None
+        if row.opening:
+            with contextlib.suppress(AuditIntegrityError):
+                opening = self._entry(*row.opening)
+        texts = tuple(self._opened(entry, text) for text in row.texts)
+        earlier = [text for part in row.turn for text in self._texts_left(part)]
+        return both_documents(record, texts, opening, earlier)
 
-def _opened(entry: Entry, texts: Iterable[SealedText], ring: KeyRing) -> Iterator[OpenedText]:
-    for text in texts:
+    def _texts_left(self, row: LogRow) -> tuple[str, ...]:
+        try:
+            entry = self._entry(row.leaf, row.leaf_hash)
+            return tuple(self._opened(entry, text).text for text in row.texts)
+        except AuditIntegrityError:
+            return ()
+
+    def _entry(self, leaf: bytes, digest: bytes) -> Entry:
+        entry = self._entries.get((leaf, digest))
+        if entry is None:
+            entry = self._entries[leaf, digest] = checked_entry(leaf, digest)
+        return entry
+
+    def _opened(self, entry: Entry, text: SealedText) -> OpenedText:
         if text.ordinal >= len(entry.commitments):
             raise AuditIntegrityError(f"record {entry.entry_id} has a text that its leaf does not know")
-        try:
-            key = ring.open(text.key_id, text.subject, text.wrapped)
-            record_key = key.record_key(text.wrapped_key, text.entry_id.encode())
-            about = content_about(text.entry_id, entry.commitments[text.ordinal].name)
-            opened = decrypt(record_key, text.sealed, about)
-        except InvalidTag:
-            raise AuditIntegrityError(f"text {text.ordinal} of record {entry.entry_id} was altered") from None
-        content = checked_content(entry, text.ordinal, opened)
-        yield OpenedText(content.name, content.role, content.text, opened[:NONCE_BYTES])
+        promise = entry.commitments[text.ordinal]
+        opened = self._texts.get((promise.commitment, text))
+        if opened is None:
+            opened = self._texts[promise.commitment, text] = _opened(entry, promise.name, text, self._ring)
+        return opened
+
+
+def _opened(entry: Entry, name: str, text: SealedText, ring: KeyRing) -> OpenedText:
+    try:
+        key = ring.open(text.key_id, text.subject, text.wrapped)
+        record_key = key.record_key(text.wrapped_key, text.entry_id.encode())
+        opened = decrypt(record_key, text.sealed, content_about(text.entry_id, name))
+    except InvalidTag:
+        raise AuditIntegrityError(f"text {text.ordinal} of record {entry.entry_id} was altered") from None
+    content = checked_content(entry, text.ordinal, opened)
+    return OpenedText(content.name, content.role, content.text, opened[:NONCE_BYTES])
 
 
 def _records(entry_ids: Sequence[str]) -> Select[Any]:
