@@ -29,9 +29,9 @@ SLOWER_FUSED = ["SkipLayerNormFusion", "BiasSkipLayerNormFusion", "BiasGeluFusio
 """Fusions of ONNX Runtime whose kernels are slower than the parts they replace: 1.4 times the time of a run."""
 
 EXACT_SUMS = ("session.x64quantprecision", "1")
-"""Products of int8 are summed exactly on x86 processors that lack VNNI. Without it these cut pairs of them off at sixteen
-bits, and the same text gets another verdict there (docs/decisions/0022). Others are exact without it, and those with AMX
-take more than twice as long with it (docs/decisions/0024)."""
+"""Products of int8 are summed exactly on x86 processors that lack VNNI. Without it these cut pairs of them off at
+sixteen bits, and the same text gets another verdict there (docs/decisions/0022). Others are exact without it, and those
+with AMX take more than twice as long with it (docs/decisions/0024)."""
 
 
 class Model(Protocol):
