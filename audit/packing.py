@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from audit.elastic.fields import timestamp
-from audit.elastic.rows import LogRow, Reader, Size
+from audit.elastic.rows import DocumentMaker, LogRow, Size
 from audit.keys import KeyFileError
 from audit.ports import AuditIntegrityError
 from audit.ring import KeyRing
@@ -25,10 +25,10 @@ class Packed(msgspec.Struct):
 def pack(rows: Sequence[LogRow], ring: KeyRing) -> Packed:
     """Make the documents of some records. Raises `KeyFileError`: then no text can be read at all."""
     now, packed = timestamp(datetime.now(UTC)), Packed([], {})
-    reader = Reader(ring)
+    maker = DocumentMaker(ring)
     for row in rows:
         try:
-            documents = reader.documents_of(row)
+            documents = maker.make(row)
         except KeyFileError:
             raise
         except AuditIntegrityError:

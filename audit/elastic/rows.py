@@ -115,7 +115,7 @@ def _before(row: Any, parts: Iterable[LogRow]) -> tuple[LogRow, ...]:
     return tuple(part for part in parts if part.leaf_index is not None and part.leaf_index < row.leaf_index)
 
 
-class Reader:
+class DocumentMaker:
     """Makes the documents of records, those of one batch: what several of them need is checked and opened once.
 
     It keeps what it opened, so it is made anew for each batch, and is not safe across threads.
@@ -126,7 +126,7 @@ class Reader:
         self._entries: dict[tuple[bytes, bytes], Entry] = {}
         self._texts: dict[tuple[str, SealedText], OpenedText] = {}
 
-    def documents_of(self, row: LogRow) -> tuple[Document, ...]:
+    def make(self, row: LogRow) -> tuple[Document, ...]:
         """Return the documents of a record: its metadata and, where texts are left, these; none where it is pruned.
 
         Raises `AuditIntegrityError` when the leaf or a text of it was altered, `audit.keys.KeyFileError` for a wrong

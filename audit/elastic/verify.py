@@ -21,7 +21,7 @@ from audit.canonical import leaf_hash
 from audit.elastic.comparison import Hit, differences, foreign_mappings, normal
 from audit.elastic.families import AUDIT, CONTENT, Family
 from audit.elastic.projection import Record, document_id, leaf_in, metadata_document
-from audit.elastic.rows import LogRow, Reader, read_rows, sizes_of
+from audit.elastic.rows import DocumentMaker, LogRow, read_rows, sizes_of
 from audit.elastic.scan import Scan, point_in_time
 from audit.keys import MasterKey
 from audit.ports import AuditIntegrityError, AuditUnavailableError
@@ -145,13 +145,13 @@ class StoreVerifier:
         return size
 
     def _expected(self, rows: Sequence[tuple[LogRow, datetime]]) -> list[_Expected]:
-        reader = Reader(self._ring) if self._ring is not None else None
-        return [self._expect(row, at, reader) for row, at in rows]
+        maker = DocumentMaker(self._ring) if self._ring is not None else None
+        return [self._expect(row, at, maker) for row, at in rows]
 
-    def _expect(self, row: LogRow, at: datetime, reader: Reader | None) -> _Expected:
+    def _expect(self, row: LogRow, at: datetime, maker: DocumentMaker | None) -> _Expected:
         documents: tuple[Document, ...] = ()
         try:
-            documents = reader.documents_of(row) if reader is not None else _metadata_of(row)
+            documents = maker.make(row) if maker is not None else _metadata_of(row)
         except AuditIntegrityError as error:
             self._report.add("log", f"{error}: verify the database", row.leaf_index)
         names = (AUDIT.name, CONTENT.name)

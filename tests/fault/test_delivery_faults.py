@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from audit.delivery import Delivery, DeliveryLimits
 from audit.elastic.projection import leaf_in, without_volatile
-from audit.elastic.rows import Reader, read_rows
+from audit.elastic.rows import DocumentMaker, read_rows
 from audit.fsck import Fsck
 from audit.ring import KeyRing
 from audit.sinks.ports import SinkUnavailableError
@@ -71,7 +71,7 @@ async def expect_everything(line: Line) -> None:
             row for part in _parts(sorted(one.entry_id for one in found)) for row in await read_rows(connection, part)
         ]
     assert sorted(one.leaf_index for one in found) == list(range(len(found)))
-    wanted = {(one.index, one.id): one.source for row in rows for one in Reader(KeyRing(MASTER)).documents_of(row)}
+    wanted = {(one.index, one.id): one.source for row in rows for one in DocumentMaker(KeyRing(MASTER)).make(row)}
     hits = line.server.documents("attest-audit-*") + line.server.documents("attest-content-*")
     assert len(hits) == len(wanted)
     assert {(hit["_index"], hit["_id"]): without_volatile(hit["_source"]) for hit in hits} == wanted

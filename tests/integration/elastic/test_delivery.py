@@ -20,7 +20,7 @@ from audit.elastic.projection import (
     metadata_document,
     without_volatile,
 )
-from audit.elastic.rows import Reader, read_rows
+from audit.elastic.rows import DocumentMaker, read_rows
 from audit.record import Entry, Kind
 from audit.ring import KeyRing
 from audit.sinks.elasticsearch import LARGEST_REQUEST
@@ -45,7 +45,7 @@ async def test_every_record_arrives_exactly(line: Line):
     async with line.engine.connect() as connection:
         ids = [row[0] for row in await connection.execute(text("SELECT entry_id FROM audit_entry ORDER BY entry_id"))]
         rows = await read_rows(connection, ids)
-    wanted = [document for row in rows for document in Reader(KeyRing(MASTER)).documents_of(row)]
+    wanted = [document for row in rows for document in DocumentMaker(KeyRing(MASTER)).make(row)]
     hits += line.server.documents("attest-content-*")
     found = {(hit["_index"], hit["_id"]): without_volatile(hit["_source"]) for hit in hits}
     assert found == {(one.index, one.id): one.source for one in wanted}
