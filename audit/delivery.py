@@ -50,7 +50,7 @@ class DeliveryLimits(msgspec.Struct, frozen=True):
     rest: float = 0.0
     """Pause after each part, as a multiple of the time that it took: leaves the machine to running turns."""
     least_rest: float = 0.0
-    """What the pause shrinks to while more waits from sample to sample: more arrives than is delivered."""
+    """What the pause shrinks to while a backlog does not shrink steadily from sample to sample."""
 
 
 class DeliveryWatch(Protocol):

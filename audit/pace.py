@@ -2,19 +2,25 @@
 
 
 class Pace:
-    """Rests as long as may be while the backlog does not grow; half as long with each look at which it has grown."""
+    """Rests long while little waits, and so that a backlog shrinks steadily, neither hardly nor in haste.
 
-    def __init__(self, rest: float, least: float, noise: int) -> None:
+    It is not enough that a backlog does not grow much: it would never be gone.
+    """
+
+    def __init__(self, rest: float, least: float, step: int) -> None:
         """`rest` and `least`: longest and shortest pause, as multiples of the time that a part took.
 
-        `noise`: so many records more than at the last look are not yet a growing backlog.
+        `step`: up to so many records are no backlog; by one to two times so many one is to shrink from look to look.
         """
         self.rest = rest
-        self._longest, self._least, self._noise = rest, least, noise
+        self._longest, self._least, self._step = rest, least, step
         self._waited = 0
 
     def looked(self, pending: int) -> None:
         """Take how many records wait now."""
-        grew = pending > self._waited + self._noise
-        self.rest = min(self._longest, max(self._least, self.rest * (0.5 if grew else 2.0)))
+        shrunk = self._waited - pending
+        if pending <= self._step or shrunk > 2 * self._step:
+            self.rest = min(self._longest, self.rest * 2.0)
+        elif shrunk < self._step:
+            self.rest = max(self._least, self.rest * 0.5)
         self._waited = pending

@@ -14,7 +14,8 @@ from gateway.telemetry import Telemetry
 
 GATEWAY_LIMITS = DeliveryLimits(records=500, part=40, lanes=1, rest=4.0, least_rest=0.25)
 """In the gateway delivery shares the processor, the database and often the machine with turns: small parts, one after
-another, with rests as long as the backlog does not grow. `python -m tests.bench.outage` shows what that is worth."""
+another, with rests that are long while little waits, and no longer than a backlog can bear that is to shrink.
+`python -m tests.bench.outage` shows what that is worth."""
 
 
 class Job(StrEnum):

@@ -57,6 +57,8 @@ class Connection:
 
     async def ask(self, request: bytes) -> Answer:
         """Send one request and read the whole answer."""
+        if self._streams is not None and self._streams[0].at_eof():  # it was idle for too long
+            await self.close()
         if self._streams is None:
             self._streams = await asyncio.open_connection(self._target.host, self._target.port)
         reader, writer = self._streams

@@ -5,13 +5,27 @@ from audit.pace import Pace
 from audit.packing import parts
 
 
-def test_it_rests_less_while_more_comes_than_goes_and_longer_again_when_that_is_over():
+def test_it_rests_less_until_a_backlog_shrinks_and_longer_again_when_it_does_so_fast_or_is_gone():
     pace = Pace(4.0, 0.25, 500)
     rests = []
-    for pending in (100, 60_000, 59_000, 59_800, 61_000, 62_000, 63_000, 64_000, 65_000, 65_400, 65_000, 10, 0, 0):
+    for pending in (100, 60_000, 59_000, 58_400, 58_000, 59_000, 60_000, 61_000, 59_000, 700, 200, 10, 0, 0, 0):
         pace.looked(pending)
         rests.append(pace.rest)
-    assert rests == [4, 2, 4, 2, 1, 0.5, 0.25, 0.25, 0.25, 0.5, 1, 2, 4, 4]
+    assert rests == [4, 2, 2, 2, 1, 0.5, 0.25, 0.25, 0.5, 1, 2, 4, 4, 4, 4]
+
+
+def test_a_backlog_that_grows_by_little_at_a_time_is_seen():
+    pace = Pace(4.0, 0.25, 500)
+    for pending in range(400, 4_000, 400):
+        pace.looked(pending)
+    assert pace.rest == 0.25
+
+
+def test_what_waits_from_look_to_look_without_growing_is_no_backlog():
+    pace = Pace(4.0, 0.25, 500)
+    for pending in (300, 480, 120, 500, 90):
+        pace.looked(pending)
+    assert pace.rest == 4
 
 
 def test_without_rests_there_are_none():
