@@ -163,11 +163,11 @@ class DocumentMaker:
         promise = entry.commitments[text.ordinal]
         opened = self._texts.get((promise.commitment, text))
         if opened is None:
-            opened = self._texts[promise.commitment, text] = _opened(entry, promise.name, text, self._ring)
+            opened = self._texts[promise.commitment, text] = _open(entry, promise.name, text, self._ring)
         return opened
 
 
-def _opened(entry: Entry, name: str, text: SealedText, ring: KeyRing) -> OpenedText:
+def _open(entry: Entry, name: str, text: SealedText, ring: KeyRing) -> OpenedText:
     try:
         key = ring.open(text.key_id, text.subject, text.wrapped)
         record_key = key.record_key(text.wrapped_key, text.entry_id.encode())
