@@ -10,6 +10,7 @@ COMMANDS = {
     "rules": "safety.cli:rules",
     "train": "safety.training.command:train",
     "specialise": "safety.training.command:specialise",
+    "learn-wording": "safety.training.command:learn_wording",
     "eval": "safety.evaluation.command:evaluate",
     "samples": "gateway.commands.samples:samples",
     "dry-run": "gateway.commands.dry_run:dry_run",

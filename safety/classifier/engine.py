@@ -11,6 +11,7 @@ from safety.classifier.manifest import LABELS, MODEL_FILE, OUTPUTS, TOKENIZER_FI
 from safety.classifier.onnx import Logits, Model, OnnxModel
 from safety.classifier.specialists import Reader, WithSpecialists
 from safety.classifier.tokenise import Tokeniser
+from safety.classifier.wording import WithWording, WordingReader
 from safety.verdict import Category
 
 Scores = list[list[float]]
@@ -67,7 +68,10 @@ class Engine:
         self.tokeniser = Tokeniser(folder / TOKENIZER_FILE)
         first = OnnxModel(folder / model_file, threads=threads)
         readers = [Reader(OnnxModel(folder / asked.file, threads=threads), asked) for asked in manifest.specialists]
-        self.model: Model = WithSpecialists(first, readers, self.tokeniser.scripts) if readers else first
+        model: Model = WithSpecialists(first, readers, self.tokeniser.scripts) if readers else first
+        if wording := manifest.wording:
+            model = WithWording(model, WordingReader(folder / wording.file, wording), wording.share)
+        self.model: Model = model
         self.first: Model = first
         self._each: tuple[Model, ...] = (first, *(reader.model for reader in readers))
         self.calibrator = Calibrator(manifest.calibration)

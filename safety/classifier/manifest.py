@@ -27,7 +27,7 @@ LABELS = (
 HARM = "harm"
 OUTPUTS = (*(label.value for label in LABELS), HARM)
 OPSET = 17
-FORMAT = 2
+FORMAT = 3
 
 MODEL_FILE, TOKENIZER_FILE, MANIFEST_FILE = "model.onnx", "tokenizer.json", "classifier.json"
 SHIPPED = Path(__file__).parent.parent / "models" / "harm-classifier"
@@ -69,6 +69,22 @@ class Specialist(msgspec.Struct, frozen=True):
         return f"specialist.{self.language}.onnx.gz"
 
 
+class Wording(msgspec.Struct, frozen=True):
+    """A linear model over tokens, pairs and threes of them, whose logit is added to the encoders' (`wording.py`)."""
+
+    share: float
+    """What its logit is multiplied by before it is added."""
+    scale: float
+    """What one step of its int8 weights is worth."""
+    intercept: float
+    """Logit of a text none of whose wording it knows."""
+
+    @property
+    def file(self) -> str:
+        """Name of its weights."""
+        return "wording.npy"
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`classifier.json`."""
 
@@ -78,17 +94,20 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: dict[str, str]
     """File name → SHA-256 in hexadecimal, of every other file that is needed."""
     calibration: dict[str, Calibration]
-    """Of the logits with the specialists in them."""
+    """Of the logits with the specialists and the wording in them."""
     thresholds: dict[str, Thresholds]
     specialists: tuple[Specialist, ...]
     """May be empty: then the first reader judges alone."""
+    wording: Wording | None
+    """Without it only the encoders judge."""
     training: dict[str, str | int | float | None]
     """Arguments and figures of the run that made the model."""
 
     @property
     def files(self) -> tuple[str, ...]:
         """Every file beside the manifest."""
-        return (MODEL_FILE, TOKENIZER_FILE, *(specialist.file for specialist in self.specialists))
+        wording = (self.wording.file,) if self.wording else ()
+        return (MODEL_FILE, TOKENIZER_FILE, *(specialist.file for specialist in self.specialists), *wording)
 
 
 def sha256_of(path: Path) -> str:
@@ -148,3 +167,6 @@ def _check(manifest: Manifest) -> None:
         math.isfinite(specialist.asked_from) and 0 < specialist.share <= 1 for specialist in asked
     ):
         raise ClassifierError(f"{MANIFEST_FILE} names a specialist twice or out of range; export the model again.")
+    wording = manifest.wording
+    if wording and not (0 < wording.share <= 1 and wording.scale > 0 and math.isfinite(wording.intercept)):
+        raise ClassifierError(f"{MANIFEST_FILE} holds numbers of the wording out of range; export the model again.")

@@ -1,4 +1,4 @@
-"""`attest safety train` and `attest safety specialise`: from a folder of labelled text to a shipped classifier."""
+"""`attest safety train`, `specialise` and `learn-wording`: from a folder of labelled text to a shipped classifier."""
 
 import logging
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import torch
 
 from safety.classifier.manifest import SHIPPED, Language
 from safety.training import embeddings, masked, vocabulary
-from safety.training.export import attach, export
+from safety.training.export import add_wording, attach, export
 from safety.training.loop import SPECIALISTS, Plan
 from safety.training.loop import train as run_training
 from safety.training.prepare import minilm_folder, prepare, prepare_specialist
@@ -19,43 +19,62 @@ from safety.training.specialist import BaseError
 SEEDS = Path(__file__).parent / "seeds"
 
 
-def _of_a_run(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that every run of training has."""
-    options = (
-        click.option(
-            "--data",
-            type=click.Path(exists=True, file_okay=False, path_type=Path),
-            required=True,
-            help="Folder with train.jsonl.gz and dev.jsonl.gz.",
-        ),
-        click.option(
-            "--out",
-            type=click.Path(file_okay=False, path_type=Path),
-            required=True,
-            help="Folder for checkpoints and the exported classifier; a run that was stopped continues from it.",
-        ),
-        click.option("--seed", type=int, default=1, show_default=True),
-        click.option("--tokens", type=int, default=None, help="Length of the training; default: eight rounds."),
-        click.option("--threads", type=int, default=1, show_default=True),
-        click.option(
-            "--seeds",
-            type=click.Path(file_okay=False, path_type=Path),
-            default=SEEDS,
-            help="Folder with our own written examples.",
-        ),
-        click.option(
-            "--recalibrate/--keep-thresholds",
-            default=None,
-            help="Whether calibration and thresholds are chosen anew; default: all but for a specialist with --from.",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+Command = Callable[..., None]
+
+OF_ALL = (
+    click.option(
+        "--data",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        required=True,
+        help="Folder with train.jsonl.gz and dev.jsonl.gz.",
+    ),
+    click.option(
+        "--out",
+        type=click.Path(file_okay=False, path_type=Path),
+        required=True,
+        help="Folder for checkpoints and the exported classifier; a run that was stopped continues from it.",
+    ),
+    click.option(
+        "--seeds",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=SEEDS,
+        help="Folder with our own written examples.",
+    ),
+    click.option(
+        "--recalibrate/--keep-thresholds",
+        default=None,
+        help="Whether calibration and thresholds are chosen anew; default: all but for a specialist with --from, "
+        "and for the wording.",
+    ),
+)
+"""Options of every command that learns from the data."""
+OF_A_RUN = (
+    click.option("--seed", type=int, default=1, show_default=True),
+    click.option("--tokens", type=int, default=None, help="Length of the training; default: eight rounds."),
+    click.option("--threads", type=int, default=1, show_default=True),
+)
+"""Options of a network's training."""
+FIRST = click.option(
+    "--first",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=SHIPPED,
+    help="The classifier that the reader is added to; default: the shipped one.",
+)
+
+
+def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Add options to a command, in the order in which its help names them."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 @click.command("train")
-@_of_a_run
+@_with(*OF_ALL, *OF_A_RUN)
 @click.option(
     "--unihan",
     type=click.Path(path_type=Path),
@@ -121,7 +140,7 @@ def train(
     default=None,
     help="A shipped classifier whose specialist to go on from, instead of --base.",
 )
-@_of_a_run
+@_with(*OF_ALL, *OF_A_RUN)
 @click.option(
     "--with",
     "other",
@@ -129,12 +148,7 @@ def train(
     default=None,
     help="The --out folder of an earlier run with another seed, whose weights join this run's.",
 )
-@click.option(
-    "--first",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=SHIPPED,
-    help="The classifier that the specialist is added to; default: the shipped one.",
-)
+@FIRST
 def specialise(
     language: Language,
     base: Path | None,
@@ -164,3 +178,12 @@ def specialise(
     click.echo(
         f"AUPRC on dev: float {checked.full:.4f}, int8 {checked.small:.4f}; the classifier is in {out}/harm-classifier"
     )
+
+
+@click.command("learn-wording")
+@_with(*OF_ALL, FIRST)
+def learn_wording(data: Path, out: Path, seeds: Path, first: Path, recalibrate: bool | None) -> None:
+    """Fit the reader of wording and add it to a classifier: a minute, and some more for the figures on dev."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    found = add_wording(data, seeds, first, out / "harm-classifier", recalibrate=bool(recalibrate))
+    click.echo(f"AUPRC on dev: {found:.4f}; the classifier is in {out}/harm-classifier")

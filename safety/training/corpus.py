@@ -27,6 +27,8 @@ from safety.training.sources import (
 )
 from safety.verdict import Category
 
+TRAINING_FILE, DEV_FILE = "train.jsonl.gz", "dev.jsonl.gz"
+
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
 )
@@ -89,7 +91,7 @@ def _seeds(path: Path) -> list[Example]:
 
 def load_dev(data: Path, seeds: Path) -> list[Example]:
     """Read what calibration and thresholds are chosen on: dev and our own held-out examples."""
-    return [*load(data / "dev.jsonl.gz"), *load_seeds(seeds, held_out=True)]
+    return [*load(data / DEV_FILE), *load_seeds(seeds, held_out=True)]
 
 
 def _is_held_out(text: str) -> bool:

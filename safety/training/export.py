@@ -28,13 +28,15 @@ from safety.classifier.manifest import (
     Manifest,
     Specialist,
     Thresholds,
+    Wording,
     load,
     sha256_of,
 )
 from safety.classifier.onnx import Logits, OnnxModel, grouped
 from safety.classifier.tokenise import Ids, Tokeniser
-from safety.training import calibrate, graph, scales, smoothing, specialist
-from safety.training.corpus import Example, load_dev
+from safety.training import calibrate, graph, scales, smoothing, specialist, wording
+from safety.training.corpus import TRAINING_FILE, Example, load_dev, load_seeds
+from safety.training.corpus import load as load_rows
 from safety.training.loop import Plan, Progress
 from safety.training.network import Network, Shape
 
@@ -46,6 +48,8 @@ ASKED_FROM = -2.5
 """Highest logit of the first reader from which a specialist is asked."""
 SHARES: dict[Language, float] = {"en": 0.5, "zh": 0.7}
 """Weights of the specialists, chosen on dev, in Chinese on our own texts to measure by, too (docs/decisions/0023)."""
+SHARE_OF_WORDING = 0.3
+"""What the wording's logit is multiplied by before it is added, chosen on dev (docs/decisions/0026)."""
 LAST_SHARE = 0.5
 LAST_SHARES_OF_SPECIALISTS = {"en": 0.7, "zh": 0.5}
 """Weight of a run's last weights where it went on from a shipped classifier; the rest are its first ones."""
@@ -135,6 +139,26 @@ def attach(plan: Plan, language: Language, first: Path, folder: Path, *, recalib
         start = _calibrated(start, Engine(folder, start).logits([row.text for row in examples]), examples)
     _write(start, folder)
     return _approved(checked)
+
+
+def add_wording(data: Path, seeds: Path, first: Path, folder: Path, *, recalibrate: bool) -> float:
+    """Write to `folder` the classifier `first` with a reader of wording fitted anew; return its AUPRC on dev.
+
+    `recalibrate`: calibration and thresholds are chosen anew, of what all readers say together; otherwise they stay.
+    """
+    shutil.copytree(first, folder, dirs_exist_ok=True)
+    before, _ = load(first)
+    rows = [*load_rows(data / TRAINING_FILE), *load_seeds(seeds)]
+    learned = wording.learn(rows, Tokeniser(folder / TOKENIZER_FILE))
+    added = Wording(SHARE_OF_WORDING, learned.scale, learned.intercept)
+    np.save(folder / added.file, learned.weights)
+    log.info("fitted the wording of %d rows", len(rows))
+    figures = {"wording_rows": len(rows), "wording_data_sha256": sha256_of(data / TRAINING_FILE)}
+    start = _hashed(msgspec.structs.replace(before, wording=added, training=before.training | figures), folder)
+    examples = load_dev(data, seeds)
+    logits = Engine(folder, start).logits([row.text for row in examples])
+    _write(_calibrated(start, logits, examples) if recalibrate else start, folder)
+    return float(average_precision_score(calibrate.targets_of(examples)[:, -1], logits[:, -1]))
 
 
 def _write_specialist(plan: Plan, language: Language, path: Path, examples: Sequence[Example]) -> Checked:
@@ -229,6 +253,7 @@ def _manifest(plan: Plan, folder: Path) -> Manifest:
         calibration=dict.fromkeys(OUTPUTS, Calibration()),
         thresholds={},
         specialists=(),
+        wording=None,
         training=_run(plan, ""),
     )
     return _hashed(empty, folder)
@@ -240,7 +265,7 @@ def _run(plan: Plan, prefix: str) -> dict[str, str | int | float | None]:
     masked = plan.out / "masked.json"
     found: dict[str, str | int | float | None] = {
         "seed": plan.seed,
-        "data_sha256": sha256_of(plan.data / "train.jsonl.gz"),
+        "data_sha256": sha256_of(plan.data / TRAINING_FILE),
         "masked_tokens": json.loads(masked.read_text("utf-8"))["tokens"] if masked.exists() else 0,
         "rows": progress.rows,
         "tokens": progress.tokens,

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as f
 
-from safety.training.corpus import Example, load, load_seeds
+from safety.training.corpus import TRAINING_FILE, Example, load, load_seeds
 from safety.training.network import Network
 from safety.training.sampling import ROUNDS, Batch, Sampler
 from safety.training.vocabulary import without_words
@@ -88,7 +88,7 @@ class Plan:
 
     def of_data(self) -> list[Example]:
         """Read those of the data folder."""
-        return self._shown(load(self.data / "train.jsonl.gz"))
+        return self._shown(load(self.data / TRAINING_FILE))
 
     def of_seeds(self) -> list[Example]:
         """Read those of our own; again for each round, so that what is written meanwhile counts."""

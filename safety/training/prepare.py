@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from safety.classifier.manifest import TOKENIZER_FILE, Language
 from safety.training import embeddings, specialist, vocabulary
-from safety.training.corpus import load, load_seeds
+from safety.training.corpus import TRAINING_FILE, load, load_seeds
 from safety.training.loop import Plan
 from safety.training.network import Network, Shape, load_bert
 from safety.training.segment import words_of
@@ -64,7 +64,7 @@ def prepare_specialist(plan: Plan, language: Language, base: Path | None, first:
 
 def _from_minilm(plan: Plan, unihan: Path) -> tuple[Network, Tokenizer]:
     base = vocabulary.base_tokenizer(minilm_folder())
-    rows = [*load(plan.data / "train.jsonl.gz"), *load_seeds(plan.seeds)]
+    rows = [*load(plan.data / TRAINING_FILE), *load_seeds(plan.seeds)]
     tokenizer = vocabulary.build(base, (row.text[:2000] for row in rows), words_of)
     log.info("vocabulary of %d tokens", tokenizer.get_vocab_size())
     weights = load_file(minilm_folder() / "model.safetensors")

@@ -190,7 +190,7 @@ def test_weights_of_another_run_join_at_export(tmp_path):
 def test_a_shipped_specialist_is_a_start_that_gives_the_same_numbers():
     """Smoothing, embeddings by row and the offset are undone: what is exported again is what ships."""
     engine = Engine(SHIPPED, load(SHIPPED)[0])
-    reader = next(reader.model for reader in engine.model._readers if reader.asked.language == "zh")
+    reader = next(reader.model for reader in engine.model._model._readers if reader.asked.language == "zh")
     network = specialist_from(SHIPPED, "zh").eval()
     for text in ("明天下午开会讨论预算", "怎样在别人的手机里装监听软件"):
         ids = engine.tokeniser.units(engine.tokeniser.encode(text))[0].ids
