@@ -25,8 +25,11 @@ _MIX, _SPREAD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _FOLD = np.uint64(29)
 
 
-def buckets(ids: Ids, count: int) -> NDArray[np.int64]:
-    """Return which of `count` weights, a power of two, a text's features have, each once; `ids` without their frame."""
+def buckets(ids: Ids, count: int) -> set[int]:
+    """Return which of `count` weights, a power of two, a text's features have; `ids` without their frame.
+
+    A set, and no sorted array: that would give the interpreter away for microseconds of work, and wait to get it back.
+    """
     tokens = ids.astype(np.uint64)
     found: list[NDArray[np.uint64]] = []
     state = np.zeros(len(tokens), np.uint64)
@@ -35,7 +38,7 @@ def buckets(ids: Ids, count: int) -> NDArray[np.int64]:
         state ^= state >> _FOLD
         found.append(state * _SPREAD)
     high_bits = np.uint64(64 - count.bit_length() + 1)
-    return np.unique(np.concatenate(found) >> high_bits).astype(np.int64) if found else np.zeros(0, np.int64)
+    return set((np.concatenate(found) >> high_bits).tolist()) if found else set()
 
 
 class WordingReader:
@@ -43,13 +46,13 @@ class WordingReader:
 
     def __init__(self, path: Path, read: Wording) -> None:
         """Load the weights; raises `ClassifierError` when they are none of ours."""
-        self._weights: NDArray[np.int8] = _weights(path)
+        self._weights = _weights(path).data
         self._read = read
 
     def logit(self, ids: Ids) -> float:
         """Say how harmful the wording of one framed sequence is."""
         features = buckets(ids[1:-1], len(self._weights))
-        total = int(self._weights[features].sum(dtype=np.int64))
+        total = sum(map(self._weights.__getitem__, features))
         return self._read.intercept + self._read.scale * total / math.sqrt(max(1, len(features)))
 
 

@@ -33,7 +33,7 @@ class Learned:
 
 def learn(rows: Sequence[Example], tokeniser: Tokeniser) -> Learned:
     """Fit the harm score on the first window of every row. The same rows give the same weights: nothing is drawn."""
-    features = [buckets(tokeniser.encode(row.text[:LONGEST]).ids[:WINDOW], BUCKETS) for row in rows]
+    features = [sorted(buckets(tokeniser.encode(row.text[:LONGEST]).ids[:WINDOW], BUCKETS)) for row in rows]
     lengths = np.array([len(found) for found in features])
     matrix = csr_matrix(
         (
