@@ -25,8 +25,9 @@ from safety.classifier.tokenise import Ids
 
 CACHED = 20_000
 """Sequences whose logits are kept: about 6 MB."""
-GATHERED = 64
-"""Most sequences that are taken from the queue for one round of batches."""
+GATHERED = 8
+"""Sequences after which a worker takes no more from the queue for one round of batches. A call with more of them, that
+of a long text, is cut into requests of so many, which the workers share."""
 
 
 class BatcherClosedError(RuntimeError):
@@ -35,7 +36,7 @@ class BatcherClosedError(RuntimeError):
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """The sequences of one call and the place for their logits, which only the event loop touches."""
+    """Sequences of one call, and the place for their logits, which only the event loop touches."""
 
     sequences: Sequence[Ids]
     keys: list[bytes]
@@ -70,12 +71,16 @@ class Batcher:
         if len(known) == len(set(keys)):
             return np.stack([known[key] for key in keys])
         loop = asyncio.get_running_loop()
-        request = _Request(sequences, keys, loop, loop.create_future())
+        requests = [
+            _Request(sequences[at : at + GATHERED], keys[at : at + GATHERED], loop, loop.create_future())
+            for at in range(0, len(keys), GATHERED)
+        ]
         with self._lock:
             if self._closed:
                 raise BatcherClosedError
-            self._queue.put(request)
-        return await request.done
+            for request in requests:
+                self._queue.put(request)
+        return np.concatenate(await asyncio.gather(*(request.done for request in requests)))
 
     async def close(self) -> None:
         """End the workers after what is queued; later calls raise `BatcherClosedError`."""

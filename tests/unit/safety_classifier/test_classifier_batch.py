@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from safety.classifier.batch import Batcher, BatcherClosedError
+from safety.classifier.batch import GATHERED, Batcher, BatcherClosedError
 from safety.classifier.onnx import BATCH_TOKENS, PADDING, SLACK, grouped
 
 
@@ -68,7 +68,7 @@ async def test_concurrent_calls_share_runs(batcher, model):
     model.hold.set()
     results = await asyncio.gather(*calls)
     assert [int(row[0, 0]) for row in results] == list(range(20, 52))
-    assert len(model.runs) <= 3
+    assert len(model.runs) <= 1 + 32 / GATHERED
 
 
 async def test_a_failed_batch_fails_only_its_own_calls(batcher, model):
@@ -161,3 +161,27 @@ async def test_calls_from_two_event_loops_get_their_own_answers(batcher, model):
     await asyncio.sleep(0.05)
     model.hold.set()
     assert ((await here)[0, 0], (await elsewhere)[0, 0]) == (8, 7)
+
+
+async def test_a_long_text_is_shared_by_the_workers():
+    meeting = threading.Barrier(2)
+
+    class Meeting:
+        """A model whose runs only end two at a time."""
+
+        def run(self, sequences):
+            meeting.wait(5)
+            return np.stack([np.full(9, float(ids[0]), np.float32) for ids in sequences])
+
+    batcher = Batcher(Meeting(), workers=2)
+    texts = [sequence(at, BATCH_TOKENS) for at in range(2 * GATHERED)]  # each a run of its own
+    logits = await asyncio.wait_for(batcher.judge(texts), 5)
+    assert logits[:, 0].tolist() == list(range(2 * GATHERED))
+    await batcher.close()
+
+
+async def test_one_part_of_a_long_text_that_fails_fails_the_call(batcher):
+    texts = [sequence(at, 20 + at) for at in range(3 * GATHERED)]  # 13 is one of them
+    with pytest.raises(FloatingPointError):
+        await batcher.judge(texts)
+    assert (await batcher.judge([sequence(2)]))[0, 0] == 2
