@@ -47,7 +47,7 @@ MOST_LOST = 0.005
 ASKED_FROM = -2.5
 """Highest logit of the first reader from which a specialist is asked."""
 SHARES: dict[Language, float] = {"en": 0.55, "zh": 0.7}
-"""Weights of the specialists, chosen on dev, in Chinese on our own texts to measure by, too (docs/decisions/0023)."""
+"""Weights of the specialists, chosen on dev and on our own texts to measure by (docs/decisions/0023, 0026)."""
 SHARE_OF_WORDING, OFFSET_OF_WORDING = 0.3, 0.3
 """What the wording's logit is multiplied by before it is added, and what is added to it first: it makes every score
 lower on average, and half of that goes back to catching more (docs/decisions/0026)."""

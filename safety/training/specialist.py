@@ -28,8 +28,8 @@ LEAST_SEEN = {"en": 20, "zh": 10}
 """How often the training rows must have a token for its embedding to ship."""
 MARK = "##"
 OFFSETS = {"en": 0.55, "zh": 1.0}
-"""Added to a specialist's logits, so that scores of both languages are worth nearly the same: chosen on dev, in Chinese
-on our own texts to measure by as well (docs/decisions/0016, 0021)."""
+"""Added to a specialist's logits, so that scores of both languages are worth nearly the same: chosen on dev and on our
+own texts to measure by (docs/decisions/0016, 0021, 0026)."""
 
 
 class BaseError(ValueError):
