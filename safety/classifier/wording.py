@@ -17,7 +17,7 @@ from safety.classifier.manifest import ClassifierError, Wording
 from safety.classifier.onnx import Logits, Model
 from safety.classifier.tokenise import Ids
 
-LONGEST = 3
+MOST_TOKENS = 3
 """Most tokens of one feature."""
 MOST_BUCKETS = 1 << 24
 _MIX, _SPREAD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
@@ -33,7 +33,7 @@ def buckets(ids: Ids, count: int) -> set[int]:
     tokens = ids.astype(np.uint64)
     found: list[NDArray[np.uint64]] = []
     state = np.zeros(len(tokens), np.uint64)
-    for length in range(1, min(LONGEST, len(tokens)) + 1):
+    for length in range(1, min(MOST_TOKENS, len(tokens)) + 1):
         state = (state[: len(tokens) - length + 1] ^ (tokens[length - 1 :] + np.uint64(length))) * _MIX
         state ^= state >> _FOLD
         found.append(state * _SPREAD)

@@ -27,7 +27,13 @@ from safety.policy import DEFAULT_POLICY, PolicyError, complete, load_policy
 )
 @click.option("--threshold", type=click.FloatRange(0, 1), default=None, help="One threshold for all categories.")
 @click.option("--band", type=click.Choice(["uncertain", "block"]), default="block", show_default=True)
-@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Batches of one text that are judged side by side: long texts gain.",
+)
 def evaluate(
     files: tuple[Path, ...],
     as_json: bool,

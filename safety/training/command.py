@@ -32,7 +32,7 @@ OF_ALL = (
         "--out",
         type=click.Path(file_okay=False, path_type=Path),
         required=True,
-        help="Folder for checkpoints and the exported classifier; a run that was stopped continues from it.",
+        help="Folder for the exported classifier and a run's checkpoints; a run that was stopped continues from it.",
     ),
     click.option(
         "--seeds",

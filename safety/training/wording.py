@@ -18,7 +18,7 @@ REGULARISATION = 10.0
 """`C`, the inverse of the penalty; 3 to 10 differ in nothing."""
 MOST_PRESENTATIONS = 8.0
 """A row counts as often as an encoder is shown it, and at most so often."""
-LONGEST = 2000
+MOST_CHARACTERS = 2000
 """Characters of a row that are tokenised: more than a window of tokens."""
 
 
@@ -33,7 +33,7 @@ class Learned:
 
 def learn(rows: Sequence[Example], tokeniser: Tokeniser) -> Learned:
     """Fit the harm score on the first window of every row. The same rows give the same weights: nothing is drawn."""
-    features = [sorted(buckets(tokeniser.encode(row.text[:LONGEST]).ids[:WINDOW], BUCKETS)) for row in rows]
+    features = [sorted(buckets(tokeniser.encode(row.text[:MOST_CHARACTERS]).ids[:WINDOW], BUCKETS)) for row in rows]
     lengths = np.array([len(found) for found in features])
     matrix = csr_matrix(
         (

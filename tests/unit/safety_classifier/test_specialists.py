@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from safety.classifier.engine import Engine
 from safety.classifier.manifest import OUTPUTS, SHIPPED, Specialist, load
+from safety.classifier.onnx import OnnxModel
 from safety.classifier.specialists import Reader, WithSpecialists
 from safety.classifier.tokenise import HAN, LATIN, Tokeniser
 from safety.training import graph, smoothing, specialist
@@ -189,11 +190,11 @@ def test_weights_of_another_run_join_at_export(tmp_path):
 
 def test_a_shipped_specialist_is_a_start_that_gives_the_same_numbers():
     """Smoothing, embeddings by row and the offset are undone: what is exported again is what ships."""
-    engine = Engine(SHIPPED, load(SHIPPED)[0])
-    reader = next(reader.model for reader in engine.model._model._readers if reader.asked.language == "zh")
+    tokeniser = Tokeniser(SHIPPED / "tokenizer.json")
+    reader = OnnxModel(SHIPPED / "specialist.zh.onnx.gz")
     network = specialist_from(SHIPPED, "zh").eval()
     for text in ("明天下午开会讨论预算", "怎样在别人的手机里装监听软件"):
-        ids = engine.tokeniser.units(engine.tokeniser.encode(text))[0].ids
+        ids = tokeniser.units(tokeniser.encode(text))[0].ids
         with torch.no_grad():
             found = network(torch.tensor(np.array([ids])), torch.ones(1, len(ids)))[0].numpy()
         assert np.abs(found + specialist.OFFSETS["zh"] - reader.run([ids])[0]).max() < 0.15
