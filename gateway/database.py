@@ -1,16 +1,21 @@
 """The database engine that every part of the gateway shares: SQLite or PostgreSQL by URL.
 
 On SQLite `engine.begin()` takes the write lock at once (`BEGIN IMMEDIATE`), because a transaction that reads first and
-writes later fails when somebody else wrote in between; `engine.connect()` only reads as long as it only reads.
+writes later fails when somebody else wrote in between; `engine.connect()` only reads as long as it only reads. Such a
+transaction keeps everybody's lock while the event loop does something else between two statements: what every turn
+writes goes through `transact`.
 """
 
+import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -33,8 +38,40 @@ _POSTGRES: dict[str, Any] = {
 }
 
 
+T = TypeVar("T")
+
+
 class SqliteEngine(AsyncEngine):
     """An engine on SQLite whose `begin` takes the write lock before anything is read."""
+
+    def __init__(self, sync_engine: Engine, direct: Engine) -> None:
+        """`direct` opens the same file without an event loop; it is used in one thread alone."""
+        super().__init__(sync_engine)
+        self._direct = direct
+        self._thread = ThreadPoolExecutor(1, "database")
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """Carry out `work` in a write transaction; see `transact`."""
+        given_up = threading.Event()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work, given_up)
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
+
+    def _transact(self, work: Callable[[Connection], T], given_up: threading.Event) -> T:
+        with self._direct.connect() as connection:
+            connection.execution_options(**{_WRITES: True})
+            with connection.begin() as transaction:
+                done = work(connection)
+                if given_up.is_set():
+                    transaction.rollback()
+                return done
+
+    async def dispose(self, close: bool = True) -> None:
+        """Close the connections that nobody uses."""
+        await super().dispose(close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._direct.dispose, close)
 
     @contextlib.asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
@@ -56,8 +93,24 @@ def make_engine(database_url: str, **options: Any) -> AsyncEngine:
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(url.set(drivername="sqlite+aiosqlite"), **options).sync_engine
+    direct = create_engine(url.set(drivername="sqlite"), **options)
     _set_up_sqlite(engine)
-    return SqliteEngine(engine)
+    _set_up_sqlite(direct)
+    return SqliteEngine(engine, direct)
+
+
+async def transact(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
+    """Carry out `work` in a write transaction: committed when it returns, rolled back when it raises.
+
+    Rolled back, too, when the caller is cancelled before the commit.
+
+    On SQLite in a thread from begin to commit, one after the other: the event loop, which comes back to a statement
+    when it has nothing else to do, would keep the file's only write lock four times as long.
+    """
+    if isinstance(engine, SqliteEngine):
+        return await engine.transact(work)
+    async with engine.begin() as connection:
+        return await connection.run_sync(work)
 
 
 def _set_up_sqlite(engine: Engine) -> None:

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Select, and_, func, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import Connection, Row, Select, Update, and_, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gateway.database import transact
 from gateway.history.records import CUT_SHORT, RUNNING, Conversation, OpenedTurn, StoredMessage
 from gateway.history.tables import conversation, message
 from gateway.identifiers import uuid7
@@ -36,8 +37,8 @@ class HistoryStore:
         """Make an empty conversation."""
         at = self.now()
         made = Conversation(id=uuid7(), subject=subject, title=title, created_at=at, updated_at=at)
-        async with self.engine.begin() as connection:
-            await connection.execute(insert(conversation).values(**msgspec.structs.asdict(made)))
+        making = insert(conversation).values(**msgspec.structs.asdict(made))
+        await transact(self.engine, lambda connection: connection.execute(making))
         return made
 
     async def conversations(
@@ -88,8 +89,10 @@ class HistoryStore:
             table.subject == subject,
             table.deleted_at.is_not(None) if deleted else table.deleted_at.is_(None),
         )
-        async with self.engine.begin() as connection:
-            return (await connection.execute(update(conversation).where(*where).values(**values))).rowcount == 1
+        return await self._update(update(conversation).where(*where).values(**values)) == 1
+
+    async def _update(self, change: Update) -> int:
+        return await transact(self.engine, lambda connection: connection.execute(change).rowcount)
 
     async def messages(
         self, conversation_id: str, *, before: int | None = None, limit: int = PAGE_MESSAGES
@@ -158,41 +161,27 @@ class HistoryStore:
         """Store the user message and an answer still empty; a replaced turn leaves the view in the same transaction."""
         at = self.now()
         shared = {"conversation_id": conversation_id, "turn_id": turn_id, "created_at": at, "updated_at": at}
-        async with self.engine.begin() as connection:
+
+        def begin(connection: Connection) -> OpenedTurn:
             if replaces:
-                await connection.execute(
-                    update(message)
-                    .where(message.c.turn_id == replaces, message.c.conversation_id == conversation_id)
-                    .values(replaced=True)
-                )
-            title = await self._touch(connection, conversation_id, at)
+                of_turn = (message.c.turn_id == replaces, message.c.conversation_id == conversation_id)
+                connection.execute(update(message).where(*of_turn).values(replaced=True))
+            title = _touch(connection, conversation_id, at)
             last = select(func.coalesce(func.max(message.c.position), 0)).where(
                 message.c.conversation_id == conversation_id
             )
-            position = int((await connection.execute(last)).scalar_one())
+            position = int(connection.execute(last).scalar_one())
             user = _blank(uuid7(), position + 1, Role.USER, text) | shared | {"redacted": redacted}
             answer = _blank(uuid7(), position + 2, Role.ASSISTANT, "") | shared
-            await connection.execute(insert(message), [user, answer])
-        return OpenedTurn(user_message=str(user["id"]), answer=str(answer["id"]), title=title)
+            connection.execute(insert(message), [user, answer])
+            return OpenedTurn(user_message=str(user["id"]), answer=str(answer["id"]), title=title)
 
-    async def _touch(self, connection: AsyncConnection, conversation_id: str, at: datetime) -> str:
-        # First in the transaction on purpose: it locks the row, so that two tabs get their positions one after another.
-        changed = (
-            update(conversation)
-            .where(conversation.c.id == conversation_id)
-            .values(updated_at=at)
-            .returning(conversation.c.title)
-        )
-        return str((await connection.execute(changed)).scalar_one())
+        return await transact(self.engine, begin)
 
     async def save_text(self, answer_id: str, text: str) -> None:
         """Store what was delivered so far of an answer that still runs."""
-        async with self.engine.begin() as connection:
-            await connection.execute(
-                update(message)
-                .where(message.c.id == answer_id, message.c.outcome == RUNNING)
-                .values(text=_storable(text), updated_at=self.now())
-            )
+        running = (message.c.id == answer_id, message.c.outcome == RUNNING)
+        await self._update(update(message).where(*running).values(text=_storable(text), updated_at=self.now()))
 
     async def end_turn(self, conversation_id: str, opened: OpenedTurn, text: str, ended: TurnEnded) -> str:
         """Store how a turn ended and all text that was delivered; return the conversation's title now."""
@@ -210,29 +199,39 @@ class HistoryStore:
             "tokens": ended.usage.completion_tokens,
             "redacted": ended.redacted,
         }
-        async with self.engine.begin() as connection:
-            await connection.execute(update(message).where(message.c.id == opened.user_message).values(**of_turn))
-            await connection.execute(update(message).where(message.c.id == opened.answer).values(**of_answer))
+
+        def end(connection: Connection) -> str:
+            connection.execute(update(message).where(message.c.id == opened.user_message).values(**of_turn))
+            connection.execute(update(message).where(message.c.id == opened.answer).values(**of_answer))
             if opened.title or ended.outcome is Outcome.BLOCKED:
                 return opened.title
-            return await self._name_after(connection, conversation_id, opened.user_message)
+            return _name_after(connection, conversation_id, opened.user_message)
 
-    async def _name_after(self, connection: AsyncConnection, conversation_id: str, user_message: str) -> str:
-        typed = await connection.execute(select(message.c.text).where(message.c.id == user_message))
-        title = title_from(str(typed.scalar() or ""))  # gone where the person was erased meanwhile
-        await connection.execute(
-            update(conversation)
-            .where(conversation.c.id == conversation_id, conversation.c.title == "")
-            .values(title=title)
-        )
-        return title
+        return await transact(self.engine, end)
 
     async def rate(self, message_id: str, rating: int, comment: str) -> None:
         """Store what the person thinks of an answer; its audit record stands already."""
-        async with self.engine.begin() as connection:
-            await connection.execute(
-                update(message).where(message.c.id == message_id).values(rating=rating, comment=_storable(comment))
-            )
+        rated = update(message).where(message.c.id == message_id)
+        await self._update(rated.values(rating=rating, comment=_storable(comment)))
+
+
+def _touch(connection: Connection, conversation_id: str, at: datetime) -> str:
+    # First in the transaction on purpose: it locks the row, so that two tabs get their positions one after another.
+    changed = (
+        update(conversation)
+        .where(conversation.c.id == conversation_id)
+        .values(updated_at=at)
+        .returning(conversation.c.title)
+    )
+    return str(connection.execute(changed).scalar_one())
+
+
+def _name_after(connection: Connection, conversation_id: str, user_message: str) -> str:
+    typed = connection.execute(select(message.c.text).where(message.c.id == user_message))
+    title = title_from(str(typed.scalar() or ""))  # gone where the person was erased meanwhile
+    unnamed = (conversation.c.id == conversation_id, conversation.c.title == "")
+    connection.execute(update(conversation).where(*unnamed).values(title=title))
+    return title
 
 
 def title_from(text: str) -> str:

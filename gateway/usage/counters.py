@@ -5,14 +5,16 @@ together; what it did not use is given back. A gateway that dies leaves what its
 """
 
 import asyncio
+from functools import partial
 from typing import Protocol
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gateway.database import transact
 from gateway.problems import LimiterUnavailableError
 from gateway.usage import tables
 from gateway.usage.budget import Charge, Counter
@@ -114,7 +116,7 @@ class SqlCounters:
         """Return tokens and turns; see `Counters`."""
         try:
             async with self._engine.connect() as connection:
-                found = await self._rows(connection, counters, lock=False)
+                found = await connection.run_sync(_rows, counters, lock=False)
         except (SQLAlchemyError, OSError):
             raise LimiterUnavailableError(retry_after=1) from None
         return tuple(found.get(counter, (0, 0)) for counter in counters)
@@ -145,8 +147,7 @@ class SqlCounters:
             batch = sorted(self._waiting, key=lambda work: not work.correcting)
             self._waiting = []
             try:
-                async with self._engine.begin() as connection:
-                    answers = await self._carry_out(connection, batch)
+                answers = await transact(self._engine, partial(_carry_out, batch=batch))
             except (SQLAlchemyError, OSError):
                 for work in batch:
                     work.done.set_exception(LimiterUnavailableError(retry_after=1))
@@ -157,54 +158,55 @@ class SqlCounters:
             if all(work.correcting for work in self._waiting):
                 return
 
-    async def _carry_out(self, connection: AsyncConnection, batch: list[_Work]) -> list[Held | Exceeded]:
-        counters = sorted({charge.counter for work in batch for charge in work.charges})
-        levels = await self._rows(connection, tuple(counters), lock=True)
-        if missing := [counter for counter in counters if counter not in levels]:
-            await self._begin(connection, missing)
-            levels = await self._rows(connection, tuple(counters), lock=True)
-        before, answers = dict(levels), []
-        for work in batch:
-            used = [levels[charge.counter] for charge in work.charges]
-            answer: Held | Exceeded = Held(work.tokens, ())
-            if not work.correcting:
-                answer = decide(work.charges, used, work.tokens, work.least)
-            answers.append(answer)
-            if isinstance(answer, Held):
-                for charge, (tokens, turns) in zip(work.charges, used, strict=True):
-                    levels[charge.counter] = (max(0, tokens + answer.tokens), max(0, turns + work.turns))
-        if changed := [_values(counter, *new) for counter, new in levels.items() if before[counter] != new]:
-            await connection.execute(_CHANGE, changed)
-        return answers
 
-    async def _begin(self, connection: AsyncConnection, missing: list[Counter]) -> None:
-        """Make the rows that are missing, from what was used before there was a budget."""
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        for counter in missing:
-            tokens, turns = await used_before(connection, counter)
-            values = msgspec.structs.asdict(counter) | {"tokens": tokens, "turns": turns}
-            await connection.execute(dialect.insert(tables.counter).values(**values).on_conflict_do_nothing())
-
-    async def _rows(
-        self, connection: AsyncConnection, counters: tuple[Counter, ...], *, lock: bool
-    ) -> dict[Counter, tuple[int, int]]:
-        table = tables.counter
-        query = sa.select(table).where(sa.or_(sa.false(), *(_is(counter) for counter in counters)))
-        query = query.order_by(table.c.scope, table.c.name, table.c.period)
-        if lock and connection.dialect.name == "postgresql":
-            query = query.with_for_update()
-        rows = (await connection.execute(query)).all()
-        return {Counter(row.scope, row.name, row.period): (row.tokens, row.turns) for row in rows}
+def _carry_out(connection: sa.Connection, batch: list[_Work]) -> list[Held | Exceeded]:
+    counters = sorted({charge.counter for work in batch for charge in work.charges})
+    levels = _rows(connection, tuple(counters), lock=True)
+    if missing := [counter for counter in counters if counter not in levels]:
+        _begin(connection, missing)
+        levels = _rows(connection, tuple(counters), lock=True)
+    before, answers = dict(levels), []
+    for work in batch:
+        used = [levels[charge.counter] for charge in work.charges]
+        answer: Held | Exceeded = Held(work.tokens, ())
+        if not work.correcting:
+            answer = decide(work.charges, used, work.tokens, work.least)
+        answers.append(answer)
+        if isinstance(answer, Held):
+            for charge, (tokens, turns) in zip(work.charges, used, strict=True):
+                levels[charge.counter] = (max(0, tokens + answer.tokens), max(0, turns + work.turns))
+    if changed := [_values(counter, *new) for counter, new in levels.items() if before[counter] != new]:
+        connection.execute(_CHANGE, changed)
+    return answers
 
 
-async def used_before(connection: AsyncConnection, counter: Counter) -> tuple[int, int]:
+def _begin(connection: sa.Connection, missing: list[Counter]) -> None:
+    """Make the rows that are missing, from what was used before there was a budget."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    for counter in missing:
+        tokens, turns = used_before(connection, counter)
+        values = msgspec.structs.asdict(counter) | {"tokens": tokens, "turns": turns}
+        connection.execute(dialect.insert(tables.counter).values(**values).on_conflict_do_nothing())
+
+
+def _rows(connection: sa.Connection, counters: tuple[Counter, ...], *, lock: bool) -> dict[Counter, tuple[int, int]]:
+    table = tables.counter
+    query = sa.select(table).where(sa.or_(sa.false(), *(_is(counter) for counter in counters)))
+    query = query.order_by(table.c.scope, table.c.name, table.c.period)
+    if lock and connection.dialect.name == "postgresql":
+        query = query.with_for_update()
+    rows = connection.execute(query).all()
+    return {Counter(row.scope, row.name, row.period): (row.tokens, row.turns) for row in rows}
+
+
+def used_before(connection: sa.Connection, counter: Counter) -> tuple[int, int]:
     """Return tokens and turns that a person or group used in a day or month, from the table of usage."""
     table = tables.usage
     tokens = sa.func.coalesce(sa.func.sum(table.c.prompt_tokens + table.c.completion_tokens), 0)
     query = sa.select(tokens, sa.func.coalesce(sa.func.sum(table.c.turns), 0)).where(
         table.c.scope == counter.scope, table.c.name == counter.name, table.c.day.startswith(counter.period)
     )
-    found = (await connection.execute(query)).one()
+    found = connection.execute(query).one()
     return int(found[0]), int(found[1])
 
 

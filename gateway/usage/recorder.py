@@ -6,15 +6,20 @@ the last two seconds of it.
 
 import asyncio
 import contextlib
+from functools import partial
 
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gateway.database import transact
 from gateway.usage import tables
 
 WRITE_EVERY_S = 2.0
+Gathered = dict[tuple[str, str, str], list[int]]
+"""Turns and tokens of prompts and answers, by day, scope and name."""
 
 
 class UsageRecorder:
@@ -22,7 +27,7 @@ class UsageRecorder:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._gathered: dict[tuple[str, str, str], list[int]] = {}
+        self._gathered: Gathered = {}
         self._writing: asyncio.Task[None] | None = None
 
     def note(self, day: str, names: tuple[tuple[str, str], ...], prompt_tokens: int, completion_tokens: int) -> None:
@@ -56,18 +61,21 @@ class UsageRecorder:
         if not self._gathered:
             return
         gathered, self._gathered = self._gathered, {}
-        table = tables.usage
-        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
         try:
-            async with self._engine.begin() as connection:
-                for (day, scope, name), (turns, prompt, completion) in sorted(gathered.items()):
-                    values = {"turns": turns, "prompt_tokens": prompt, "completion_tokens": completion}
-                    adding = dialect.insert(table).values(day=day, scope=scope, name=name, **values)
-                    added = {column: table.c[column] + adding.excluded[column] for column in values}
-                    keys = [table.c.day, table.c.scope, table.c.name]
-                    await connection.execute(adding.on_conflict_do_update(index_elements=keys, set_=added))
+            await transact(self._engine, partial(_add, gathered))
         except (SQLAlchemyError, OSError):
             for (day, scope, name), counted in gathered.items():
                 again = self._gathered.setdefault((day, scope, name), [0, 0, 0])
                 again[:] = [old + new for old, new in zip(again, counted, strict=True)]
             raise
+
+
+def _add(gathered: Gathered, connection: Connection) -> None:
+    table = tables.usage
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    for (day, scope, name), (turns, prompt, completion) in sorted(gathered.items()):
+        values = {"turns": turns, "prompt_tokens": prompt, "completion_tokens": completion}
+        adding = dialect.insert(table).values(day=day, scope=scope, name=name, **values)
+        added = {column: table.c[column] + adding.excluded[column] for column in values}
+        keys = [table.c.day, table.c.scope, table.c.name]
+        connection.execute(adding.on_conflict_do_update(index_elements=keys, set_=added))

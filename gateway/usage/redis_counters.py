@@ -67,7 +67,7 @@ class RedisCounters:
                     break
                 missing = charges[answer[1] - 1].counter
                 async with self._engine.connect() as connection:
-                    before[missing] = await used_before(connection, missing)
+                    before[missing] = await connection.run_sync(used_before, missing)
         except (RedisError, SQLAlchemyError, OSError):
             raise LimiterUnavailableError(retry_after=1) from None
         if answer[0] == 0:
