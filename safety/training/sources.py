@@ -131,6 +131,8 @@ SEED_FILES = {
     "en_ninth": 12.0,
     "zh_tenth": 12.0,
     "en_tenth": 12.0,
+    "zh_eleventh": 12.0,
+    "en_eleventh": 12.0,
 }
 """By the beginning of a file's name, instead: what the data shows otherwise (`zh_fifth`), and the latest rounds."""
 SEEDS_HELD_OUT = 10

@@ -23,6 +23,8 @@ MOST_AND_LEAST = {
     "written_wording_zh": (0.075, 0.81),
     "written_questions_en": (0.06, 0.67),
     "written_attacks": (0.08, 0.73),
+    "written_risks_zh": (0.045, 0.79),
+    "written_risks_en": (0.03, 0.81),
 }
 """Share of harmless texts that may be blocked and of harmful ones that must be, a little beside what was measured."""
 
@@ -57,6 +59,6 @@ def test_nothing_of_it_is_trained_on():
         for line in path.read_text("utf-8").splitlines()
     }
     written = [clean(row.text).lower() for path in sorted(WRITTEN.glob("*.jsonl")) for row in read(path)]
-    assert len(written) > 4500
+    assert len(written) > 6000
     assert len(set(written)) == len(written)
     assert not trained.intersection(written)
