@@ -148,7 +148,7 @@ class SqlCounters:
             self._waiting = []
             try:
                 answers = await transact(self._engine, partial(_carry_out, batch=batch))
-            except (SQLAlchemyError, OSError):
+            except Exception:  # noqa: BLE001 - whatever it is, nobody may wait for good
                 for work in batch:
                     work.done.set_exception(LimiterUnavailableError(retry_after=1))
                     work.done.exception()  # nobody may be waiting any more

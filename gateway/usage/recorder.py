@@ -29,6 +29,7 @@ class UsageRecorder:
         self._engine = engine
         self._gathered: Gathered = {}
         self._writing: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     def note(self, day: str, names: tuple[tuple[str, str], ...], prompt_tokens: int, completion_tokens: int) -> None:
         """Count one turn for a person and groups (`scope`, `name`)."""
@@ -42,15 +43,17 @@ class UsageRecorder:
 
     async def aclose(self) -> None:
         """Write what is left."""
+        self._closing.set()
         if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.wait([self._writing])
+            await asyncio.wait([self._writing])  # not cancelled: what is being written would be lost, or counted twice
         with contextlib.suppress(SQLAlchemyError, OSError):
             await self.write()
 
     async def _write_soon(self) -> None:
-        while self._gathered:
-            await asyncio.sleep(WRITE_EVERY_S)
+        while self._gathered and not self._closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WRITE_EVERY_S):
+                    await self._closing.wait()
             try:
                 await self.write()
             except (SQLAlchemyError, OSError) as error:

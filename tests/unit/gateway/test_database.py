@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gateway import database
 from gateway.database import make_engine, transact
 
 
@@ -87,18 +89,19 @@ async def test_transactions_stand_in_line(engine: AsyncEngine) -> None:
     assert await transact(engine, _count) == 50
 
 
-async def test_a_lock_that_is_not_given_is_an_error(engine: AsyncEngine, tmp_path: Path) -> None:
-    def impatient(connection: Connection) -> None:
-        raise AssertionError("it has no lock")
-
-    def set_timeout(connection: Connection) -> None:
-        connection.execute(text("PRAGMA busy_timeout=50"))
-
-    await transact(engine, set_timeout)
+async def test_a_lock_that_is_not_given_is_an_error_for_all_in_line_at_once(
+    engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 500)
     with contextlib.closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        with pytest.raises(OperationalError, match="locked"):
-            await transact(engine, impatient)
+        began = time.monotonic()
+        answers = await asyncio.gather(*(transact(engine, _keep) for _ in range(20)), return_exceptions=True)
+        took = time.monotonic() - began
+        connection.execute("ROLLBACK")
+    assert all(isinstance(one, OperationalError) and "locked" in str(one) for one in answers)
+    assert took < 5, "not one time limit after the other"
+    assert await transact(engine, _keep) == 1
 
 
 async def test_an_engine_works_after_it_was_disposed_of(engine: AsyncEngine) -> None:
