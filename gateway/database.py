@@ -69,7 +69,7 @@ class SqliteEngine(AsyncEngine):
             connection.execution_options(**{_WRITES: True})
             with connection.begin() as transaction:
                 done = work(connection)
-                if waiting and waiting[0].cancelled():  # so at once, before the loop comes by
+                if waiting and waiting[0].cancelled():  # true at once, whatever the loop is doing
                     transaction.rollback()
                 return done
 
@@ -113,7 +113,7 @@ async def transact(engine: AsyncEngine, work: Callable[[Connection], _T]) -> _T:
     Rolled back, too, when the caller is cancelled before the commit begins.
 
     On SQLite in a thread from begin to commit, one after the other: the event loop, which comes back to a statement
-    when it has nothing else to do, would keep the file's only write lock four times as long.
+    when it has nothing else to do, would keep the file's only write lock twice as long.
     """
     if isinstance(engine, SqliteEngine):
         return await engine.transact(work)
