@@ -16,8 +16,9 @@ from typing import Any
 from tests.bench import report
 from tests.bench.client import Target
 from tests.bench.load import percentile, say
-from tests.bench.processes import BenchError, Server, free_port, gateway, litellm, upstream
+from tests.bench.processes import BenchError, Server, gateway, litellm, upstream
 from tests.bench.sentence_release import SlowModel, measure, serve
+from tests.rig.ports import free_port
 
 Figures = dict[str, Any]
 SLICES, SLICE_S = 6, 4.0

@@ -29,7 +29,7 @@ from inference.ports import CompletionRequest
 from inference.server import create_app
 from tests.bench import report
 from tests.bench.inference_client import STREAMS, WORDS
-from tests.bench.processes import free_port
+from tests.rig.ports import free_port
 
 
 def say(text: str) -> None:

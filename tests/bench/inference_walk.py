@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench import report
-from tests.bench.processes import BenchError, free_port, running, wait
+from tests.bench.processes import BenchError, running, wait
+from tests.rig.ports import free_port
 
 _EVERY_S = 0.1
 _START_S = 1200

@@ -4,7 +4,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from tests.bench.texts import write_answers
+from tests.rig.ports import free_port
 
 HERE = Path(__file__).parent
 ANSWERS = 8_000
@@ -31,12 +31,6 @@ LITELLM = "litellm[proxy]==1.106.2"
 
 class BenchError(Exception):
     """The benchmark cannot run; the message says why."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

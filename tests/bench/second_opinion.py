@@ -31,7 +31,8 @@ from safety.second_opinion import HARMFUL, HARMLESS, Judge, Question, SecondOpin
 from safety.verdict import Decision, StageStatus
 from tests.bench import report
 from tests.bench.load import percentile, say
-from tests.bench.processes import free_port, running, wait
+from tests.bench.processes import running, wait
+from tests.rig.ports import free_port
 
 TIMEOUT_S = 10.0
 CONTEXT = TurnContext(direction=Direction.INPUT)

@@ -26,7 +26,8 @@ from typing import Any
 import aiohttp
 
 from tests.bench.load import percentile, say
-from tests.bench.processes import BenchError, free_port, running, wait
+from tests.bench.processes import BenchError, running, wait
+from tests.rig.ports import free_port
 
 CONCURRENCY = 8
 OF_DEV = 500

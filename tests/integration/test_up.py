@@ -12,21 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig.process import free_port, stop
+from tests.rig.ports import free_port
+from tests.rig.process import stop
 
 ROOT = Path(__file__).parents[2]
-
-
-def two_free_ports() -> int:
-    """Return a port whose neighbour is free too: the inference tier takes it."""
-    while True:
-        port = free_port()
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
 
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
@@ -65,19 +54,19 @@ def test_production_refuses_the_development_provider(tmp_path: Path):
 
 def test_a_data_folder_that_is_a_file_is_one_clear_sentence(tmp_path: Path):
     (tmp_path / "data").write_text("")
-    assert "ATTEST_DATA_DIR" in failing(tmp_path, ATTEST_PORT=str(two_free_ports()))
+    assert "ATTEST_DATA_DIR" in failing(tmp_path, ATTEST_PORT=str(free_port(neighbours=1)))
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path):
     (tmp_path / "model").mkdir()
-    said = failing(tmp_path, ATTEST_PORT=str(two_free_ports()), ATTEST_MODEL_DIR=str(tmp_path / "model"))
+    said = failing(tmp_path, ATTEST_PORT=str(free_port(neighbours=1)), ATTEST_MODEL_DIR=str(tmp_path / "model"))
     assert "config.json" in said
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_it_starts_answers_in_both_languages_stops_and_goes_on(tmp_path: Path):
-    port = two_free_ports()
+    port = free_port(neighbours=1)
     env = environment(tmp_path, ATTEST_PORT=str(port))
     for _ in range(2):
         process = subprocess.Popen(

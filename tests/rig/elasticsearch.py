@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from audit.elastic.roles import ROLES, roles_file
+from tests.rig.ports import free_port
 from tests.rig.process import (
     cache_dir,
     ending_with_us,
-    free_port,
     give_to_ordinary_user,
     java21,
     need,

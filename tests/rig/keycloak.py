@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.rig.process import cache_dir, free_port, java21, need, stop, unavailable, wait_for
+from tests.rig.ports import free_port
+from tests.rig.process import cache_dir, java21, need, stop, unavailable, wait_for
 
 VERSION = "26.7.3"
 REALM_FILE = Path(__file__).parents[2] / "deploy" / "keycloak" / "attest-realm.json"

@@ -15,9 +15,9 @@ from pathlib import Path
 import asyncpg
 from sqlalchemy.engine import URL, make_url
 
+from tests.rig.ports import free_port
 from tests.rig.process import (
     accepts,
-    free_port,
     give_to_ordinary_user,
     ordinary_user,
     stop,

@@ -1,4 +1,4 @@
-"""What every real server of the tests needs: a free port, a cache folder, an ordinary user, a clean stop.
+"""What every real server of the tests needs: a cache folder, an ordinary user, a wait, a clean stop.
 
 A test finds a server by the environment variable with its URL if set; else the rig starts it; else, where the toolchain
 is missing, the test skips with the reason, which under CI=true is a failure.
@@ -16,12 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def cache_dir() -> Path:
@@ -79,16 +73,27 @@ def java21() -> Path:
     raise AssertionError
 
 
-def wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes] | None, seconds: float, what: str) -> None:
+def wait_for(
+    ready: Callable[[], bool],
+    process: subprocess.Popen[bytes] | None,
+    seconds: float,
+    what: str,
+    log: Path | None = None,
+) -> None:
+    """Return when `ready()` is true; fail the test, with the end of the log, when the process or the time ends."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if process is not None and process.poll() is not None:
-            pytest.fail(f"{what} ended with {process.returncode} before it was ready")
+            pytest.fail(f"{what} ended with {process.returncode} before it was ready{_end_of(log)}")
         with contextlib.suppress(OSError):
             if ready():
                 return
         time.sleep(0.1)
-    pytest.fail(f"{what} was not ready within {seconds:.0f} s")
+    pytest.fail(f"{what} was not ready within {seconds:.0f} s{_end_of(log)}")
+
+
+def _end_of(log: Path | None, characters: int = 3000) -> str:
+    return f"; its log ends:\n{log.read_text(errors='replace')[-characters:]}" if log is not None else ""
 
 
 def accepts(port: int) -> bool:

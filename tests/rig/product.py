@@ -28,9 +28,11 @@ from audit.search.records import RecordQuery, RecordSearch
 from gateway.auth.development_provider.files import FOLDER, SECRET_FILE
 from gateway.auth.development_provider.server import DEV_TOKEN_CLIENT
 from gateway.database import make_engine
-from tests.rig.process import free_port, stop, wait_for
+from tests.rig.ports import free_port
+from tests.rig.process import stop, wait_for
 
 ROOT = Path(__file__).parents[2]
+GATEWAY_LOG, INFERENCE_LOG = "gateway.log", "inference.log"
 Found = TypeVar("Found")
 
 
@@ -61,18 +63,20 @@ class Product:
 
     def start_inference(self, *arguments: str, wait: bool = True) -> None:
         command = ["inference", "--host", "127.0.0.1", "--port", str(self.inference_port), *arguments]
-        self.inference = self._start(command, "inference.log")
+        self.inference = self._start(command, INFERENCE_LOG)
         if wait:
             self.wait_for_inference()
 
     def wait_for_inference(self) -> None:
         health = f"http://127.0.0.1:{self.inference_port}/health"
-        wait_for(lambda: answers(health), self.inference, 120, "the inference tier")
+        log = self.folder / INFERENCE_LOG
+        wait_for(lambda: answers(health), self.inference, 120, "the inference tier", log)
 
     def start_gateway(self, *, wait: bool = True) -> None:
-        self.gateway = self._start(["serve"], "gateway.log")
+        self.gateway = self._start(["serve"], GATEWAY_LOG)
         if wait:
-            wait_for(lambda: answers(f"{self.url}/health/ready"), self.gateway, 240, "the gateway")
+            ready = f"{self.url}/health/ready"
+            wait_for(lambda: answers(ready), self.gateway, 240, "the gateway", self.folder / GATEWAY_LOG)
 
     def kill_gateway(self) -> None:
         assert self.gateway is not None

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.rig.process import accepts, free_port, need, ordinary_user, stop, wait_for
+from tests.rig.ports import free_port
+from tests.rig.process import accepts, need, ordinary_user, stop, wait_for
 
 
 class RedisServer:

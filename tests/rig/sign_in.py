@@ -29,7 +29,7 @@ from gateway.http.errors import on_attest_error
 from gateway.problems import AttestError
 from gateway.settings import Settings, load
 from migrations.run import upgrade
-from tests.rig.process import free_port
+from tests.rig.ports import free_port
 
 
 @dataclass

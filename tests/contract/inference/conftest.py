@@ -18,7 +18,7 @@ from inference.openai_compat import OpenAICompatModel
 from inference.ports import CompletionRequest
 from inference.quant.offline import quantise
 from inference.server import create_app
-from tests.rig.process import free_port
+from tests.rig.ports import free_port
 from tests.unit.inference import tiny
 
 CONTEXT = 1024

@@ -17,7 +17,7 @@ from inference.engine.vllm_engine import Upstream, VllmEngine
 from inference.engines import OneEngine
 from inference.telemetry import Telemetry
 from tests.contract.inference.conftest import SCRIPT, serving
-from tests.rig.process import free_port
+from tests.rig.ports import free_port
 from tests.unit.inference import tiny
 from tests.unit.inference.reference import reference
 

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from gateway.limits.rate import RedisRateLimiter
 from gateway.problems import LimiterUnavailableError
 from gateway.settings import WhenLimiterFails
-from tests.rig.process import free_port
+from tests.rig.ports import free_port
 from tests.rig.redis import RedisServer, own_redis
 
 

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import aiohttp
 import pytest
 
-from tests.rig.process import free_port
+from tests.rig.ports import free_port
 from tests.rig.sign_in import Browser, SmallGateway, small_gateway
 
 

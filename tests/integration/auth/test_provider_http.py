@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.auth.provider import BODY_LIMIT, Metadata, Provider, ProviderHttp
 from gateway.problems import ProviderUnavailableError
-from tests.rig.process import free_port
+from tests.rig.ports import free_port
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:

@@ -9,7 +9,7 @@ import urllib.request
 
 import openai
 
-from tests.rig.process import free_port
+from tests.rig.ports import free_port
 
 
 class Tier:
