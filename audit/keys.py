@@ -115,13 +115,21 @@ def _create(path: Path) -> None:
 
 def encrypt(key: bytes, data: bytes, about: bytes) -> bytes:
     """Return a random 96-bit nonce and the AES-256-GCM ciphertext; `about` is authenticated with it."""
-    nonce = os.urandom(_NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, data, about)
+    return _encrypt(AESGCM(key), data, about)
 
 
 def decrypt(key: bytes, sealed: bytes, about: bytes) -> bytes:
     """Undo `encrypt`. Raises `cryptography.exceptions.InvalidTag`."""
-    return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], about)
+    return _decrypt(AESGCM(key), sealed, about)
+
+
+def _encrypt(cipher: AESGCM, data: bytes, about: bytes) -> bytes:
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + cipher.encrypt(nonce, data, about)
+
+
+def _decrypt(cipher: AESGCM, sealed: bytes, about: bytes) -> bytes:
+    return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], about)
 
 
 class SubjectKey:
@@ -129,7 +137,7 @@ class SubjectKey:
 
     def __init__(self, key_id: str, key: bytes) -> None:
         self.key_id = key_id
-        self._key = key
+        self._cipher = AESGCM(key)
         self._naming = hmac.digest(key, b"attest/text-id/v1", "sha256")
 
     def __repr__(self) -> str:
@@ -143,8 +151,8 @@ class SubjectKey:
     def new_record_key(self, about: bytes) -> tuple[bytes, bytes]:
         """Return a fresh record key and the same wrapped; `about` is what the record is known by."""
         record_key = os.urandom(KEY_BYTES)
-        return record_key, encrypt(self._key, record_key, about)
+        return record_key, _encrypt(self._cipher, record_key, about)
 
     def record_key(self, wrapped: bytes, about: bytes) -> bytes:
         """Unwrap a record key. Raises `cryptography.exceptions.InvalidTag`."""
-        return decrypt(self._key, wrapped, about)
+        return _decrypt(self._cipher, wrapped, about)

@@ -1,6 +1,7 @@
 """Values as Elasticsearch's fields take them."""
 
 import ipaddress
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,9 +48,17 @@ def column_of(value: str) -> str:
     return column(value) if value else ""
 
 
-def columns_of(values: Any) -> list[str]:
+def columns_of(values: Sequence[str]) -> list[str]:
     """Return texts as columns hold them, each once, without empty ones."""
-    return list(dict.fromkeys(column(value) for value in values if value))
+    if not values:
+        return []
+    found = [column(value) for value in values if value]
+    return list(dict.fromkeys(found)) if len(found) > 1 else found
+
+
+def only(name: str, value: str) -> dict[str, str]:
+    """Return an object of one text as columns hold it; an empty one where that is empty."""
+    return {name: column(value)} if value else {}
 
 
 def filled(**fields: Any) -> dict[str, Any]:

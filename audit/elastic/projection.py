@@ -15,7 +15,7 @@ import msgspec
 
 from audit.canonical import column, entry_of, leaf_hash, text_bytes
 from audit.elastic.families import AUDIT, CONTENT
-from audit.elastic.fields import column_of, columns_of, filled, flattened, ip_of, timestamp, writable
+from audit.elastic.fields import column_of, columns_of, filled, flattened, ip_of, only, timestamp, writable
 from audit.elastic.meaning import meaning_of
 from audit.elastic.turns import turn_of
 from audit.record import Entry, FindingRecord, StageRecord
@@ -24,6 +24,8 @@ from audit.sinks.ports import Document
 ECS_VERSION = "9.1.0"
 VOLATILE = ("event.ingested",)
 """Fields that say when a document was delivered; they follow from no leaf."""
+_FAILED = ("error", "timed_out")
+_REQUEST, _NUMBERS = ("temperature", "top_p", "max_tokens"), frozenset({int, float})
 _LARGEST = 2**63 - 1
 _NANOSECONDS = 1_000_000
 
@@ -34,11 +36,13 @@ class Record(msgspec.Struct, frozen=True):
     index: int
     leaf: bytes
     entry: Entry
+    digest: bytes
+    """The leaf hash."""
 
     @classmethod
     def of(cls, index: int, leaf: bytes) -> "Record":
         """Read a leaf. Raises `msgspec.MsgspecError` or `ValueError` for bytes that are none."""
-        return cls(index, leaf, entry_of(leaf))
+        return cls(index, leaf, entry_of(leaf), leaf_hash(leaf))
 
 
 class OpenedText(msgspec.Struct, frozen=True):
@@ -111,35 +115,32 @@ def _metadata(record: Record, common: dict[str, Any]) -> Document:
         "event": event,
         "service": {"name": "attest"},
         **filled(
-            source=filled(address=column_of(entry.source_ip), ip=ip),
-            user_agent=filled(original=column_of(entry.user_agent)),
-            trace=filled(id=column_of(entry.trace_id)),
+            source=filled(address=column_of(entry.source_ip), ip=ip) if entry.source_ip else None,
+            user_agent=only("original", entry.user_agent),
+            trace=only("id", entry.trace_id),
             rule=_rules(entry),
             related=_related(entry, ip),
             gen_ai=_gen_ai(entry),
         ),
         "attest": {**common["attest"], **_own_fields(entry)},
     }
-    return Document(AUDIT.index(entry.at), _id_of(common), source)
+    return Document(AUDIT.index(entry.at), document_id(record.digest), source)
 
 
 def _content(
     record: Record, texts: Sequence[OpenedText], common: dict[str, Any], turn_texts: Sequence[str]
 ) -> Document:
-    searched = dict.fromkeys(writable(text) for text in (*turn_texts, *(one.text for one in texts)) if text)
-    attest = {**common["attest"], **filled(text=[_text(one) for one in texts]), "search": list(searched)}
+    written = [writable(one.text) for one in texts]
+    searched = dict.fromkeys([*map(writable, turn_texts), *written])
+    searched.pop("", None)
+    attest = {**common["attest"], **filled(text=list(map(_text, texts, written))), "search": list(searched)}
     source = {**common, "event": {**common["event"]}, "attest": attest}
-    return Document(CONTENT.index(record.entry.at), _id_of(common), source)
-
-
-def _id_of(common: dict[str, Any]) -> str:
-    return document_id(bytes.fromhex(common["event"]["hash"]))
+    return Document(CONTENT.index(record.entry.at), document_id(record.digest), source)
 
 
 def _common(record: Record, opening: Entry | None) -> dict[str, Any]:
     """Return what both documents of a record have, so that either can be filtered alike."""
     entry, meaning = record.entry, meaning_of(record.entry)
-    conversation = filled(id=column_of(entry.conversation_id))
     return {
         "@timestamp": timestamp(entry.at),
         "ecs": {"version": ECS_VERSION},
@@ -153,17 +154,17 @@ def _common(record: Record, opening: Entry | None) -> dict[str, Any]:
             "dataset": "attest.audit",
             "module": "attest",
             "sequence": record.index,
-            "hash": leaf_hash(record.leaf).hex(),
+            "hash": record.digest.hex(),
         },
         "user": {
             "id": column(entry.subject),
             **filled(
                 name=column_of(entry.name),
                 roles=columns_of(entry.roles),
-                group=filled(name=columns_of(entry.groups)),
+                group={"name": groups} if (groups := columns_of(entry.groups)) else None,
             ),
         },
-        "attest": filled(conversation=conversation, turn=turn_of(entry, opening)),
+        "attest": filled(conversation=only("id", entry.conversation_id), turn=turn_of(entry, opening)),
     }
 
 
@@ -172,10 +173,10 @@ def _own_fields(entry: Entry) -> dict[str, Any]:
         surface=column_of(entry.surface),
         verdict=column_of(entry.verdict),
         category=columns_of(entry.categories),
-        policy=filled(hash=column_of(entry.policy_hash)),
-        classifier=filled(hash=column_of(entry.classifier_hash)),
-        normaliser=filled(version=column_of(entry.normaliser_version)),
-        model=filled(revision=column_of(entry.model_revision)),
+        policy=only("hash", entry.policy_hash),
+        classifier=only("hash", entry.classifier_hash),
+        normaliser=only("version", entry.normaliser_version),
+        model=only("revision", entry.model_revision),
         answer=filled(
             offset=entry.offset,
             length=entry.length,
@@ -183,14 +184,11 @@ def _own_fields(entry: Entry) -> dict[str, Any]:
             first_release_ms=entry.first_release_ms,
         ),
         stage=[_stage(one) for one in entry.stages],
-        guard=filled(
-            error=columns_of(one.stage for one in entry.stages if one.status == "error"),
-            timed_out=columns_of(one.stage for one in entry.stages if one.status == "timed_out"),
-        ),
+        guard=_failed_guards(entry.stages),
         finding=[_finding(one) for one in entry.findings],
         parameter=flattened(entry.parameters),
         detail=flattened(entry.detail),
-        context=filled(texts=len(entry.context)),
+        context={"texts": len(entry.context)} if entry.context else None,
         commitment=[
             {
                 "name": column(one.name),
@@ -203,13 +201,21 @@ def _own_fields(entry: Entry) -> dict[str, Any]:
     )
 
 
+def _failed_guards(stages: Sequence[StageRecord]) -> dict[str, Any]:
+    failed = [one for one in stages if one.status in _FAILED]
+    return {
+        status: names for status in _FAILED if (names := columns_of([x.stage for x in failed if x.status == status]))
+    }
+
+
 def _stage(stage: StageRecord) -> dict[str, Any]:
     return {
         "name": column(stage.stage),
         "status": column(stage.status),
         "characters": stage.characters,
         "milliseconds": stage.milliseconds,
-        **filled(version=column_of(stage.version), error=column_of(stage.error)),
+        **only("version", stage.version),
+        **only("error", stage.error),
     }
 
 
@@ -225,7 +231,7 @@ def _finding(finding: FindingRecord) -> dict[str, Any]:
         "band": column(finding.band),
         "action": column(finding.action),
         "shadow": finding.shadow,
-        **filled(where=column_of(finding.where)),
+        **only("where", finding.where),
     }
 
 
@@ -235,21 +241,18 @@ def _rules(entry: Entry) -> dict[str, Any]:
     if not acted:
         return {}
     return {
-        "id": columns_of(one.rule for one in acted),
-        "category": columns_of(one.category for one in acted),
-        "ruleset": columns_of(one.guard for one in acted),
-        **filled(version=column_of(entry.policy_hash)),
+        "id": columns_of([one.rule for one in acted]),
+        "category": columns_of([one.category for one in acted]),
+        "ruleset": columns_of([one.guard for one in acted]),
+        **only("version", entry.policy_hash),
     }
 
 
 def _gen_ai(entry: Entry) -> dict[str, Any]:
-    request = {
-        name: entry.parameters[name]
-        for name in ("temperature", "top_p", "max_tokens")
-        if type(entry.parameters.get(name)) in {int, float}
-    }
+    asked = entry.parameters
+    request = {name: asked[name] for name in _REQUEST if type(asked.get(name)) in _NUMBERS} if asked else {}
     return filled(
-        request={**filled(model=column_of(entry.model)), **request},
+        request={**only("model", entry.model), **request},
         response=filled(finish_reasons=columns_of((entry.finish_reason,))),
         usage=filled(input_tokens=entry.prompt_tokens, output_tokens=entry.completion_tokens),
     )
@@ -260,9 +263,8 @@ def _related(entry: Entry, ip: str) -> dict[str, Any]:
     return filled(user=columns_of((entry.subject, entry.name, str(held))), ip=columns_of((ip,)))
 
 
-def _text(opened: OpenedText) -> dict[str, Any]:
+def _text(opened: OpenedText, written: str) -> dict[str, Any]:
     """Return one text with what proves it; a text that JSON cannot hold also as its exact bytes."""
-    written = writable(opened.text)
     fields = {
         "name": column(opened.name),
         "role": column(opened.role),

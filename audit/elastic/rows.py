@@ -1,7 +1,7 @@
 """From rows of the log to documents: read with the texts that still have a key, checked, decrypted, projected."""
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -34,7 +34,7 @@ class SealedText(msgspec.Struct, frozen=True, gc=False):
     wrapped: bytes
 
 
-class LogRow(msgspec.Struct, frozen=True):
+class LogRow(msgspec.Struct, frozen=True, gc=False):
     """One record as the database holds it, and what its documents need beside it."""
 
     entry_id: str
@@ -77,42 +77,49 @@ async def sizes_of(connection: AsyncConnection, entry_ids: Sequence[str]) -> tup
 async def read_rows(connection: AsyncConnection, entry_ids: Sequence[str]) -> tuple[LogRow, ...]:
     """Return records with everything that their documents are made of, in the order of their ids."""
     found = (await connection.execute(_records(entry_ids))).all()
+    rows = {row.entry_id: row for row in found}
+    parts = await _part_ids(connection, [row.turn_id for row in found if row.kind in _CLOSING and row.turn_id])
+    # Nearly always a turn's records are delivered together: only what lies elsewhere is read for its sake.
+    if elsewhere := [one for several in parts.values() for one in several if one not in rows]:
+        rows |= {row.entry_id: row for row in (await connection.execute(_records(elsewhere))).all()}
     texts: dict[str, list[SealedText]] = {}
-    for row in (await connection.execute(_texts().where(AUDIT_CONTENT.c.entry_id.in_(entry_ids)))).all():
+    for row in (await connection.execute(_texts().where(AUDIT_CONTENT.c.entry_id.in_(list(rows))))).all():
         texts.setdefault(row.entry_id, []).append(SealedText(*row))
-    closing = [row.turn_id for row in found if row.kind in _CLOSING and row.turn_id]
-    earlier = await _earlier(connection, closing) if closing else {}
     return tuple(
         LogRow(
             *(row.entry_id, row.leaf_index, row.leaf, row.leaf_hash),
             (row.opened_leaf, row.opened_hash) if row.opened_leaf else None,
             tuple(texts.get(row.entry_id, ())),
-            _before(row, earlier.get(row.turn_id, ())) if row.kind in _CLOSING else (),
+            _before(row, (rows[part] for part in parts.get(row.turn_id, ())), texts) if row.kind in _CLOSING else (),
         )
         for row in found
     )
 
 
-async def _earlier(connection: AsyncConnection, turn_ids: Sequence[str]) -> dict[str, list[LogRow]]:
-    """Return, by turn, the records with texts that do not close it."""
+async def _part_ids(connection: AsyncConnection, turn_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return, by turn, the ids of the records that do not close it and are not pruned."""
+    if not turn_ids:
+        return {}
     entry = AUDIT_ENTRY.c
     query = (
-        _texts()
-        .add_columns(entry.leaf_index, entry.leaf, entry.leaf_hash, entry.turn_id)
-        .join(AUDIT_ENTRY, entry.entry_id == AUDIT_CONTENT.c.entry_id)
+        select(entry.turn_id, entry.entry_id)
         .where(entry.turn_id.in_(turn_ids), entry.turn_id != "")  # as the index has it
         .where(entry.kind.not_in(_CLOSING), func.length(entry.leaf) > 0)
+        .order_by(entry.entry_id)
     )
-    found: dict[str, list[LogRow]] = {}
-    for row in (await connection.execute(query)).all():
-        part = LogRow(row.entry_id, row.leaf_index, row.leaf, row.leaf_hash, None, (SealedText(*row[:7]),))
-        found.setdefault(row.turn_id, []).append(part)
+    found: dict[str, list[str]] = {}
+    for turn_id, entry_id in (await connection.execute(query)).all():
+        found.setdefault(turn_id, []).append(entry_id)
     return found
 
 
-def _before(row: Any, parts: Iterable[LogRow]) -> tuple[LogRow, ...]:
-    """Return the parts that stand before a record in the log: what comes later belongs to no document of it."""
-    return tuple(part for part in parts if part.leaf_index is not None and part.leaf_index < row.leaf_index)
+def _before(row: Any, parts: Iterable[Any], texts: Mapping[str, Sequence[SealedText]]) -> tuple[LogRow, ...]:
+    """Return the parts with texts before a record in the log: what comes later belongs to no document of it."""
+    return tuple(
+        LogRow(part.entry_id, part.leaf_index, part.leaf, part.leaf_hash, None, tuple(texts[part.entry_id]))
+        for part in parts
+        if part.entry_id in texts and part.leaf_index is not None and part.leaf_index < row.leaf_index
+    )
 
 
 class DocumentMaker:
@@ -136,7 +143,7 @@ class DocumentMaker:
         if not row.leaf:
             return ()
         entry = self._entry(row.leaf, row.leaf_hash)
-        record, opening = Record(row.leaf_index, row.leaf, entry), None
+        record, opening = Record(row.leaf_index, row.leaf, entry, row.leaf_hash), None
         if row.opening:
             with contextlib.suppress(AuditIntegrityError):
                 opening = self._entry(*row.opening)

@@ -5,10 +5,10 @@ for is the closing one's: a search that meets the opening document of a closed t
 """
 
 from collections.abc import Iterable
-from datetime import UTC
 from typing import Any
 
 from audit.canonical import column
+from audit.elastic.fields import timestamp
 from audit.facets import OPENING_KINDS, facets_of
 from audit.record import CLOSING_KINDS, Entry, FindingRecord
 
@@ -28,7 +28,7 @@ def turn_of(entry: Entry, opening: Entry | None) -> dict[str, Any]:
     first = records[0]
     fields |= {
         "state": CLOSED if closes else OPENED,
-        "opened": first.at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z",
+        "opened": timestamp(first.at),
         "subject": column(first.subject),
     }
     texts = {

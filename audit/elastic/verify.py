@@ -277,7 +277,7 @@ def _metadata_of(row: LogRow) -> tuple[Document, ...]:
     """Return the document of metadata alone, for which no key is needed. Raises `AuditIntegrityError`."""
     if not row.leaf:
         return ()
-    record = Record(row.leaf_index, row.leaf, checked_entry(row.leaf, row.leaf_hash))
+    record = Record(row.leaf_index, row.leaf, checked_entry(row.leaf, row.leaf_hash), row.leaf_hash)
     opening = None
     if row.opening is not None:
         with contextlib.suppress(AuditIntegrityError):

@@ -71,6 +71,22 @@ async def test_texts_prove_themselves_and_are_found_in_chinese(line: Line):
     assert closed["_source"]["attest"]["search"] == ["请问合同编号是多少？", "编号是保密的。"]
 
 
+async def test_a_turn_that_closes_after_its_beginning_was_delivered_is_found_by_all_its_texts(line: Line):
+    async with closing(line.delivery()) as delivery:
+        await line.append(accepted("t1", "请问合同编号是多少？"), accepted("t2", "Hello?"))
+        await delivery.drain()
+        await line.append(released("编号", 0, "t1"))
+        await delivery.drain()
+        await line.append(completed("编号是保密的。", "t1"), completed("Hi.", "t2"))
+        await delivery.drain()
+    found = {
+        hit["_source"]["attest"]["turn"]["id"]: hit["_source"]["attest"]["search"]
+        for hit in line.server.documents("attest-content-*")
+        if hit["_source"]["event"]["action"] == "turn.completed"
+    }
+    assert found == {"t1": ["请问合同编号是多少？", "编号", "编号是保密的。"], "t2": ["Hello?", "Hi."]}
+
+
 async def test_texts_match_their_commitments(line: Line):
     await turn(line, "t1", "Prove me \ud83d alone")
     async with closing(line.delivery()) as delivery:
