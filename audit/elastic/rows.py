@@ -1,12 +1,12 @@
 """From rows of the log to documents: read with the texts that still have a key, checked, decrypted, projected."""
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from cryptography.exceptions import InvalidTag
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.elastic.projection import OpenedText, Record, both_documents
@@ -20,6 +20,8 @@ from audit.tables import AUDIT_CONTENT, AUDIT_ENTRY, AUDIT_TURN, SUBJECT_KEY
 from audit.trail import checked_content, checked_entry
 
 _CLOSING = tuple(kind.value for kind in CLOSING_KINDS)
+_ASKED = 10_000
+"""Most ids of one query; PostgreSQL takes 32,767."""
 
 
 class SealedText(msgspec.Struct, frozen=True, gc=False):
@@ -76,14 +78,14 @@ async def sizes_of(connection: AsyncConnection, entry_ids: Sequence[str]) -> tup
 
 async def read_rows(connection: AsyncConnection, entry_ids: Sequence[str]) -> tuple[LogRow, ...]:
     """Return records with everything that their documents are made of, in the order of their ids."""
-    found = (await connection.execute(_records(entry_ids))).all()
+    found = await _in_parts(connection, _records, entry_ids)
     rows = {row.entry_id: row for row in found}
     parts = await _part_ids(connection, [row.turn_id for row in found if row.kind in _CLOSING and row.turn_id])
     # Nearly always a turn's records are delivered together: only what lies elsewhere is read for its sake.
     if elsewhere := [one for several in parts.values() for one in several if one not in rows]:
-        rows |= {row.entry_id: row for row in (await connection.execute(_records(elsewhere))).all()}
+        rows |= {row.entry_id: row for row in await _in_parts(connection, _records, elsewhere)}
     texts: dict[str, list[SealedText]] = {}
-    for row in (await connection.execute(_texts().where(AUDIT_CONTENT.c.entry_id.in_(list(rows))))).all():
+    for row in await _in_parts(connection, _texts, list(rows)):
         texts.setdefault(row.entry_id, []).append(SealedText(*row))
     return tuple(
         LogRow(
@@ -96,8 +98,21 @@ async def read_rows(connection: AsyncConnection, entry_ids: Sequence[str]) -> tu
     )
 
 
+async def _in_parts(
+    connection: AsyncConnection, query: Callable[[Sequence[str]], Select[Any]], ids: Sequence[str]
+) -> list[Any]:
+    """Return what a query finds for ids, asked for a bounded number of them at a time: a database takes no more."""
+    found: list[Any] = []
+    for at in range(0, len(ids), _ASKED):
+        found += (await connection.execute(query(ids[at : at + _ASKED]))).all()
+    return found
+
+
 async def _part_ids(connection: AsyncConnection, turn_ids: Sequence[str]) -> dict[str, list[str]]:
-    """Return, by turn, the ids of the records that do not close it and are not pruned."""
+    """Return, by turn, the ids of the records with texts that do not close it and are not pruned.
+
+    Only of those: whoever asks for a turn leaves a record that names it, as often as they like.
+    """
     if not turn_ids:
         return {}
     entry = AUDIT_ENTRY.c
@@ -105,6 +120,7 @@ async def _part_ids(connection: AsyncConnection, turn_ids: Sequence[str]) -> dic
         select(entry.turn_id, entry.entry_id)
         .where(entry.turn_id.in_(turn_ids), entry.turn_id != "")  # as the index has it
         .where(entry.kind.not_in(_CLOSING), func.length(entry.leaf) > 0)
+        .where(exists().where(AUDIT_CONTENT.c.entry_id == entry.entry_id))
         .order_by(entry.entry_id)
     )
     found: dict[str, list[str]] = {}
@@ -199,7 +215,7 @@ def _records(entry_ids: Sequence[str]) -> Select[Any]:
     )
 
 
-def _texts() -> Select[Any]:
+def _texts(entry_ids: Sequence[str]) -> Select[Any]:
     content, key = AUDIT_CONTENT.c, SUBJECT_KEY.c
     return (
         select(
@@ -207,6 +223,6 @@ def _texts() -> Select[Any]:
             *(key.key_id, key.subject, key.wrapped),
         )
         .join(SUBJECT_KEY, key.key_id == content.key_id)
-        .where(key.destroyed_us.is_(None))
+        .where(key.destroyed_us.is_(None), content.entry_id.in_(entry_ids))
         .order_by(content.entry_id, content.ordinal)
     )
