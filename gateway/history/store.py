@@ -59,13 +59,13 @@ class HistoryStore:
         async with self.engine.connect() as connection:
             return tuple(_conversation(row) for row in await connection.execute(query))
 
-    async def conversation(self, subject: str, conversation_id: str) -> Conversation | None:
-        """Return one conversation; None when there is none, it was deleted, or it is somebody else's."""
+    async def conversation(self, subject: str, conversation_id: str, *, deleted: bool = False) -> Conversation | None:
+        """Return one conversation; None when there is none, or it is somebody else's, or deleted (unless asked for)."""
         query = _conversation_columns().where(
-            conversation.c.id == _storable(conversation_id),
-            conversation.c.subject == subject,
-            conversation.c.deleted_at.is_(None),
+            conversation.c.id == _storable(conversation_id), conversation.c.subject == subject
         )
+        if not deleted:
+            query = query.where(conversation.c.deleted_at.is_(None))
         async with self.engine.connect() as connection:
             row = (await connection.execute(query)).first()
         return _conversation(row) if row else None

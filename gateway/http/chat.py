@@ -28,6 +28,7 @@ MODULES = (
     "js/messages.js",
     "js/server.js",
     "js/turns.js",
+    "js/zone.js",
 )
 """Scripts that `app.js` imports: named in the page so that the browser fetches all at once."""
 PAGE_CHARS = 40_000
@@ -88,7 +89,9 @@ async def conversation_list(
 ) -> Response[str]:
     """Return the list of conversations as a part of the page; `before` (an id) continues it."""
     subject = _principal(request).subject
-    after = await history.conversation(subject, before) if before else None
+    after = await history.conversation(subject, before, deleted=True) if before else None
+    if before and after is None:
+        raise NotFoundError("There is no such conversation.")
     found = await history.conversations(subject, before=after, limit=LIST_LIMIT + 1)
     text = pages.view(request).render("partials/conversations.html", **_list(found, current))
     return Response(text, media_type=MediaType.HTML)
@@ -154,8 +157,9 @@ async def one_message(
     found = await history.message(_principal(request).subject, message_id)
     if found is None:
         raise NotFoundError("There is no such message.")
-    view = pages.view(request)
-    text = view.render("partials/messages.html", messages=(view.message(found, last=True),), earlier=0)
+    newest = await history.messages(found.conversation_id, limit=1)
+    view, last = pages.view(request), found.id in {one.id for one in newest}
+    text = view.render("partials/messages.html", messages=(view.message(found, last=last),), earlier=0)
     return Response(text, media_type=MediaType.HTML)
 
 

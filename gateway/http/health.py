@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from gateway.auth.access import PUBLIC
+from gateway.problems import NotFoundError
 from gateway.telemetry import Telemetry
 
 CHECK_S = 5.0
@@ -63,8 +65,13 @@ async def ready(readiness: NamedDependency[SkipValidation[Readiness]]) -> Respon
 
 
 @get("/metrics", **PUBLIC, tags=["operations"], sync_to_thread=False)
-def metrics(telemetry: NamedDependency[SkipValidation[Telemetry]]) -> Response[bytes]:
-    """Prometheus metrics; no content, no names. Keep it from outsiders at the proxy (docs/operations.md)."""
+def metrics(request: Request[Any, Any, Any], telemetry: NamedDependency[SkipValidation[Telemetry]]) -> Response[bytes]:
+    """Prometheus metrics; no content, no names. Keep it from outsiders at the proxy (docs/operations.md).
+
+    At this one spelling alone: a proxy that keeps `/metrics` back would let `/metrics/` and `/metrics%2f` through.
+    """
+    if request.scope["raw_path"].partition(b"?")[0] != b"/metrics":
+        raise NotFoundError("There is nothing at this address.")
     return Response(telemetry.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -141,6 +141,15 @@ def test_history_with_a_blocked_message_does_not_jam(product: Product):
     assert [message["text"] for message in shown["dialogue"]] == ["hello, PLAIN-EN"]
 
 
+@pytest.mark.parametrize("path", ["/metrics/", "/metrics//", "//metrics", "/metrics%2f", "/%6detrics"])
+def test_figures_have_one_address(product: Product, path: str):
+    """A proxy keeps outsiders from `/metrics`; another spelling of it must not lead there."""
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(product.url + path, timeout=10)
+    with refused.value as answer:
+        assert answer.code == 404
+
+
 def test_a_marker_is_only_in_the_audit_store_and_the_history(product: Product):
     marker = "zebra-quartz-84071"
     for surface in (by_api, by_api_stream, by_page):

@@ -132,6 +132,14 @@ def test_the_gateways_environment_is_accepted(monkeypatch: pytest.MonkeyPatch) -
     assert chosen.trusted_proxies == SERVICES["proxy"]["networks"]["app"]["ipv4_address"]
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/metrics//x"])
+def test_the_proxy_keeps_figures_from_outsiders(path: str) -> None:
+    template = (ROOT / "deploy/proxy/attest.conf.template").read_text()
+    (kept_back,) = re.findall(r"location ~ (\S+) \{ return 404; \}", template)
+    assert re.search(kept_back, path)
+    assert not re.search(kept_back, "/metricsx")
+
+
 def test_no_secret_stands_in_the_file() -> None:
     for service in SERVICES.values():
         for name, value in service.get("environment", {}).items():

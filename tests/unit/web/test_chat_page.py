@@ -7,7 +7,7 @@ import pytest
 from litestar.testing import AsyncTestClient
 
 from gateway.problems import NotFoundError
-from tests.unit.web.scripted import ScriptedTurns, answering
+from tests.unit.web.scripted import ScriptedTurns, answering, events
 
 Make = Callable[..., Awaitable[str]]
 NOBODY = "01900000-0000-7000-8000-000000000000"
@@ -83,6 +83,34 @@ async def test_a_conversation_is_listed_renamed_deleted_and_brought_back(page: A
     assert "My plan" not in (await page.get("/chat/conversations")).text
     assert (await page.post(f"/chat/conversations/{cid}/restore")).status_code == 204
     assert (await page.get(f"/c/{cid}")).status_code == 200
+
+
+async def test_a_list_goes_on_after_a_conversation_that_was_deleted_meanwhile(
+    page: AsyncTestClient, conversation: Make
+):
+    older, last = await conversation(), await conversation()
+    for cid in (older, last):
+        await say(page, cid, "Plan the move")
+    await page.delete(f"/chat/conversations/{last}")
+    text = (await page.get(f"/chat/conversations?before={last}")).text
+    assert f'/c/{older}"' in text
+    assert f'/c/{last}"' not in text
+    assert (await page.get("/chat/conversations?before=none")).status_code == 404
+    assert (await page.get(f"/chat/conversations?before={older}", headers={"x-test-person": "bob"})).status_code == 404
+
+
+async def test_only_the_newest_answer_can_be_had_again(page: AsyncTestClient, conversation: Make):
+    cid = await conversation()
+    first, last = [events((await say(page, cid, text)).text)[-1][1]["message_id"] for text in ("one", "two")]
+    again = 'data-action="regenerate"'
+    assert again not in (await page.get(f"/chat/messages/{first}")).text
+    assert again in (await page.get(f"/chat/messages/{last}")).text
+
+
+async def test_drafts_are_kept_apart_by_person_without_naming_them(page: AsyncTestClient):
+    found = [(await page.get("/", headers={"x-test-person": name})).text for name in ("alice", "bob")]
+    keys = {re.search(r'data-person="([0-9a-f]{16})"', text)[1] for text in found}
+    assert len(keys) == 2
 
 
 @pytest.mark.parametrize("title", ["", "   ", "x" * 121, 5, None])

@@ -1,6 +1,6 @@
 // The chat page: what happens on which click.
 
-import { $, copyText, fromServer } from "./dom.js";
+import { $, copyText, fromServer, say, toast } from "./dom.js";
 import * as appeals from "./appeals.js";
 import * as composer from "./composer.js";
 import * as conversations from "./conversations.js";
@@ -8,6 +8,7 @@ import * as feedback from "./feedback.js";
 import * as messages from "./messages.js";
 import { send } from "./server.js";
 import * as turns from "./turns.js";
+import { tellZone } from "./zone.js";
 
 const sourceOf = (element) => element.closest("article").dataset.source ?? "";
 
@@ -15,13 +16,13 @@ const actions = {
   "menu-open": () => setMenu(true),
   "menu-close": () => setMenu(false),
   "to-end": messages.follow,
-  example: (button) => composer.setText(button.dataset.text),
+  example: (button) => composer.replaceDraft(button.dataset.text),
   more: conversations.showMore,
   rename: (button) => conversations.rename(button.closest("li")),
   delete: (button) => conversations.remove(button.closest("li")),
   earlier: showEarlier,
   copy: (button) => copyText(sourceOf(button), button),
-  edit: (button) => composer.setText(userMessageOf(button)),
+  edit: (button) => composer.replaceDraft(userMessageOf(button)),
   regenerate: turns.regenerate,
   rate: feedback.rate,
   contest: appeals.contest,
@@ -38,8 +39,13 @@ async function showEarlier(button) {
   const scroll = $("#scroll");
   const fromEnd = scroll.scrollHeight - scroll.scrollTop;
   const id = document.body.dataset.conversation;
-  const response = await send("GET", `/chat/conversations/${id}/messages?before=${button.dataset.before}`);
-  button.closest(".earlier").replaceWith(fromServer(await response.text()));
+  try {
+    const response = await send("GET", `/chat/conversations/${id}/messages?before=${button.dataset.before}`);
+    button.closest(".earlier").replaceWith(fromServer(await response.text()));
+  } catch {
+    toast(say("not_loaded"));
+    return;
+  }
   scroll.scrollTop = scroll.scrollHeight - fromEnd;
 }
 
@@ -67,12 +73,18 @@ document.addEventListener("submit", (event) => {
     event.preventDefault();
     appeals.comment(event.target);
   }
+  // A chat that began at "/" has an address of its own by now.
+  if (event.target.matches(".preferences")) event.target.elements.return_to.value = location.pathname;
+  if (event.target.matches(".person")) composer.forgetDrafts();
 });
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && document.body.classList.contains("menu")) setMenu(false);
+  if (event.key !== "Escape") return;
   const form = event.target.closest?.(".feedback");
-  if (event.key === "Escape" && form) feedback.close(form);
+  if (!form && !document.body.classList.contains("menu")) return;
+  event.preventDefault(); // it has done something: the running answer goes on
+  if (form) feedback.close(form);
+  else setMenu(false);
 });
 
 document.addEventListener(
@@ -84,6 +96,7 @@ document.addEventListener(
 // A page kept by the browser may be older than the conversation.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 
+tellZone();
 composer.startComposer(turns.sendMessage, turns.stop);
 messages.watchScroll();
 turns.followRunning($(".message-answer[data-running]"));

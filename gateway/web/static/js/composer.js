@@ -1,15 +1,17 @@
-// The composer: draft kept per conversation, counter, Enter to send, and never in the middle of an input method's work.
+// The composer: draft kept per person and conversation, counter, Enter to send, and never in the middle of an input method's work.
 
-import { $, say } from "./dom.js";
+import { $, say, toast } from "./dom.js";
 
 const form = $("#composer");
 const draft = $("#draft");
 const counter = $("#counter");
 const sendButton = $("#send");
 const stopButton = $("#stop");
+const DRAFTS = "attest-draft:";
 const limit = Number(document.body.dataset.limit);
 let held = false;
 let running = false;
+let moved = false;
 
 /** Count as the server does: code points, not UTF-16 units. */
 function lengthOf(text) {
@@ -19,7 +21,8 @@ function lengthOf(text) {
 }
 
 function key() {
-  return `attest-draft:${document.body.dataset.conversation}`;
+  const { person, conversation } = document.body.dataset;
+  return `${DRAFTS}${person}:${moved ? "" : conversation}`;
 }
 
 function refresh() {
@@ -50,7 +53,26 @@ export function setText(value, focus = true) {
   }
 }
 
-/** Keep the draft for this conversation, also across a new sign-in. */
+/** Put a text in the place of the draft, with a way back. */
+export function replaceDraft(value) {
+  const before = draft.value;
+  setText(value);
+  if (before.trim() && before !== value) toast(say("replaced"), { label: say("undo"), run: () => setText(before) });
+}
+
+/** Keep the draft from now on for a new conversation: this one is gone. */
+export function forNewChat() {
+  sessionStorage.removeItem(key());
+  moved = true;
+  keep();
+}
+
+/** Leave no draft to whoever signs in next in this tab. */
+export function forgetDrafts() {
+  for (const name of Object.keys(sessionStorage)) if (name.startsWith(DRAFTS)) sessionStorage.removeItem(name);
+}
+
+/** Keep the draft for this person and conversation, also across a new sign-in. */
 export function keep() {
   try {
     if (draft.value) sessionStorage.setItem(key(), draft.value);
@@ -66,7 +88,8 @@ export function setRunning(value) {
   const had = document.activeElement === (value ? sendButton : stopButton);
   running = value;
   refresh();
-  if (had || !value) draft.focus({ preventScroll: true });
+  // Whoever writes elsewhere by now (a comment, a name) goes on there.
+  if (had || (!value && document.activeElement === document.body)) draft.focus({ preventScroll: true });
 }
 
 /** Hold sending back, for instance while a limit counts down. */
@@ -93,7 +116,7 @@ export function startComposer(onSend, onStop) {
   });
   stopButton.addEventListener("click", onStop);
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && running && !event.isComposing) onStop();
+    if (event.key === "Escape" && running && !event.isComposing && !event.defaultPrevented) onStop();
   });
   refresh();
   if (matchMedia("(hover: hover)").matches) draft.focus({ preventScroll: true });

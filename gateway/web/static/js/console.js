@@ -2,16 +2,9 @@
 
 import "./exports.js";
 import "./verify.js";
+import { tellZone, zone } from "./zone.js";
 
-// The server writes times in the browser's own zone, once it knows it.
-const zone = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "UTC";
-const cookie = `attest_zone=${zone}`;
-if (!document.cookie.split("; ").includes(cookie)) {
-  const secure = location.protocol === "https:" ? "; secure" : "";
-  document.cookie = `${cookie}; path=/; max-age=31536000; samesite=lax${secure}`;
-  const kept = document.cookie.split("; ").includes(cookie);
-  if (kept && document.body.dataset.zone !== zone) location.reload();
-}
+if (tellZone() && document.body.dataset.zone !== zone) location.reload();
 
 // Empty fields stay out of addresses.
 document.addEventListener("submit", (event) => {

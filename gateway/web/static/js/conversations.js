@@ -4,12 +4,15 @@ import { $, fromServer, say, toast } from "./dom.js";
 import { send } from "./server.js";
 
 const list = $("#conversations");
+let outdated = false;
 const current = () => document.body.dataset.conversation;
 
-/** Show the list as the server has it now. */
+/** Show the list as the server has it now; not under the hands of somebody who writes a name in it. */
 export async function refreshConversations() {
   try {
     const response = await send("GET", `/chat/conversations?current=${current()}`);
+    outdated = $(".conversation-name", list) !== null;
+    if (outdated) return;
     list.replaceChildren(fromServer(await response.text()));
     $(".side-empty").hidden = list.childElementCount > 0;
     const link = $(".conversation-link[aria-current]", list);
@@ -28,9 +31,12 @@ export function showTitle(title) {
 
 /** Append older conversations. */
 export async function showMore(button) {
-  const response = await send("GET", `/chat/conversations?before=${button.dataset.before}&current=${current()}`);
-  const older = fromServer(await response.text());
-  button.closest("li").replaceWith(older);
+  try {
+    const response = await send("GET", `/chat/conversations?before=${button.dataset.before}&current=${current()}`);
+    button.closest("li").replaceWith(fromServer(await response.text()));
+  } catch {
+    toast(say("not_loaded"));
+  }
 }
 
 /** Turn a conversation's link into a field; Enter and leaving it keep the name, Escape does not. */
@@ -42,28 +48,28 @@ export function rename(item) {
   field.maxLength = 120;
   field.setAttribute("aria-label", say("rename_label"));
   let done = false;
-  const finish = async (keep) => {
+  const finish = async (keep, here) => {
     if (done) return;
     done = true;
     const title = field.value.trim();
     field.replaceWith(link);
-    link.focus();
-    if (!keep || !title || title === link.textContent) return;
+    if (here) link.focus();
+    const given = keep && title && title !== link.textContent;
     try {
-      await send("PATCH", `/chat/conversations/${item.dataset.conversation}`, { title });
-      if (item.dataset.conversation === current()) showTitle(title);
-      await refreshConversations();
-      $(`[data-conversation="${CSS.escape(item.dataset.conversation)}"] .conversation-link`, list)?.focus();
+      if (given) await send("PATCH", `/chat/conversations/${item.dataset.conversation}`, { title });
+      if (given && item.dataset.conversation === current()) showTitle(title);
     } catch {
       toast(say("failed"));
     }
+    if (given || outdated) await refreshConversations();
+    if (here) $(`[data-conversation="${CSS.escape(item.dataset.conversation)}"] .conversation-link`, list)?.focus();
   };
   field.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && !event.isComposing && event.keyCode !== 229) finish(true);
-    if (event.key === "Escape") finish(false);
+    if (event.key === "Enter" && !event.isComposing && event.keyCode !== 229) finish(true, true);
+    if (event.key === "Escape") finish(false, true);
     event.stopPropagation();
   });
-  field.addEventListener("blur", () => finish(true));
+  field.addEventListener("blur", () => finish(true, false)); // whoever left it is elsewhere by now
   link.replaceWith(field);
   field.select();
 }
@@ -81,12 +87,11 @@ export async function remove(item) {
   item.remove();
   $(".conversation-link", next ?? list)?.focus();
   $(".side-empty").hidden = list.childElementCount > 0;
-  const leave = setTimeout(() => id === current() && location.assign("/"), 8000);
-  toast(say("deleted"), { label: say("undo"), run: () => restore(id, leave) });
+  const leave = () => id === current() && location.assign("/");
+  toast(say("deleted"), { label: say("undo"), run: () => restore(id), unused: leave });
 }
 
-async function restore(id, leave) {
-  clearTimeout(leave);
+async function restore(id) {
   try {
     await send("POST", `/chat/conversations/${id}/restore`);
   } catch {

@@ -34,25 +34,36 @@ export function announce(text) {
   while (announcer.childElementCount > 20) announcer.firstElementChild.remove();
 }
 
-/** Show a short message at the edge, with an action where there is one. */
+let dismiss = () => {};
+
+/** Show a short message at the edge, with an action where there is one; `unused` is run when it goes without a click. */
 export function toast(text, action = null) {
+  dismiss();
   const item = document.createElement("div");
   item.className = "toast";
   item.append(text);
-  let timer = setTimeout(() => item.remove(), action ? 8000 : 2500);
+  let timer = 0;
+  const end = (run) => {
+    clearTimeout(timer);
+    dismiss = () => {};
+    item.remove();
+    run?.();
+  };
+  const endIn = (ms) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => end(action?.unused), ms);
+  };
+  dismiss = () => end(action?.unused);
+  endIn(action ? 8000 : 2500);
   if (action) {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "toast-action";
     button.textContent = action.label;
-    button.addEventListener("click", () => {
-      item.remove();
-      action.run();
-    });
+    button.addEventListener("click", () => end(action.run));
     // Nobody loses the way back because they read slowly.
-    item.addEventListener("focusin", () => clearTimeout(timer));
-    item.addEventListener("pointerenter", () => clearTimeout(timer));
-    item.addEventListener("pointerleave", () => (timer = setTimeout(() => item.remove(), 4000)));
+    for (const name of ["focusin", "pointerenter"]) item.addEventListener(name, () => clearTimeout(timer));
+    for (const name of ["focusout", "pointerleave"]) item.addEventListener(name, () => item.isConnected && endIn(4000));
     item.append(button);
   }
   $("#toasts").replaceChildren(item);

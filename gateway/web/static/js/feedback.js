@@ -7,8 +7,9 @@ import { send } from "./server.js";
 export async function rate(button) {
   const answer = button.closest(".message-answer");
   const rating = Number(button.dataset.rating);
+  const form = $(".feedback", answer);
   try {
-    await give(answer, rating, "");
+    await give(answer, rating, $("textarea", form).defaultValue); // the comment on record stays
   } catch {
     toast(say("failed"));
     return;
@@ -16,7 +17,6 @@ export async function rate(button) {
   for (const each of $$('[data-action="rate"]', answer)) {
     each.setAttribute("aria-pressed", String(each === button));
   }
-  const form = $(".feedback", answer);
   form.hidden = false;
   form.dataset.rating = rating;
   $("textarea", form).focus();
@@ -24,9 +24,11 @@ export async function rate(button) {
 
 /** Send the comment of an opened form. */
 export async function comment(form) {
-  const text = $("textarea", form).value.trim();
+  const field = $("textarea", form);
+  const text = field.value.trim();
   try {
-    if (text) await give(form.closest(".message-answer"), Number(form.dataset.rating), text);
+    if (text !== field.defaultValue) await give(form.closest(".message-answer"), Number(form.dataset.rating), text);
+    field.defaultValue = text;
     toast(say("thanks"));
     close(form);
   } catch {

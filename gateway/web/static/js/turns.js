@@ -61,7 +61,7 @@ async function run(body, user) {
     }
     if (!turn.ended) throw new Problem("offline");
   } catch (error) {
-    await failed(error, turn);
+    await failed(error, turn, body.regenerate ? regenerate : () => $("#composer").requestSubmit());
   } finally {
     slow.end();
     stopping = null;
@@ -151,7 +151,7 @@ async function loadMessage(id) {
   }
 }
 
-async function failed(error, turn) {
+async function failed(error, turn, again) {
   const stopped = error.name === "AbortError";
   if (stopped) announce(say("stopped"));
   if (turn.known) {
@@ -160,13 +160,12 @@ async function failed(error, turn) {
     if (!settled) showStatus(say("lost"), { label: say("retry"), run: () => location.reload() });
     else if (!stopped) showStatus(say("lost"));
   } else if (!stopped) {
-    explain(error);
+    explain(error, { label: say("retry"), run: again });
   }
 }
 
-/** Say why a turn did not start and what to do; the text is back in the composer by then. */
-function explain(error) {
-  const again = { label: say("retry"), run: () => $("#composer").requestSubmit() };
+/** Say why a turn did not start and what to do; a text that was sent goes back into the composer. */
+function explain(error, again) {
   const code = error instanceof Problem ? error.code : "internal";
   if (error.status === 401) {
     const next = encodeURIComponent(location.pathname);
@@ -177,9 +176,14 @@ function explain(error) {
   else if (code === "overloaded" || code === "limiter-unavailable") countDown("overloaded", error.retryAfter || 5);
   else if (code === "audit-unavailable") showStatus(say("audit"), again);
   else if (code === "inference-unavailable") showStatus(say("model"), again);
-  else if (error.status === 404) showStatus(say("gone"));
+  else if (error.status === 404) gone();
   else if (error.status === 403) showStatus(say("refused"));
   else showStatus(say("failed"), again);
+}
+
+function gone() {
+  composer.forNewChat();
+  showStatus(say("gone"), { label: say("untitled"), run: () => location.assign("/") });
 }
 
 /** Show a state above the composer, with the one thing to do about it. */

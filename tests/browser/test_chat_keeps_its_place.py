@@ -1,0 +1,200 @@
+"""The chat page takes nothing away from a person: texts, names, the keyboard, the way back."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import PHONE, Open
+
+SLOW, GOING = "be slow", "#stop:not([hidden])"
+
+
+def stored_drafts(page: Page) -> list[str]:
+    found: list[str] = page.evaluate("Object.keys(sessionStorage).filter((key) => key.startsWith('attest-draft'))")
+    return found
+
+
+def test_trying_an_answer_again_does_not_send_the_draft(open_page: Open):
+    alice = open_page()
+    page = alice.sign_in()
+    alice.say("hello before")
+    alice.expected.append("ERR_FAILED")
+    page.fill("#draft", "not finished, not to be sent")
+    page.route("**/turns", lambda route: route.abort())
+    page.locator('[data-action="regenerate"]').last.click()
+    expect(page.locator("#status")).to_contain_text("not sent")
+    page.unroute("**/turns")
+    page.click("#status button")
+    alice.settled()
+    expect(page.locator(".bubble")).to_have_text(["hello before"])
+    expect(page.locator(".message-answer")).to_have_count(1)
+    expect(page.locator("#draft")).to_have_value("not finished, not to be sent")
+
+
+def test_the_next_person_in_the_tab_finds_no_draft(open_page: Open):
+    alice = open_page()
+    page = alice.sign_in()
+    page.fill("#draft", "for nobody else")
+    assert len(stored_drafts(page)) == 1
+    page.click(".person button")
+    page.wait_for_url("**/auth/signed-out")
+    assert stored_drafts(page) == []
+
+
+def test_a_session_that_ends_leaves_the_draft_to_its_person_alone(open_page: Open):
+    alice = open_page()
+    page = alice.sign_in()
+    page.fill("#draft", "for nobody else")
+    page.context.clear_cookies()
+    alice.sign_in("carol")
+    expect(page.locator("#draft")).to_have_value("")
+    page.context.clear_cookies()
+    alice.sign_in("alice")
+    expect(page.locator("#draft")).to_have_value("for nobody else")
+
+
+def test_the_end_of_an_answer_takes_nobody_away_from_what_they_write(open_page: Open):
+    alice = open_page()
+    page = alice.sign_in()
+    alice.say("hello before")
+    page.locator('[data-rating="-1"]').last.click()
+    comment = page.locator(".feedback textarea").first
+    alice.say(SLOW, wait=False)
+    page.wait_for_selector(GOING)
+    comment.click()
+    page.evaluate("document.querySelector('#stop').click()")
+    alice.settled()
+    page.keyboard.type("written to the end")
+    expect(comment).to_have_value("written to the end")
+    expect(page.locator("#draft")).to_have_value("")
+
+
+def test_a_name_is_written_to_the_end_while_an_answer_ends(open_page: Open):
+    alice = open_page()
+    page = alice.sign_in()
+    alice.say("hello before")
+    alice.say(SLOW, wait=False)
+    page.wait_for_selector(GOING)
+    page.locator('.conversation:has([aria-current]) [data-action="rename"]').click()
+    page.keyboard.type("Quarterly re")
+    page.evaluate("document.querySelector('#stop').click()")
+    alice.settled()
+    page.keyboard.type("port")
+    page.keyboard.press("Enter")
+    expect(page.locator("#title")).to_have_text("Quarterly report")
+    expect(page.locator(".conversation-link[aria-current]")).to_be_focused()
+
+
+@pytest.mark.parametrize("where", ["feedback", "menu"])
+def test_escape_closes_what_is_open_and_the_answer_goes_on(open_page: Open, where: str):
+    alice = open_page(size=PHONE)
+    page = alice.sign_in()
+    alice.say("hello before")
+    if where == "feedback":
+        page.locator('button[data-rating="1"]').last.click()
+    alice.say(SLOW, wait=False)
+    page.wait_for_selector(GOING)
+    if where == "feedback":
+        page.locator(".feedback textarea").first.press("Escape")
+        expect(page.locator(".feedback textarea").first).to_be_hidden()
+    else:
+        page.click(".menu-open")
+        page.keyboard.press("Escape")
+        expect(page.locator("body.menu")).to_have_count(0)
+    expect(page.locator(GOING)).to_be_visible()
+    page.keyboard.press("Escape")
+    alice.settled()
+
+
+def test_a_text_for_a_conversation_that_is_gone_waits_in_a_new_one(open_page: Open):
+    alice = open_page()
+    page = alice.sign_in()
+    alice.say("hello before")
+    alice.expected.append("404")
+    address = re.search(r"/c/([\w-]+)", page.url)
+    assert address
+    csrf = page.get_attribute('meta[name="csrf-token"]', "content") or ""
+    gone = page.request.delete(
+        f"{alice.url}/chat/conversations/{address[1]}", headers={"x-csrf-token": csrf, "origin": alice.url}
+    )
+    assert gone.ok
+    alice.say("a long text", wait=False)
+    expect(page.locator("#status")).to_contain_text("no longer exists")
+    expect(page.locator("#draft")).to_have_value("a long text")
+    page.click("#status button")
+    page.wait_for_selector("body[data-ready]")
+    expect(page.locator("#draft")).to_have_value("a long text")
+    expect(page.locator(".message")).to_have_count(0)
+
+
+def test_a_draft_that_gives_way_can_be_had_back(open_page: Open):
+    page = open_page().sign_in()
+    page.fill("#draft", "forty minutes of typing")
+    page.locator(".example").first.click()
+    expect(page.locator("#draft")).not_to_have_value("forty minutes of typing")
+    page.click(".toast-action")
+    expect(page.locator("#draft")).to_have_value("forty minutes of typing")
+
+
+def test_the_way_back_stays_while_it_has_the_keyboard(open_page: Open):
+    alice = open_page()
+    alice.page.clock.install()
+    page = alice.sign_in()
+    alice.say("hello before")
+    before = page.url
+    page.locator('.conversation:has([aria-current]) [data-action="delete"]').click()
+    page.focus(".toast-action")
+    page.clock.fast_forward(20_000)
+    assert page.url == before
+    page.keyboard.press("Enter")
+    expect(page.locator(".conversation-link[aria-current]")).to_be_visible()
+    page.locator('.conversation:has([aria-current]) [data-action="delete"]').click()
+    expect(page.locator(".toast-action")).to_be_visible()
+    page.clock.fast_forward(20_000)
+    page.wait_for_selector("#welcome:not([hidden])")
+
+
+def test_rating_again_keeps_the_comment(open_page: Open):
+    alice = open_page()
+    page = alice.sign_in()
+    alice.say("hello before")
+    page.locator('[data-rating="-1"]').click()
+    page.fill(".feedback textarea", "wrong date")
+    page.click(".feedback [type=submit]")
+    expect(page.locator(".toast")).to_be_visible()
+    page.locator('button[data-rating="1"]').click()
+    expect(page.locator('button[data-rating="1"]')).to_have_attribute("aria-pressed", "true")
+    page.reload()
+    expect(page.locator(".feedback textarea")).to_have_value("wrong date")
+
+
+def test_the_look_changes_where_one_is(open_page: Open):
+    alice = open_page(timezone_id="Asia/Shanghai")
+    page = alice.sign_in()
+    alice.say("hello before")
+    address = page.url
+    page.click("#theme")
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+    assert page.url == address
+    expect(page.locator(".bubble")).to_have_text("hello before")
+    assert {one["value"] for one in page.context.cookies() if one["name"] == "attest_zone"} == {"Asia/Shanghai"}
+
+
+def test_what_cannot_be_loaded_is_said(open_page: Open):
+    alice = open_page()
+    page = alice.sign_in()
+    alice.say("hello before")
+    alice.expected.append("ERR_FAILED")
+    page.route("**/messages?before=*", lambda route: route.abort())
+    page.evaluate(
+        """() => {
+          const button = Object.assign(document.createElement("button"), { textContent: "earlier" });
+          Object.assign(button.dataset, { action: "earlier", before: "5" });
+          const place = Object.assign(document.createElement("div"), { className: "earlier" });
+          place.append(button);
+          document.querySelector("#messages").prepend(place);
+          button.click();
+        }"""
+    )
+    expect(page.locator(".toast")).to_contain_text("could not be loaded")
