@@ -60,6 +60,7 @@ def test_the_end_of_an_answer_takes_nobody_away_from_what_they_write(open_page: 
     alice.say("hello before")
     page.locator('[data-rating="-1"]').last.click()
     comment = page.locator(".feedback textarea").first
+    expect(comment).to_be_focused()
     alice.say(SLOW, wait=False)
     page.wait_for_selector(GOING)
     comment.click()
@@ -93,6 +94,7 @@ def test_escape_closes_what_is_open_and_the_answer_goes_on(open_page: Open, wher
     alice.say("hello before")
     if where == "feedback":
         page.locator('button[data-rating="1"]').last.click()
+        expect(page.locator(".feedback textarea")).to_be_focused()
     alice.say(SLOW, wait=False)
     page.wait_for_selector(GOING)
     if where == "feedback":
@@ -100,6 +102,7 @@ def test_escape_closes_what_is_open_and_the_answer_goes_on(open_page: Open, wher
         expect(page.locator(".feedback textarea").first).to_be_hidden()
     else:
         page.click(".menu-open")
+        expect(page.locator(".side-close")).to_be_focused()
         page.keyboard.press("Escape")
         expect(page.locator("body.menu")).to_have_count(0)
     expect(page.locator(GOING)).to_be_visible()
