@@ -31,6 +31,7 @@ from gateway.turn_events import Outcome, TextReleased, TurnEnded, TurnEvent, Tur
 from gateway.turn_log import TurnLog
 from gateway.turn_records import blocking, reason_of
 from gateway.usage.allowance import Allowance, Allowances
+from gateway.usage.tokens import most_tokens
 from inference.errors import ContextOverflowError
 from inference.ports import ChatModel, ChatRequest, Delta, InferenceError
 from safety.verdict import Decision
@@ -222,6 +223,7 @@ class _Conductor:
         """Hold the turn's budget for the length of the block."""
         request = self._request
         characters = sum(len(message.content) for message in request.messages)
+        dialogue_tokens = most_tokens(message.content for message in request.messages)
 
         def used() -> tuple[int, int]:
             usage = self._answer.usage
@@ -231,9 +233,9 @@ class _Conductor:
             return characters // 2, len(self._answer.text) // 2
 
         allowances = self._service.allowances
-        async with allowances.turn(request.principal, characters, request.max_tokens, used) as self._allowance:
+        async with allowances.turn(request.principal, dialogue_tokens, request.max_tokens, used) as self._allowance:
             if self._allowance.tokens is not None:
-                self._max_tokens = min(request.max_tokens, self._allowance.tokens - characters)
+                self._max_tokens = min(request.max_tokens, self._allowance.tokens - dialogue_tokens)
             yield
 
     def _check_source(self, deltas: list[Delta], route: Route) -> None:

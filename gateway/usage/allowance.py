@@ -119,16 +119,16 @@ class Allowances:
 
     @asynccontextmanager
     async def turn(
-        self, principal: Principal, characters: int, answer_tokens: int, used: Used
+        self, principal: Principal, dialogue_tokens: int, answer_tokens: int, used: Used
     ) -> AsyncIterator[Allowance]:
         """Hold a turn's budget for the length of the block; what `used` says at its end is what counts afterwards.
 
-        `characters` are those of the dialogue (a token has at least one), `answer_tokens` the longest answer asked for.
+        `dialogue_tokens` is the most that the dialogue may have, `answer_tokens` the longest answer asked for.
         Raises `BudgetExhaustedError`, `LimiterUnavailableError`.
         """
         now = self._clock()
         charges = self.budgets.charges(principal, now)
-        held = await self._hold(charges, characters, answer_tokens) if charges else None
+        held = await self._hold(charges, dialogue_tokens, answer_tokens) if charges else None
         try:
             yield Allowance(self.budgets, charges, held, used)
         finally:
@@ -151,9 +151,9 @@ class Allowances:
         await self._counters.aclose()
         await self.usage.aclose()
 
-    async def _hold(self, charges: tuple[Charge, ...], characters: int, answer_tokens: int) -> Held | None:
-        least = min(characters + LEAST_ANSWER, characters + answer_tokens)
-        holding = asyncio.ensure_future(self._counters.hold(charges, characters + answer_tokens, least))
+    async def _hold(self, charges: tuple[Charge, ...], dialogue_tokens: int, answer_tokens: int) -> Held | None:
+        least = dialogue_tokens + min(LEAST_ANSWER, answer_tokens)
+        holding = asyncio.ensure_future(self._counters.hold(charges, dialogue_tokens + answer_tokens, least))
         try:
             answer = await asyncio.shield(holding)
         except asyncio.CancelledError:

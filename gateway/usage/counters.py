@@ -124,8 +124,9 @@ class SqlCounters:
     async def aclose(self) -> None:
         """Finish what waits."""
         self._begin_work()
-        if self._working is not None:
+        while self._working is not None and not self._working.done():
             await asyncio.wait([self._working])
+            self._begin_work()
 
     async def _do(
         self, charges: tuple[Charge, ...], tokens: int, least: int, turns: int, *, correcting: bool
@@ -133,10 +134,13 @@ class SqlCounters:
         done: asyncio.Future[Held | Exceeded] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Work(charges, tokens, least, turns, done, correcting))
         if correcting:
-            asyncio.get_running_loop().call_later(LINGER_S, self._begin_work)
+            self._linger()
         else:
             self._begin_work()
         return await asyncio.shield(done)
+
+    def _linger(self) -> None:
+        asyncio.get_running_loop().call_later(LINGER_S, self._begin_work)
 
     def _begin_work(self) -> None:
         if self._waiting and (self._working is None or self._working.done()):
@@ -156,6 +160,8 @@ class SqlCounters:
                 for work, answer in zip(batch, answers, strict=True):
                     work.done.set_result(answer)
             if all(work.correcting for work in self._waiting):
+                if self._waiting:
+                    self._linger()  # their own time may have come while this transaction ran, and found it running
                 return
 
 

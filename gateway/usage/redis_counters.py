@@ -49,13 +49,25 @@ return answer
 """
 
 
+# ARGV: tokens, turns. A counter that the server has lost meanwhile is left to the next turn, which begins it with what
+# the database says: this turn's usage is in there by then.
+CORRECT_LUA = """
+for _, key in ipairs(KEYS) do
+  if redis.call('EXISTS', key) == 1 then
+    redis.call('HINCRBY', key, 'tokens', ARGV[1])
+    redis.call('HINCRBY', key, 'turns', ARGV[2])
+  end
+end
+return {}
+"""
+
+
 class RedisCounters:
     """Counters on a server; one that it has lost begins again with what the database says was used."""
 
     def __init__(self, redis: Redis, engine: AsyncEngine) -> None:
         self._redis = redis
         self._engine = engine
-        self._sha = hashlib.sha1(HOLD_LUA.encode(), usedforsecurity=False).hexdigest()
 
     async def hold(self, charges: tuple[Charge, ...], tokens: int, least: int) -> Held | Exceeded:
         """Count a turn in one atomic step; see `Counters`."""
@@ -79,11 +91,7 @@ class RedisCounters:
     async def correct(self, counters: tuple[Counter, ...], tokens: int, turns: int) -> None:
         """Add to counters; see `Counters`."""
         try:
-            async with self._redis.pipeline(transaction=True) as pipeline:
-                for counter in counters:
-                    pipeline.hincrby(key_of(counter), "tokens", tokens)
-                    pipeline.hincrby(key_of(counter), "turns", turns)
-                await pipeline.execute()
+            await self._script(CORRECT_LUA, [key_of(counter) for counter in counters], [tokens, turns])
         except (RedisError, OSError):
             raise LimiterUnavailableError(retry_after=1) from None
 
@@ -110,11 +118,16 @@ class RedisCounters:
         for charge in charges:
             limits = (-1 if limit is None else limit for limit in (charge.tokens, charge.turns))
             arguments += [*limits, *before.get(charge.counter, (-1, -1))]
+        return await self._script(HOLD_LUA, keys, arguments)
+
+    async def _script(self, script: str, keys: list[str], arguments: list[int]) -> list[int]:
+        """Carry out a script, which the server may know already."""
+        digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
         try:
-            answer = self._redis.evalsha(self._sha, len(keys), *keys, *arguments)
+            answer = self._redis.evalsha(digest, len(keys), *keys, *arguments)
             return await cast("Awaitable[list[int]]", answer)
         except NoScriptError:
-            again = self._redis.eval(HOLD_LUA, len(keys), *keys, *arguments)
+            again = self._redis.eval(script, len(keys), *keys, *arguments)
             return await cast("Awaitable[list[int]]", again)
 
 

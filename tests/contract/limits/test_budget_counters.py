@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.database import make_engine
 from gateway.limits.rate import redis_client
-from gateway.usage import tables
+from gateway.usage import counters, tables
 from gateway.usage.budget import Charge, Counter
 from gateway.usage.counters import Counters, Exceeded, Held, SqlCounters
 from gateway.usage.redis_counters import RedisCounters
@@ -128,6 +129,52 @@ async def test_what_was_used_before_there_was_a_budget_counts(rig: Rig) -> None:
     month = Counter("person", "alice", "2026-11")
     wanted = tuple(Charge(counter, 10_000, None) for counter in (month, DAY))
     assert await rig.counters.hold(wanted, 10, 1) == Held(10, ((582, 4), (81, 2)))
+
+
+async def test_a_correction_whose_time_comes_while_another_runs_is_made_all_the_same(rig: Rig, monkeypatch) -> None:
+    if rig.redis:
+        pytest.skip("one atomic step each")
+    running, go_on = threading.Event(), threading.Event()
+    carry_out = counters._carry_out
+
+    def held_up(connection: sa.Connection, batch: list) -> list:
+        running.set()
+        assert go_on.wait(20)
+        return carry_out(connection, batch)
+
+    answer = await rig.counters.hold(charges(), 600, 50)
+    assert isinstance(answer, Held)
+    monkeypatch.setattr(counters, "_carry_out", held_up)
+    other = asyncio.create_task(rig.counters.hold(charges(), 10, 10))
+    loop_goes_on = rig.engine.dialect.name == "sqlite"  # there the work has a thread of its own
+    if loop_goes_on:
+        await asyncio.to_thread(running.wait)
+    correction = asyncio.create_task(rig.counters.correct((DAY, MONTH), 20 - 600, 0))
+    await asyncio.sleep(3 * counters.LINGER_S if loop_goes_on else 0)
+    go_on.set()
+    await other
+    async with asyncio.timeout(20):
+        await correction
+    assert await rig.counters.used((DAY,)) == ((30, 2),)
+
+
+async def test_a_counter_that_redis_lost_begins_with_what_was_used(redis_server: str, tmp_path: Path, request) -> None:
+    """Not with what a turn that ran meanwhile gives back."""
+    with migrated(request, "sqlite", tmp_path) as url:
+        rig = Rig(url, redis_server)
+        client = redis_client(redis_server)
+        await client.flushdb()
+        assert isinstance(await rig.counters.hold(charges(), 600, 50), Held)
+        await client.flushdb()
+        await rig.counters.correct((DAY, MONTH), 20 - 600, 0)
+        values = {"day": "2026-11-28", "scope": "person", "name": "alice", "turns": 40}
+        async with rig.engine.begin() as connection:
+            spent = sa.insert(tables.usage).values(**values, prompt_tokens=990, completion_tokens=0)
+            await connection.execute(spent)
+        assert await rig.counters.hold(charges(), 600, 50) == Exceeded(charges()[1])
+        await client.aclose(close_connection_pool=True)
+        await rig.counters.aclose()
+        await rig.engine.dispose()
 
 
 async def test_several_processes_are_exact(rig: Rig) -> None:
