@@ -25,7 +25,7 @@ class ModelCatalogue:
         self._models: tuple[ModelInfo, ...] = ()
         self._offers: dict[str, Offer] = {}
         self._at = float("-inf")
-        self._asking = asyncio.Lock()
+        self._asking: asyncio.Task[tuple[ModelInfo, ...]] | None = None
 
     async def refresh(self) -> tuple[ModelInfo, ...]:
         """Ask the inference tier now. Raises `InferenceUnavailableError`."""
@@ -40,12 +40,21 @@ class ModelCatalogue:
         return self._models
 
     async def offers(self) -> dict[str, Offer]:
-        """Return the models on offer by name, at most two seconds old."""
+        """Return the models on offer by name, at most two seconds old. Raises `InferenceUnavailableError`.
+
+        Whoever comes while the tier is asked has the same answer, also that it gives none: nobody waits in line.
+        """
         if time.monotonic() - self._at > FRESH_S:
-            async with self._asking:
-                if time.monotonic() - self._at > FRESH_S:
-                    await self.refresh()
+            if self._asking is None:
+                self._asking = asyncio.create_task(self.refresh())
+                self._asking.add_done_callback(self._asked)
+            await asyncio.shield(self._asking)
         return self._offers
+
+    def _asked(self, asking: asyncio.Task[tuple[ModelInfo, ...]]) -> None:
+        self._asking = None
+        if not asking.cancelled():
+            asking.exception()  # whoever waited has it; perhaps nobody does any more
 
     async def resolve(self, name: str) -> str:
         """Return the name of a model on offer: `name` itself, or the default when it is empty.

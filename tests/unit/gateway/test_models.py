@@ -1,5 +1,7 @@
 """Which version answers whom, and that it is on record before it does."""
 
+import asyncio
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -165,3 +167,22 @@ async def test_a_tier_that_is_gone_is_said_to_be():
     routes = ModelRoutes(ModelCatalogue(Tier()), ModelActivations(ListLog()))
     with pytest.raises(InferenceUnavailableError):
         await routes.route("glm", person(), "t")
+
+
+async def test_who_comes_while_a_tier_hangs_waits_for_the_one_answer_and_not_in_line(monkeypatch):
+    class Hanging(Tier):
+        async def models(self):
+            self.asked += 1
+            await asyncio.sleep(60)
+
+    monkeypatch.setattr("gateway.models.PATIENCE_S", 0.2)
+    tier = Hanging()
+    catalogue = ModelCatalogue(tier)
+    began = time.monotonic()
+    answers = await asyncio.gather(*(catalogue.resolve("") for _ in range(20)), return_exceptions=True)
+    assert {type(answer) for answer in answers} == {InferenceUnavailableError}
+    assert time.monotonic() - began < 2
+    assert tier.asked == 1
+    with pytest.raises(InferenceUnavailableError):
+        await catalogue.resolve("")
+    assert tier.asked == 2, "the next one asks again"

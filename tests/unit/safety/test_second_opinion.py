@@ -8,7 +8,7 @@ import pytest
 from safety.pipeline import Pipeline
 from safety.policy_shape import CLASSIFIER, Failures, Mode, SecondOpinionRule
 from safety.second_opinion import MOST_CHARACTERS, RULE, VERSION, SecondOpinion, question_about
-from safety.verdict import Action, Category, Examination, Finding, StageStatus
+from safety.verdict import Action, Band, Category, Examination, Finding, StageStatus, Verdict
 from tests.unit.safety.guards import INPUT, default_policy
 
 SCORES = {"sure": 0.95, "unsure": 0.6, "fine": 0.1}
@@ -78,6 +78,8 @@ async def test_a_harmless_opinion_leaves_the_verdict_as_it_was(said):
     ("judge", "rule", "status"),
     [
         (ScriptedJudge("perhaps"), {}, StageStatus.ERROR),
+        (ScriptedJudge("Based on"), {}, StageStatus.ERROR),
+        (ScriptedJudge("But"), {}, StageStatus.ERROR),
         (ScriptedJudge(""), {}, StageStatus.ERROR),
         (ScriptedJudge(error=RuntimeError("the text")), {}, StageStatus.ERROR),
         (ScriptedJudge(delay=5), {"timeout_s": 0.02}, StageStatus.TIMED_OUT),
@@ -132,6 +134,35 @@ async def test_a_long_text_is_shown_around_what_was_unsure():
     decision = await layer(judge).examine("unsure " * 3000, INPUT)
     assert opinion(decision).characters == MOST_CHARACTERS
     assert len(judge.asked[0].user) < MOST_CHARACTERS + 200
+
+
+def unsure_at(*places):
+    finding = Finding(CLASSIFIER, "model.message", Category.VIOLENCE, 0, 6, 0.5)
+    return [
+        Verdict(msgspec.structs.replace(finding, start=at, end=at + 6), Band.UNCERTAIN, 0.6, Action.FLAG)
+        for at in places
+    ]
+
+
+async def test_each_place_of_a_long_text_is_judged():
+    """The first is harmless; the one far behind it is not."""
+
+    class Reader(ScriptedJudge):
+        async def answer(self, question):
+            self.asked.append(question)
+            return "A" if "bad" in question.user else "B"
+
+    text = "x" * 3_000 + "unsure" + "y" * 8_000 + "bad it" + "z" * 3_000
+    judge = Reader()
+    found = await SecondOpinion(judge, SecondOpinionRule(enabled=True)).examine(text, unsure_at(3_000, 3_100, 11_006))
+    assert (len(judge.asked), found.characters, len(found.findings)) == (2, 2 * MOST_CHARACTERS, 3)
+
+
+async def test_a_text_with_more_places_than_can_be_asked_about_is_not_judged():
+    judge = ScriptedJudge("B")
+    places = range(0, 50_000, 5_000)
+    found = await SecondOpinion(judge, SecondOpinionRule(enabled=True)).examine("x" * 60_000, unsure_at(*places))
+    assert (found.status, found.findings, judge.asked) == (StageStatus.ERROR, (), [])
 
 
 async def test_the_judge_is_closed_with_the_layer():
