@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from audit.elastic.projection import OpenedText, Record, both_documents
 from audit.keys import decrypt
 from audit.ports import AuditIntegrityError
-from audit.record import CLOSING_KINDS, Entry
+from audit.record import CLOSING_KINDS, Entry, Kind
 from audit.ring import KeyRing
 from audit.rows import NONCE_BYTES, content_about
 from audit.sinks.ports import Document
@@ -20,6 +20,8 @@ from audit.tables import AUDIT_CONTENT, AUDIT_ENTRY, AUDIT_TURN, SUBJECT_KEY
 from audit.trail import checked_content, checked_entry
 
 _CLOSING = tuple(kind.value for kind in CLOSING_KINDS)
+_NO_PARTS = (*_CLOSING, Kind.TURN_MIRRORED.value)
+"""Kinds whose texts belong to no other record of the turn; a mirrored answer is nothing that anybody was shown."""
 _ASKED = 10_000
 """Most ids of one query; PostgreSQL takes 32,767."""
 
@@ -109,7 +111,7 @@ async def _in_parts(
 
 
 async def _part_ids(connection: AsyncConnection, turn_ids: Sequence[str]) -> dict[str, list[str]]:
-    """Return, by turn, the ids of the records with texts that do not close it and are not pruned.
+    """Return, by turn, the ids of its own records with texts that do not close it and are not pruned.
 
     Only of those: whoever asks for a turn leaves a record that names it, as often as they like.
     """
@@ -119,7 +121,7 @@ async def _part_ids(connection: AsyncConnection, turn_ids: Sequence[str]) -> dic
     query = (
         select(entry.turn_id, entry.entry_id)
         .where(entry.turn_id.in_(turn_ids), entry.turn_id != "")  # as the index has it
-        .where(entry.kind.not_in(_CLOSING), func.length(entry.leaf) > 0)
+        .where(entry.kind.not_in(_NO_PARTS), func.length(entry.leaf) > 0)
         .where(exists().where(AUDIT_CONTENT.c.entry_id == entry.entry_id))
         .order_by(entry.entry_id)
     )

@@ -22,7 +22,7 @@ from audit.elastic.projection import (
     without_volatile,
 )
 from audit.elastic.rows import DocumentMaker, read_rows
-from audit.record import Entry, Kind
+from audit.record import Content, Entry, Kind
 from audit.ring import KeyRing
 from audit.sinks.elasticsearch import LARGEST_REQUEST
 from tests.contract.audit.turns import accepted, completed, entry, released
@@ -75,6 +75,8 @@ async def test_texts_prove_themselves_and_are_found_in_chinese(line: Line):
 async def test_a_turn_that_closes_after_its_beginning_was_delivered_is_found_by_all_its_texts(line: Line):
     async with closing(line.delivery()) as delivery:
         await line.append(accepted("t1", "请问合同编号是多少？"), accepted("t2", "Hello?"))
+        mirrored = (Content("mirrored", "assistant", "What nobody was shown."),)
+        await line.append(entry(Kind.TURN_MIRRORED, "t2", contents=mirrored))
         await delivery.drain()
         await line.append(released("编号", 0, "t1"))
         await delivery.drain()
