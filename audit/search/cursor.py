@@ -24,7 +24,7 @@ class Cursors:
 
     def write(self, fingerprint: bytes, position: Position) -> str:
         """Return a cursor for the query with this fingerprint: base64url of the position and its HMAC-SHA-256."""
-        data = msgspec.json.encode((position.at_us, position.id))
+        data = msgspec.json.encode(position)
         return base64.urlsafe_b64encode(self._mac(fingerprint, data) + data).rstrip(b"=").decode()
 
     def read(self, fingerprint: bytes, cursor: str) -> Position:
@@ -40,7 +40,7 @@ class Cursors:
         whole = base64.urlsafe_b64encode(raw).rstrip(b"=").decode() == cursor
         if not whole or not hmac.compare_digest(mac, self._mac(fingerprint, data)):
             raise wrong
-        return Position(*msgspec.json.decode(data, type=tuple[int, str]))
+        return msgspec.json.decode(data, type=Position)
 
     def _mac(self, fingerprint: bytes, data: bytes) -> bytes:
         return hmac.digest(self._key, _VERSION + fingerprint + data, "sha256")[:_MAC_BYTES]

@@ -19,7 +19,16 @@ from audit.elastic.turns import CLOSED, OPENED
 from audit.ports import AuditIntegrityError, TurnSummary
 from audit.record import Entry
 from audit.rows import microseconds
-from audit.search.ports import ALTERED, MOST_VALUES, Bar, Count, Counts, Position, SearchUnavailableError, TurnPage
+from audit.search.ports import (
+    ALTERED,
+    MOST_VALUES,
+    Bar,
+    Count,
+    Counts,
+    Position,
+    SearchUnavailableError,
+    TurnPage,
+)
 from audit.search.query import Order, TurnQuery
 from audit.trail import checked_entry, summary_of
 
@@ -28,6 +37,7 @@ ROUNDS = 20
 """Requests for candidates that one page makes at most."""
 CANDIDATES = 200
 """Turns that one of them asks for, after the first."""
+_MOST_INDICES = 10_000
 _DOCUMENTS = 2
 """Documents of one turn that a search finds: of its first and of its closing record."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -111,6 +121,18 @@ class ElasticTurnSearch:
                 for one in found.get("bars", {}).get("buckets", [])
             ),
         )
+
+    async def indices(self) -> frozenset[str]:
+        """Return the names of the months' indices that hold anything. Raises `SearchUnavailableError`."""
+        answer = await self._search(
+            index=f"{AUDIT.pattern},{CONTENT.pattern}",
+            size=0,
+            terminate_after=1,  # of each shard, whatever it holds
+            track_total_hits=False,
+            aggs={"indices": {"terms": {"field": "_index", "size": _MOST_INDICES}}},
+        )
+        found = answer.get("aggregations", {}).get("indices", {})
+        return frozenset(one["key"] for one in found.get("buckets", []))
 
     async def _candidates(self, query: TurnQuery, after: Position | None, most: int) -> tuple[list[Position], bool]:
         """Return at most so many turns that may match, each once and in order, and whether there are more."""

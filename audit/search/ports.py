@@ -20,11 +20,13 @@ class SearchUnavailableError(Exception):
     """This store cannot be searched now; another may."""
 
 
-class Position(msgspec.Struct, frozen=True):
+class Position(msgspec.Struct, frozen=True, array_like=True):
     """A place in an order: of turns (opened, turn id) or of records (0, entry id)."""
 
     at_us: int
     id: str
+    log_only: bool = False
+    """Whether only the log itself may go on from here: it told pages before, or another store ends here."""
 
 
 class TurnPage(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from audit.search.cursor import Cursors
 from audit.search.elasticsearch import ElasticTurnSearch
 from audit.search.export import TurnExport
 from audit.search.fallback import FallbackSearch
+from audit.search.held import Holdings
 from audit.search.ports import SearchUnavailableError, TurnSearch
 from audit.search.records import RecordSearch
 from audit.search.sql import SqlTurnSearch
@@ -100,7 +101,7 @@ def make_inquiry(
 def _search(
     settings: Settings, engine: AsyncEngine, master: MasterKey
 ) -> tuple[TurnSearch, Callable[[], Awaitable[None]]]:
-    """Return the search: Elasticsearch where it is set and answers, else SQL; and what closes it."""
+    """Return the search: Elasticsearch where it is set, answers and holds the turns, else SQL; and what closes it."""
     sql = SqlTurnSearch(engine, master)
     if not settings.elasticsearch_url:
         return sql, _nothing
@@ -108,7 +109,8 @@ def _search(
         client = elasticsearch_client(settings, Job.READER)
     except ElasticSettingsError as error:
         raise SettingsError(str(error)) from None
-    return FallbackSearch(ElasticTurnSearch(client), sql, _fallen_back), client.close
+    elastic = ElasticTurnSearch(client)
+    return FallbackSearch(elastic, sql, Holdings(elastic.indices, engine).held, _fallen_back), client.close
 
 
 def _fallen_back(error: SearchUnavailableError) -> None:

@@ -32,7 +32,7 @@ class TurnsFound(msgspec.Struct, frozen=True):
     looked_to: datetime | None
     """How far in time this page looked; null when it looked to the end."""
     source: str
-    """Which store answered: `elasticsearch` (some seconds behind) or `sql`."""
+    """Which store answered: `elasticsearch` (some seconds behind) or `sql`; the next page may come from the other."""
 
 
 class RecordsFound(msgspec.Struct, frozen=True):
