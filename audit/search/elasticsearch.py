@@ -26,6 +26,7 @@ from audit.search.ports import (
     Count,
     Counts,
     Position,
+    SearchInexactError,
     SearchUnavailableError,
     TurnPage,
 )
@@ -37,6 +38,8 @@ ROUNDS = 20
 """Requests for candidates that one page makes at most."""
 CANDIDATES = 200
 """Turns that one of them asks for, after the first."""
+SHARD_VALUES = 10_000
+"""Most frequent values that each month tells of a facet; with fewer, one that is rare in each month would be lost."""
 _MOST_INDICES = 10_000
 _DOCUMENTS = 2
 """Documents of one turn that a search finds: of its first and of its closing record."""
@@ -241,12 +244,17 @@ def _entry(hit: dict[str, Any]) -> Entry:
 
 def _terms(name: str) -> dict[str, Any]:
     order = [{"_count": "desc"}, {"_key": "asc"}]
-    return {"terms": {"field": f"attest.turn.{_FIELDS[name]}", "size": MOST_VALUES, "order": order}}
+    field = f"attest.turn.{_FIELDS[name]}"
+    return {"terms": {"field": field, "size": MOST_VALUES, "shard_size": SHARD_VALUES, "order": order}}
 
 
 def _counted(aggregation: Any) -> tuple[Count, ...]:
-    buckets = aggregation["buckets"] if aggregation else []
-    return tuple(Count(one["key"], one["doc_count"]) for one in buckets)
+    """Return the values with their turns. Raises `SearchInexactError` where a shard left out what might count."""
+    if not aggregation:
+        return ()
+    if aggregation["doc_count_error_upper_bound"]:
+        raise SearchInexactError("too many values")
+    return tuple(Count(one["key"], one["doc_count"]) for one in aggregation["buckets"])
 
 
 def _written(at_us: int) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from audit.rows import microseconds
 from audit.search.held import NEVER_US, Held
-from audit.search.ports import Counts, Position, SearchUnavailableError, TurnPage, TurnSearch
+from audit.search.ports import Counts, Position, SearchInexactError, SearchUnavailableError, TurnPage, TurnSearch
 from audit.search.query import Order, TurnQuery
 
 _Answer = TypeVar("_Answer")
@@ -84,6 +84,8 @@ class FallbackSearch:
             return None
         try:
             return await question()
+        except SearchInexactError:
+            return None
         except SearchUnavailableError as error:
             self._rests_until = self._monotonic() + REST_S
             self._on_fault(error)

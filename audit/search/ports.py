@@ -20,6 +20,10 @@ class SearchUnavailableError(Exception):
     """This store cannot be searched now; another may."""
 
 
+class SearchInexactError(SearchUnavailableError):
+    """This store cannot answer this question exactly; others it can."""
+
+
 class Position(msgspec.Struct, frozen=True, array_like=True):
     """A place in an order: of turns (opened, turn id) or of records (0, entry id)."""
 

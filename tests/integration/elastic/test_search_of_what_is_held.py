@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
+import audit.search.elasticsearch
 import audit.search.held
 from audit.elastic.client import Server, connect
 from audit.elastic.roles import COMPLIANCE
@@ -14,7 +15,7 @@ from audit.record import Kind
 from audit.search.elasticsearch import ElasticTurnSearch
 from audit.search.fallback import FallbackSearch
 from audit.search.held import KEPT_S, Held, Holdings
-from audit.search.ports import Position
+from audit.search.ports import Position, SearchInexactError
 from audit.search.query import Order, TurnQuery
 from audit.search.sql import SqlTurnSearch
 from audit.tables import AUDIT_ENTRY, OUTBOX
@@ -150,3 +151,20 @@ async def test_paging_goes_on_in_the_log_when_a_month_goes_meanwhile(searched: S
     assert (page.source, page.reached) == ("elasticsearch", Position(int(JUNE.timestamp()) * 10**6, "june"))
     searched.line.server.call("DELETE", "/attest-audit-2020.05")
     assert await searched.found(TurnQuery(), after=page.reached) == [("sql", "may"), ("sql", "april")]
+
+
+async def test_a_value_that_is_rare_in_every_month_is_counted(searched: Searched, monkeypatch):
+    for month, at in enumerate((APRIL, MAY, JUNE)):
+        many = tuple(f"m{month}-{number:03}" for number in range(90))
+        for number, groups in enumerate((many, many, ("x-team",))):
+            await searched.add(f"g{month}{number}", at + timedelta(minutes=number + 1), groups=groups)
+    await searched.deliver()
+    searched.now += KEPT_S
+    counts = await searched.elastic.counts(TurnQuery(), 86_400)
+    assert {one.value: one.turns for one in counts.groups}["x-team"] == 3
+    assert counts.groups == (await searched.sql.counts(TurnQuery(), 86_400)).groups
+    monkeypatch.setattr(audit.search.elasticsearch, "SHARD_VALUES", 50)
+    with pytest.raises(SearchInexactError):
+        await searched.elastic.counts(TurnQuery(), 86_400)
+    assert await searched.search.counts(TurnQuery(), 86_400) == await searched.sql.counts(TurnQuery(), 86_400)
+    assert searched.faults == 0

@@ -7,7 +7,7 @@ import pytest
 from audit.ports import TurnSummary
 from audit.search.fallback import REST_S, FallbackSearch
 from audit.search.held import NEVER_US, Held
-from audit.search.ports import Counts, Position, SearchUnavailableError, TurnPage
+from audit.search.ports import Counts, Position, SearchInexactError, SearchUnavailableError, TurnPage
 from audit.search.query import Order, TurnQuery
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -86,6 +86,16 @@ async def test_a_store_that_is_down_is_left_alone_for_a_while():
     second.error = SearchUnavailableError("down")
     with pytest.raises(SearchUnavailableError):
         await source()
+
+
+async def test_a_store_that_cannot_count_exactly_still_finds():
+    first, second, faults = Store("first", 1), Store("second", 1, 2), []
+    search = both(first, second, faults=faults)
+    first.error = SearchInexactError("too many values")
+    assert (await search.counts(TurnQuery(), 60)).turns == 2
+    first.error = None
+    assert (await search.page(TurnQuery(), None, 1)).source == "first"
+    assert not faults
 
 
 MONTHS_GONE = Held(turns_from_us=30)
