@@ -26,7 +26,7 @@ from gateway.console.section import Group, Part, Section
 from gateway.console.shell import ConsoleRequest, address, console_page
 from gateway.http.audit_query import FILTERS, PAGING, Described
 from gateway.inquiry.desk import Desk
-from gateway.problems import PurposeRequiredError
+from gateway.problems import BadRequestError, PurposeRequiredError
 from gateway.web.markdown import visible
 from gateway.web.pages import Pages, View
 
@@ -85,7 +85,7 @@ async def search_page(
     view = pages.view(request)
     asked = PageAsked(request, SearchPage, view.zone)
     officer, case = await purposes.officer(request)
-    text = sealer.open(request.user.subject, _FIND, asked.text(_FIND))
+    text = _opened(asked.text(_FIND), sealer, request)
     query = msgspec.structs.replace(asked.turns(), text=text)
     cursor = asked.text("cursor")
     found = desk.find(officer, query, cursor, asked.limit())
@@ -153,6 +153,14 @@ async def search_forgotten(
     except GoverningError as error:
         raise refused(error) from None
     return Redirect(SECTION.path, status_code=303)
+
+
+def _opened(sealed: str, sealer: Sealer, request: ConsoleRequest) -> str:
+    """Return the text that is searched for. Raises `BadRequestError`: a text that does not open is not no filter."""
+    text = sealer.open(request.user.subject, _FIND, sealed)
+    if sealed and not text:
+        raise BadRequestError("find: is damaged, or was made for somebody else; search for the text again.")
+    return text
 
 
 def _sealed(values: dict[str, str], sealer: Sealer, request: ConsoleRequest) -> dict[str, str]:

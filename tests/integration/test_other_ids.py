@@ -64,6 +64,7 @@ class Answer:
     body: str
     kind: str
     to: str = ""
+    cookie: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,11 @@ class Theirs:
         return self.key if name == "directory" else self.product.token(name)
 
 
-def call(theirs: Theirs, person: str, method: str, path: str, body: object = None, accept: str = JSON) -> Answer:
-    request = urllib.request.Request(theirs.product.url + path, method=method, headers={"Accept": accept})
+def call(
+    theirs: Theirs, person: str, method: str, path: str, body: object = None, accept: str = JSON, cookie: str = ""
+) -> Answer:
+    headers = {"Accept": accept} | ({"Cookie": cookie} if cookie else {})
+    request = urllib.request.Request(theirs.product.url + path, method=method, headers=headers)
     request.add_header("Authorization", f"Bearer {theirs.token(person)}")
     if method != "GET":
         as_form = path.startswith("/console")
@@ -91,9 +95,8 @@ def call(theirs: Theirs, person: str, method: str, path: str, body: object = Non
             return Answer(answer.status, answer.read().decode(), answer.headers["content-type"] or "")
     except urllib.error.HTTPError as error:
         with error:
-            return Answer(
-                error.code, error.read().decode(), error.headers["content-type"] or "", error.headers["location"] or ""
-            )
+            told = (error.headers[name] or "" for name in ("content-type", "location", "set-cookie"))
+            return Answer(error.code, error.read().decode(), *told)
 
 
 def made(theirs: Theirs, person: str, path: str, body: object) -> str:
@@ -216,6 +219,27 @@ def test_ids_in_bodies_are_no_other_way_in(theirs: Theirs):
     assert found.status == 200
     other = call(theirs, "sam", "GET", f"/chat/conversations?before={theirs.ids['conversation_id']}")
     assert MARKER not in other.body
+
+
+@pytest.fixture(scope="module")
+def working(theirs: Theirs) -> str:
+    """The cookie of Carol, who works on her case and has collected a turn in it."""
+    answer = call(theirs, "carol", "POST", f"/console/cases/{theirs.ids['case_id']}/choose")
+    cookie = answer.cookie.partition(";")[0]
+    chosen = {"turn_id": theirs.ids["turn_id"]}
+    assert call(theirs, "carol", "POST", "/console/cases/collect", chosen, cookie=cookie).status == 303
+    return cookie
+
+
+def test_a_search_for_a_text_opens_for_who_made_it_only(theirs: Theirs, working: str):
+    link = call(theirs, "carol", "POST", "/console/search", {"text": MARKER, "verdict": "block"}, cookie=working).to
+    assert "find=" in link
+    shown = call(theirs, "carol", "GET", link, accept="text/html", cookie=working)
+    assert (shown.status, theirs.ids["turn_id"] in shown.body) == (200, True)
+    for person, asked in (("sam", link), ("carol", link[:-1]), ("carol", "/console/search?find=x")):
+        for accept in (JSON, "text/html"):
+            refused = call(theirs, person, "GET", asked, accept=accept, cookie=working if person == "carol" else "")
+            assert (refused.status, theirs.ids["turn_id"] in refused.body) == (400, False)
 
 
 def denied(theirs: Theirs, since: datetime) -> list[tuple[int, str, str]]:
