@@ -80,7 +80,7 @@ async def case_exported(
 ) -> EventStreamResponse:
     """Export the turns of a case, in the order in which they were collected."""
     officer, _ = await purposes.officer(request)
-    turn_ids = await cases.turn_ids(case_id[:36])
+    turn_ids = await cases.turn_ids(case_id)
     if not turn_ids:
         raise NotFoundError("The case holds no turns.")
     order = ExportOrder(TurnQuery(), data.format, data.content == "true", Chosen(turn_ids), case_id)

@@ -231,6 +231,12 @@ def working(theirs: Theirs) -> str:
     return cookie
 
 
+def test_a_case_is_exported_under_its_own_id_only(theirs: Theirs, working: str):
+    target, body = f"/console/cases/{theirs.ids['case_id']}", {"format": "ndjson"}
+    assert theirs.ids["turn_id"] in call(theirs, "carol", "POST", f"{target}/export", body, cookie=working).body
+    assert call(theirs, "carol", "POST", f"{target}x/export", body, cookie=working).status == 404
+
+
 def test_a_search_for_a_text_opens_for_who_made_it_only(theirs: Theirs, working: str):
     link = call(theirs, "carol", "POST", "/console/search", {"text": MARKER, "verdict": "block"}, cookie=working).to
     assert "find=" in link
