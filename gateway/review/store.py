@@ -132,7 +132,10 @@ class Reviews:
     async def queue(
         self, source: Source | None = None, *, decided: bool = False, after: Review | None = None, limit: int = 50
     ) -> tuple[Review, ...]:
-        """Return what waits, oldest first, or what was decided, newest first; `after` continues. Without labels."""
+        """Return what waits, oldest first, or what was decided, newest first; `after` continues. Without labels.
+
+        A turn that waited may have been decided since; raises `UnknownError` where `after` was never in this list.
+        """
         table = REVIEW.c
         query: Select[tuple[object, ...]] = select(REVIEW)
         query = query.where(table.outcome != "" if decided else table.outcome == "")
@@ -141,6 +144,8 @@ class Reviews:
         at, key = (table.decided_us, table.turn_id) if decided else (table.opened_us, table.turn_id)
         if after is not None:
             reached = after.decided_us if decided else after.opened_us
+            if reached is None:
+                raise UnknownError("There is no such page.")
             beyond = (
                 or_(at < reached, and_(at == reached, key < after.turn_id))
                 if decided

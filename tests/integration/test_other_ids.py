@@ -213,6 +213,9 @@ def test_ids_in_bodies_are_no_other_way_in(theirs: Theirs):
     hostile = urllib.parse.quote("a\x00\u202e")
     assert call(theirs, "carol", "GET", f"/console/policy/new?version={hostile}").status == 404
     assert call(theirs, "carol", "GET", f"/console/reviews?after={hostile}").status == 404
+    waiting = theirs.ids["turn_id"]
+    assert call(theirs, "carol", "GET", f"/console/reviews?after={waiting}").status == 200
+    assert call(theirs, "carol", "GET", f"/console/reviews?shown=decided&after={waiting}").status == 404
     found = call(theirs, "alice", "GET", f"/chat/conversations?before={hostile}")
     assert (found.status, "\u202e" in found.body) == (200, False)
     found = call(theirs, "alice", "GET", f"/chat/conversations?before={theirs.ids['case_id']}", accept="text/html")

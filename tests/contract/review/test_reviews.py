@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from audit.erasure import Erasures
-from audit.governing import GoverningError, Governor
+from audit.governing import GoverningError, Governor, UnknownError
 from audit.hold import HoldOrder, Holds
 from audit.ledger import ErasureLedger
 from audit.record import Entry, FindingRecord, Kind
@@ -158,6 +158,11 @@ async def test_pages_of_the_queue_follow_each_other(log, reviews):
     first = await reviews.queue(limit=4)
     rest = await reviews.queue(after=first[-1], limit=4)
     assert [one.turn_id for one in (*first, *rest)] == [f"turn-{number}" for number in range(7)]
+    decided = await reviews.label("turn-3", HATE, "carol")
+    assert decided.outcome
+    assert await reviews.queue(after=await reviews.review("turn-3"), limit=4) == rest  # decided while one read the page
+    with pytest.raises(UnknownError):
+        await reviews.queue(decided=True, after=first[0])
 
 
 async def test_the_queue_goes_with_the_turns_that_are_pruned(log, governor, reviews):
