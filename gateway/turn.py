@@ -30,6 +30,7 @@ from gateway.telemetry import Telemetry
 from gateway.turn_events import Outcome, TextReleased, TurnEnded, TurnEvent, TurnRequest, TurnStarted
 from gateway.turn_log import TurnLog
 from gateway.turn_records import blocking, reason_of
+from gateway.unread import Unread
 from gateway.usage.allowance import Allowance, Allowances
 from gateway.usage.tokens import most_tokens
 from inference.errors import ContextOverflowError
@@ -38,13 +39,8 @@ from safety.verdict import Decision
 
 TICK_S = 0.25
 """How often a silent model is looked after: overdue half sentences are examined and released."""
-UNREAD_EVENTS = 64
-"""Events that may wait for a reader; a reader slower than this holds the model back."""
-STALL_S = 60.0
-"""A reader that takes nothing for so long counts as gone."""
 
 Emit = Callable[[TurnEvent], Awaitable[None]]
-Events = asyncio.Queue[TurnEvent | AttestError | None]
 
 
 @dataclass(frozen=True)
@@ -70,15 +66,13 @@ class TurnService:
         Raises an `AttestError` only before the first event; after it every end is a `TurnEnded`. Closing the generator
         (the client is gone) aborts the turn; its closing record is written all the same.
         """
-        events: Events = asyncio.Queue(UNREAD_EVENTS)
+        unread = Unread()
         # The turn has a task of its own: a reader that stalls or vanishes can neither hold a place nor lose a record.
-        task = asyncio.create_task(self._conduct(request, events))
+        task = asyncio.create_task(self._conduct(request, unread))
         self.running.add(task)
         task.add_done_callback(self.running.discard)
         try:
-            while (event := await events.get()) is not None:
-                if isinstance(event, AttestError):
-                    raise event
+            while (event := await unread.get()) is not None:
                 yield event
         finally:
             task.cancel()
@@ -92,27 +86,19 @@ class TurnService:
         await self.mirroring.close()
         await self.allowances.aclose()
 
-    async def _conduct(self, request: TurnRequest, events: Events) -> None:
-        async def emit(event: TurnEvent) -> None:
-            # Not wait_for: on Python 3.11 it swallows a cancellation that comes as the event is taken.
-            async with asyncio.timeout(STALL_S):
-                await events.put(event)
-
+    async def _conduct(self, request: TurnRequest, unread: Unread) -> None:
         last: AttestError | None = None
         try:
             with self.telemetry.turn(request) as span:
-                ended = await _Conductor(self, request, emit).conduct()
+                ended = await _Conductor(self, request, unread.put).conduct()
                 span.ended(ended)
-                await emit(ended)
+                await unread.put(ended)
         except AttestError as error:
             last = error
         except TimeoutError:
             return
         finally:
-            # Room for the last word: a reader this far behind has been given up, or will find its queue closed.
-            if events.full():
-                events.get_nowait()
-            events.put_nowait(last)
+            unread.end(last)
 
 
 class _OtherRevisionError(InferenceError):

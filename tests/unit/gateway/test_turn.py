@@ -12,6 +12,8 @@ from gateway.problems import (
     RateLimitedError,
 )
 from gateway.turn_events import Outcome, TextReleased, TurnEnded, TurnStarted
+from gateway.unread import UNREAD_EVENTS
+from inference.ports import Delta, FinishReason
 from tests.unit.gateway.turns import ListLog, ScriptedModel, Trace, Watch, all_ended, request, run, service
 
 
@@ -101,6 +103,43 @@ async def test_a_model_that_fails_is_an_aborted_turn():
     assert (events[-1].outcome, events[-1].reason) == (Outcome.ABORTED, "model_failed")
     assert trace.entries[-1].kind is Kind.TURN_ABORTED
     assert "".join(event.text for event in events if isinstance(event, TextReleased)) == "One. "
+
+
+class SteadyModel(ScriptedModel):
+    """Says one sentence after the other, each in time to be released by itself."""
+
+    said = "".join(f"Sentence {at}. " for at in range(2 * UNREAD_EVENTS))
+
+    async def stream(self, _request, _headers=None):
+        for sentence in self.said.split(". ")[:-1]:
+            yield Delta(text=f"{sentence}. ")
+            await asyncio.sleep(0.002)
+        yield Delta(finish_reason=FinishReason.STOP)
+
+
+async def test_a_slow_reader_gets_all_that_is_on_record_as_delivered():
+    trace = Trace()
+    events = []
+    async for event in service(trace, SteadyModel(trace)).run(request("hello")):
+        events.append(event)
+        await asyncio.sleep(0.01)  # the turn is ahead of it by all that may wait
+    assert "".join(event.text for event in events if isinstance(event, TextReleased)) == SteadyModel.said
+    assert events[-1].outcome is Outcome.COMPLETED
+
+
+async def test_what_a_reader_left_unread_is_bounded_and_has_no_hole(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("gateway.unread.STALL_S", 0.05)
+    trace = Trace()
+    turns = service(trace, SteadyModel(trace))
+    events = []
+    async for event in turns.run(request("hello")):
+        events.append(event)
+        if len(events) == 1:
+            await all_ended(turns)  # the reader counts as gone, and comes back
+    assert len(events) == 1 + UNREAD_EVENTS
+    shown = "".join(event.text for event in events if isinstance(event, TextReleased))
+    assert SteadyModel.said.startswith(shown)
+    assert (trace.entries[-1].kind, trace.entries[-1].reason) == (Kind.TURN_ABORTED, "client_gone")
 
 
 @pytest.mark.parametrize("slow_s", [0, 0.01])
