@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from audit.record import FindingRecord
-from gateway.lexicon import ENDPOINT, Lexicon, stopped
+from gateway.lexicon import Lexicon, stopped
 from gateway.turn_records import findings_of
 from inference.ports import Delta, FinishReason, Usage
 from safety.ports import Direction, SafetyLayer, TurnContext
@@ -88,7 +88,7 @@ class Answer:
         self.characters += len(text)
         self.finish_reason = delta.finish_reason or self.finish_reason
         self.usage = delta.usage or self.usage
-        self.stopping = self.stopping or bool(delta.lexicon)
+        self.stopping = self.stopping or self.lexicon.stops(delta)
         return self.window.push(text) if text else []
 
     async def tick(self) -> Release | None:
@@ -109,7 +109,7 @@ class Answer:
         """Release what was complete before the model was stopped, and withhold the rest, even if no guard sees why."""
         release = await self._examine(complete)
         rest = [*self._push(last), *self.window.flush()]
-        self.finish_reason, self.stopped_by = FinishReason.CONTENT_FILTER, last.stopped_by or ENDPOINT
+        self.finish_reason, self.stopped_by = FinishReason.CONTENT_FILTER, self.lexicon.rule(last)
         if self.blocking is not None:
             return release
         at, decisions = self.examined, await self._decisions(rest)

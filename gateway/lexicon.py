@@ -5,7 +5,7 @@ from functools import cached_property
 
 from audit.record import StageRecord
 from inference.forbidden import digest
-from inference.ports import ForbiddenWords
+from inference.ports import Delta, ForbiddenWords
 from safety.lexicon import lexicon
 from safety.pipeline import Pipeline
 from safety.verdict import Action, Band, Category, Decision, Finding, Verdict
@@ -13,7 +13,7 @@ from safety.verdict import Action, Band, Category, Decision, Finding, Verdict
 GUARD = "decoding"
 """The stage in which the tier stops a model at forbidden words."""
 ENDPOINT = f"{GUARD}.endpoint"
-"""Rule where an endpoint stopped the answer by a filter of its own and does not say which."""
+"""Rule where an endpoint stopped the answer by a filter of its own, whatever it says of it."""
 
 
 class Lexicon:
@@ -26,6 +26,18 @@ class Lexicon:
     def digest(self) -> str:
         """Identity of the words; empty where there are none."""
         return digest(self.words)
+
+    def stops(self, delta: Delta) -> bool:
+        """Whether the tier says that it stops the answer at these words."""
+        return bool(self.words) and delta.lexicon == self.digest
+
+    def rule(self, last: Delta) -> str:
+        """Return the rule that ended the answer: one of these words', or `ENDPOINT`.
+
+        Anything else that an endpoint names is text of its own, which no guard has examined.
+        """
+        known = self.stops(last) and any(one.rule == last.stopped_by for one in self.words)
+        return last.stopped_by if known else ENDPOINT
 
     def stage(self, *, stopping: bool, characters: int) -> tuple[StageRecord, ...]:
         """Return what a record says of this stage: that the tier stopped at the words, or that it does not do so."""
@@ -53,7 +65,7 @@ def forbidden_words(safety: Pipeline) -> Callable[[tuple[str, ...]], tuple[Forbi
 
 def stopped(rule: str, at: int, policy_hash: str) -> Decision:
     """Return the decision over an answer that was stopped at a forbidden word no guard has seen: it blocks."""
-    finding = Finding(GUARD, rule or ENDPOINT, Category.COMPANY, at, at, 1.0)
+    finding = Finding(GUARD, rule, Category.COMPANY, at, at, 1.0)
     verdict = Verdict(finding, Band.BLOCK, 1.0, Action.BLOCK)
     return Decision(
         action=Action.BLOCK,

@@ -5,6 +5,7 @@ from contextlib import aclosing
 from typing import Protocol
 
 from gateway.answer import Answer
+from gateway.lexicon import Lexicon
 from gateway.model_activation import Use
 from gateway.problems import AttestError
 from gateway.telemetry import Telemetry
@@ -40,7 +41,7 @@ class Mirroring:
         if len(self._running) >= AT_ONCE:
             self._telemetry.mirrored("left_out")
             return
-        answer = Answer(safety=safety, groups=groups, limit_chars=self._limit_chars)
+        answer = Answer(safety=safety, groups=groups, limit_chars=self._limit_chars, lexicon=Lexicon(request.forbidden))
         task = asyncio.create_task(self._answer(request, mirror, answer, log))
         self._running.add(task)
         task.add_done_callback(self._running.discard)

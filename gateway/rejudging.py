@@ -175,9 +175,8 @@ async def _output(safety: Pipeline, trail: TurnTrail) -> list[StageAgain]:
         if answer.blocking is not None:
             break
         at = end
-    rule = closed.detail.get("stopped_by")
-    if rule and answer.blocking is None:
-        await answer.take([Delta(finish_reason=FinishReason.CONTENT_FILTER, stopped_by=str(rule))])
+    if closed.detail.get("stopped_by") and answer.blocking is None:
+        await answer.take([Delta(finish_reason=FinishReason.CONTENT_FILTER)])
     stages = _compared(closed.stages, closed.findings, answer.decisions, answer.findings)
     now = strictest(answer.decisions).value
     blocked = closed.kind is Kind.TURN_BLOCKED

@@ -1,7 +1,9 @@
 """Words that stop the model while it decodes: a block, whoever stopped it."""
 
+import asyncio
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from audit.record import Kind
@@ -72,3 +74,41 @@ async def test_an_endpoints_own_filter_is_a_block_too():
     events = await run(service(trace, model), "hello")
     assert (events[-1].outcome, events[-1].rules) == (Outcome.BLOCKED, ("decoding.endpoint",))
     assert trace.entries[-1].detail["stopped_by"] == "decoding.endpoint"
+
+
+SAID = "words that nobody has examined \u202e"
+
+
+@pytest.mark.parametrize("stops_words", [True, False])
+@pytest.mark.parametrize("finish", [FinishReason.STOP, FinishReason.CONTENT_FILTER])
+async def test_what_an_endpoint_says_of_a_stop_is_shown_and_recorded_only_as_a_rule_that_it_was_sent(
+    stops_words: bool, finish: FinishReason
+):
+    trace = Trace()
+    last = Delta(text="Tw", finish_reason=finish, lexicon=digest(FORBIDDEN) if stops_words else SAID, stopped_by=SAID)
+    turns, _ = stopping(trace, last, stops_words=stops_words)
+    events = await run(turns, "hello")
+    assert (events[-1].outcome, events[-1].rules) == (Outcome.BLOCKED, ("decoding.endpoint",))
+    closing = trace.entries[-1]
+    assert closing.detail["stopped_by"] == closing.findings[-1].rule == "decoding.endpoint"
+    assert SAID not in str([msgspec.structs.replace(entry, contents=()) for entry in trace.entries])
+    stage = next(one for one in closing.stages if one.stage == "output.decoding")
+    assert stage.status == ("ran" if stops_words else "skipped")
+
+
+async def test_an_endpoint_that_was_sent_no_words_names_no_rule_of_them():
+    trace = Trace()
+    turns, _ = stopping(trace, Delta(text="Tw", stopped_by="company.projects"), stops_words=False)
+    assert (await run(turns, "hello"))[-1].rules == ("decoding.endpoint",)
+
+
+@pytest.mark.parametrize(("said", "rule"), [("company.projects", "company.projects"), (SAID, "decoding.endpoint")])
+async def test_a_mirrored_answer_that_is_stopped_names_a_rule_that_was_sent_too(said: str, rule: str):
+    trace = Trace()
+    turns, _ = stopping(trace, told("Fine."))
+    turns.mirroring._model = ScriptedModel(trace, told("Tw", finish_reason=FinishReason.STOP, stopped_by=said))
+    turns.routes.chosen = Route(Use("m@a", "r1"), mirror=Use("m@b", "r2"), stops_words=True)
+    await run(turns, "hello")
+    await asyncio.gather(*turns.mirroring._running)
+    [record] = [entry for entry in trace.entries if entry.kind is Kind.TURN_MIRRORED]
+    assert (record.verdict, [finding.rule for finding in record.findings]) == ("block", [rule])
