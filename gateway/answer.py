@@ -21,6 +21,8 @@ class Release(msgspec.Struct, frozen=True):
     text: str
     offset: int
     """Code points of the answer delivered before it."""
+    since: int
+    """Code points of the generated text released before it."""
     decisions: tuple[Decision, ...]
     findings: tuple[FindingRecord, ...]
 
@@ -61,7 +63,12 @@ class Answer:
     @property
     def withheld(self) -> str:
         """What was generated and never released."""
-        return self.text[self.examined - len(self.restorer.held) :]
+        return self.text[self._released :]
+
+    @property
+    def _released(self) -> int:
+        """Code points of the generated text that went into releases."""
+        return self.examined - len(self.restorer.held)
 
     @property
     def redacted(self) -> bool:
@@ -80,6 +87,11 @@ class Answer:
         if self.finish_reason is not None:  # the end came with the text: what is held back need not wait for a round
             stretches += self.window.flush()
         return await self._examine(stretches)
+
+    def take_back(self, release: Release) -> None:
+        """Count the latest release as never made: it has no record, so nobody was shown it."""
+        self.delivered = release.offset
+        self.examined = release.since + len(self.restorer.held)
 
     def _push(self, delta: Delta) -> list[Stretch]:
         """Add a delta; return the stretches that are complete with it."""
@@ -137,7 +149,7 @@ class Answer:
     async def _examine(self, stretches: list[Stretch], *, last: bool = False) -> Release | None:
         if not stretches and not (last and self.restorer.held):
             return None
-        decisions = await self._decisions(stretches)
+        since, decisions = self._released, await self._decisions(stretches)
         texts: list[str] = []
         passed: list[Decision] = []
         findings: list[FindingRecord] = []
@@ -156,7 +168,7 @@ class Answer:
         text = "".join(texts)
         if not text:
             return None
-        release = Release(text=text, offset=self.delivered, decisions=tuple(passed), findings=tuple(findings))
+        release = Release(text, self.delivered, since, tuple(passed), tuple(findings))
         self.delivered += len(text)
         return release
 

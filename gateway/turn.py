@@ -201,7 +201,7 @@ class _Conductor:
         return await answer.finish()
 
     async def _release(self, release: Release) -> None:
-        await self._log.released(release)
+        await self._log.released(self._answer, release)
         await self._emit(TextReleased(release.text))
 
     @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -111,15 +112,17 @@ class TurnLog:
         )
         await self._append(accepted)
 
-    async def released(self, release: Release) -> None:
-        """Record a stretch of the answer; only after that may it be shown."""
-        await self._append(self._released(release))
+    async def released(self, answer: Answer, release: Release) -> None:
+        """Record a stretch of the answer; only after that may it be shown. Taken back if its record does not stand."""
+        await self._append(self._released(release), refused=lambda: self._take_back(answer, release))
 
     async def closed(self, kind: Kind, answer: Answer, reason: str = "", release: Release | None = None) -> None:
-        """Record the end; a last stretch goes into the same transaction."""
-        entries = [self._released(release)] if release else []
-        entries.append(self._closing(kind, answer, reason))
-        await self._append(*entries)
+        """Record the end; a last stretch goes into the same transaction, and is taken back with it."""
+        if release is None:
+            await self._append(self._closing(kind, answer, reason))
+        else:
+            entries = self._released(release), self._closing(kind, answer, reason)
+            await self._append(*entries, refused=lambda: self._take_back(answer, release))
 
     async def closed_without_reader(self, kind: Kind, answer: Answer, reason: str) -> None:
         """Record an end that nobody waits for; while the log is gone, try again for a minute."""
@@ -173,6 +176,11 @@ class TurnLog:
             contents=(Content(name="delivered", role="assistant", text=release.text),),
         )
 
+    def _take_back(self, answer: Answer, release: Release) -> None:
+        answer.take_back(release)
+        if not release.offset:
+            self._first_release_ms = 0
+
     def _closing(self, kind: Kind, answer: Answer, reason: str) -> Entry:
         texts = (("generated", answer.text), ("withheld", answer.withheld))
         verdict = max((self._input_action, strictest(answer.decisions)), key=severity_of)
@@ -197,7 +205,8 @@ class TurnLog:
     def _entry(self, kind: Kind, **fields: object) -> Entry:
         return msgspec.structs.replace(self._base, kind=kind, at=datetime.now(UTC), **fields)
 
-    async def _append(self, *entries: Entry) -> None:
+    async def _append(self, *entries: Entry, refused: Callable[[], None] = lambda: None) -> None:
+        """Make entries durable; `refused` is called when they surely are not. Raises `AuditUnavailableProblemError`."""
         appending = asyncio.ensure_future(self._audit.append(*entries))
         try:
             with self._telemetry.audit_commit():
@@ -211,8 +220,11 @@ class TurnLog:
             await asyncio.wait([appending])
             raise
         finally:
-            if appending.done() and not appending.cancelled() and appending.exception() is None:
-                self._durable.update(entry.kind for entry in entries)
+            if appending.done():
+                if appending.cancelled() or appending.exception() is not None:
+                    refused()
+                else:
+                    self._durable.update(entry.kind for entry in entries)
 
 
 def _detail(request: TurnRequest, dialogue: ExaminedDialogue, route: Route) -> dict[str, str | int | float | bool]:

@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
+from audit.ports import AuditOverloadedError
 from audit.record import Kind
 from gateway.problems import (
     AccessEndedError,
@@ -97,14 +98,6 @@ async def test_no_record_no_release():
     await turns.close()
 
 
-async def test_a_model_that_fails_is_an_aborted_turn():
-    trace = Trace()
-    events = await run(service(trace, ScriptedModel(trace, "One. ", "Tw", fails=True)), "hello")
-    assert (events[-1].outcome, events[-1].reason) == (Outcome.ABORTED, "model_failed")
-    assert trace.entries[-1].kind is Kind.TURN_ABORTED
-    assert "".join(event.text for event in events if isinstance(event, TextReleased)) == "One. "
-
-
 class SteadyModel(ScriptedModel):
     """Says one sentence after the other, each in time to be released by itself."""
 
@@ -115,6 +108,68 @@ class SteadyModel(ScriptedModel):
             yield Delta(text=f"{sentence}. ")
             await asyncio.sleep(0.002)
         yield Delta(finish_reason=FinishReason.STOP)
+
+
+class RefusingLog(ListLog):
+    """Refuses what holds `text` once, after a while."""
+
+    def __init__(self, trace: Trace, text: str, kind: Kind, slow_s: float = 0):
+        super().__init__(trace)
+        self.text, self.kind, self.refuses_after_s, self.refused = text, kind, slow_s, asyncio.Event()
+
+    async def append(self, *entries):
+        texts = [content.text for entry in entries if entry.kind is self.kind for content in entry.contents]
+        if not self.refused.is_set() and any(self.text in text for text in texts):
+            self.refused.set()
+            await asyncio.sleep(self.refuses_after_s)
+            raise AuditOverloadedError("busy")
+        return await super().append(*entries)
+
+
+def delivered(trace: Trace) -> str:
+    return "".join(one.text for entry in trace.entries for one in entry.contents if one.name == "delivered")
+
+
+@pytest.mark.parametrize("text", ["One", "Three", "Four"])
+async def test_a_stretch_whose_record_was_refused_counts_as_withheld(text: str):
+    trace = Trace()
+    turns = service(trace, model := SteadyModel(trace), RefusingLog(trace, text, Kind.TURN_RELEASED))
+    model.said = "One. Two. Three. Four. "
+    events = await run(turns, "hello")
+    await all_ended(turns)
+    shown = "".join(event.text for event in events if isinstance(event, TextReleased))
+    assert shown == delivered(trace)
+    assert text not in shown
+    closing = trace.entries[-1]
+    assert (closing.kind, closing.reason, closing.length) == (Kind.TURN_ABORTED, "audit_unavailable", len(shown))
+    texts = {content.name: content.text for content in closing.contents}
+    assert shown + texts["withheld"] == texts["generated"]
+    assert shown or not closing.first_release_ms
+
+
+@pytest.mark.parametrize("refuses_after_s", [0, 0.05])
+async def test_a_client_that_goes_while_a_stretch_is_refused_was_not_shown_it(refuses_after_s: float):
+    trace = Trace()
+    log = RefusingLog(trace, "Two", Kind.TURN_RELEASED, refuses_after_s)
+    turns = service(trace, model := SteadyModel(trace), log)
+    model.said = "One. Two. Three. "
+    reading = asyncio.create_task(run(turns, "hello"))
+    await log.refused.wait()
+    reading.cancel()
+    await asyncio.wait([reading])
+    await all_ended(turns)
+    closing = trace.entries[-1]
+    texts = {content.name: content.text for content in closing.contents}
+    assert (closing.kind, closing.length) == (Kind.TURN_ABORTED, len(delivered(trace)))
+    assert delivered(trace) + texts["withheld"] == texts["generated"]
+
+
+async def test_a_model_that_fails_is_an_aborted_turn():
+    trace = Trace()
+    events = await run(service(trace, ScriptedModel(trace, "One. ", "Tw", fails=True)), "hello")
+    assert (events[-1].outcome, events[-1].reason) == (Outcome.ABORTED, "model_failed")
+    assert trace.entries[-1].kind is Kind.TURN_ABORTED
+    assert "".join(event.text for event in events if isinstance(event, TextReleased)) == "One. "
 
 
 async def test_a_slow_reader_gets_all_that_is_on_record_as_delivered():
