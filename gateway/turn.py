@@ -278,6 +278,10 @@ class _Conductor:
             await self._log.closed(Kind.TURN_ABORTED, self._answer, reason)
         except AuditUnavailableProblemError:
             return self._abandoned(reason)
+        except asyncio.CancelledError:
+            if self._log.open:
+                self._abandoned(reason)
+            raise
         return self._ended(Outcome.ABORTED, reason=reason)
 
     def _abandoned(self, reason: str) -> TurnEnded:

@@ -164,6 +164,18 @@ async def test_a_client_that_goes_while_a_stretch_is_refused_was_not_shown_it(re
     assert delivered(trace) + texts["withheld"] == texts["generated"]
 
 
+async def test_a_client_that_goes_while_the_closing_record_is_refused_leaves_one_all_the_same():
+    trace = Trace()
+    log = RefusingLog(trace, "One", Kind.TURN_ABORTED, 0.05)
+    turns = service(trace, ScriptedModel(trace, "One. ", "Tw", fails=True), log)
+    reading = asyncio.create_task(run(turns, "hello"))
+    await log.refused.wait()
+    reading.cancel()
+    await asyncio.wait([reading])
+    await all_ended(turns)
+    assert [entry.reason for entry in trace.entries if entry.kind is Kind.TURN_ABORTED] == ["model_failed"]
+
+
 async def test_a_model_that_fails_is_an_aborted_turn():
     trace = Trace()
     events = await run(service(trace, ScriptedModel(trace, "One. ", "Tw", fails=True)), "hello")
