@@ -3,9 +3,13 @@
 `push` takes text as it comes and gives back stretches that are ready; each carries the text before it as overlap, so
 that a phrase that spans two stretches is examined whole. What the stretches are depends on the text alone, never on how
 it was cut into chunks; only `overdue` looks at the time, for a model that stalls in the middle of a sentence.
+
+A token (a key, a signed web token, an address: letters, digits and the signs between them) is recognised by its whole
+alone, so it is held until it ends, far beyond the length of a stretch.
 """
 
 import re
+import string
 import time
 from collections.abc import Callable
 from typing import Final
@@ -16,6 +20,8 @@ from safety.verdict import Decision
 
 MAX_CHARACTERS: Final = 240
 OVERLAP: Final = 120
+LONGEST_TOKEN: Final = 4096
+"""Web tokens of directories that name a person's groups have up to about 4,000 characters."""
 MAX_WAIT_S: Final = 2.0
 
 _CLOSERS = "”’」』）》】\"')]}*_`"
@@ -30,6 +36,8 @@ _ABBREVIATION: Final = re.compile(
     r"|No|Nr|Fig|Figs|Eq|Sec|Ch|Vol|pp|ed|eds|al|Inc|Ltd|Co|Corp|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec)$|(?:^|\n)\s*\d{1,3}$"
 )
 _LONGEST_ABBREVIATION: Final = 12
+_TOKEN_SIGNS: Final = string.ascii_letters + string.digits + "-_.+/=~:"
+_TOKEN: Final = re.compile(rf"[{re.escape(_TOKEN_SIGNS)}]*")
 _SOFT_ENDS: Final = "，、；：。！？）」』》”,;"
 
 
@@ -48,12 +56,14 @@ class StreamWindow:
         *,
         max_characters: int = MAX_CHARACTERS,
         overlap: int = OVERLAP,
+        longest_token: int = LONGEST_TOKEN,
         max_wait_s: float = MAX_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Bounds count code points; a stretch may have up to `max_characters`."""
+        """Bounds count code points; a stretch has up to `max_characters`, a token alone up to `longest_token`."""
         self._most = max_characters
         self._overlap_size = overlap
+        self._longest_token = longest_token
         self._wait = max_wait_s
         self._clock = clock
         self._held = ""
@@ -100,11 +110,14 @@ class StreamWindow:
     def _next_cut(self, text: str, at: int) -> int | None:
         """Return where the stretch that begins at `at` ends, or None while its end may still lie ahead."""
         limit = at + self._most
+        most = at + self._longest_token
+        if (token := _TOKEN.match(text, at, most + 1)) and token.end() > limit:  # neither an end nor a break is in it
+            return None if token.end() == len(text) <= most else min(token.end(), most)
         # One code point past the limit is looked at, so that an end that needs to see what follows is found there too.
         for end in _END.finditer(text, at, limit + 1):
             if not _is_abbreviation(text[at : end.start() + 1]):
                 return end.end()
-        return (_last_break(text, at, limit) or limit) if len(text) > limit else None
+        return (_last_break(text, at, limit) or _token_start(text, at, limit)) if len(text) > limit else None
 
     def _hand_out(self, cut: int) -> list[Stretch]:
         if not cut:
@@ -116,7 +129,10 @@ class StreamWindow:
 
     def _stretch(self, text: str) -> Stretch:
         stretch = Stretch(text=text, overlap=self._before)
-        self._before = (self._before + text)[-self._overlap_size :] if self._overlap_size else ""
+        # A token that had to be cut stands whole before its rest, so that what it is shows there at the latest.
+        cut = len(text) == self._longest_token > self._most
+        size = max(self._overlap_size, len(text) if cut else 0)
+        self._before = (self._before + text)[-size:] if size else ""
         return stretch
 
 
@@ -128,6 +144,12 @@ def _is_abbreviation(sentence: str) -> bool:
 def _last_break(text: str, start: int, limit: int) -> int:
     """Return the last place in (start, limit] that is inside no word, number or address; 0 when there is none."""
     return next((at for at in range(limit, start, -1) if _breaks(text, at)), 0)
+
+
+def _token_start(text: str, start: int, limit: int) -> int:
+    """Return where the token begins that a cut at `limit` would split; `limit` where it splits none."""
+    before = text[start:limit].rstrip(_TOKEN_SIGNS)
+    return start + len(before) if before and text[limit] in _TOKEN_SIGNS else limit
 
 
 def _breaks(text: str, at: int) -> bool:

@@ -1,14 +1,17 @@
 """The stream window: the same stretches whatever the chunking, cuts that split nothing, and what is delivered."""
 
 import asyncio
+import re
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from safety.parts import filters
 from safety.pipeline import Pipeline
 from safety.ports import Direction, TurnContext
-from safety.stream import StreamWindow, Stretch, deliver
+from safety.stream import LONGEST_TOKEN, StreamWindow, Stretch, deliver
 from safety.verdict import Action, Category, Decision, Redaction
 from tests.unit.safety.guards import WordGuard, default_policy
 
@@ -64,7 +67,70 @@ def test_a_cut_never_falls_inside_a_number_or_an_address(token, before):
 
 
 def test_a_word_longer_than_the_limit_is_cut_all_the_same():
-    assert texts("x" * 120, max_characters=50) == ["x" * 50, "x" * 50, "x" * 20]
+    assert texts("x" * 120, max_characters=50, longest_token=50) == ["x" * 50, "x" * 50, "x" * 20]
+    assert texts("é" * 120, max_characters=50) == ["é" * 50, "é" * 50, "é" * 20]
+
+
+TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJ" + "aB3-_z" * 200 + "." + "Zx9_" * 50
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (f"Here it is: {TOKEN} and so on.", ["Here it is: ", TOKEN, " and so on."]),
+        (f"Here. {TOKEN}. So.", ["Here. ", f"{TOKEN}.", " So."]),
+        (f"令牌是{TOKEN}，请保密。", ["令牌", "是", TOKEN, "，请保密。"]),
+        ('{"token":"' + TOKEN + '"}', ['{"token":"', TOKEN, '"}']),
+        (f"https://a.cn/b?key={TOKEN}&c", ["https://a.cn/b?", f"key={TOKEN}", "&c"]),
+        ("é" * 230 + "a" * 20, ["é" * 230, "a" * 20]),
+        (TOKEN, [TOKEN]),
+    ],
+)
+def test_a_token_longer_than_a_stretch_is_cut_before_and_after_it_alone(text, parts):
+    assert texts(text) == texts_one_by_one(text) == parts
+
+
+def texts_one_by_one(text):
+    return [s.text for s in stretches(list(text))]
+
+
+@pytest.mark.parametrize("more", [0, 1, 300, LONGEST_TOKEN])
+def test_a_token_longer_than_its_own_limit_is_cut_and_stands_whole_before_its_rest(more):
+    token = ("aB3-" * LONGEST_TOKEN)[: LONGEST_TOKEN + more]
+    found = stretches([token + " ok."])
+    assert found == stretches(list(token + " ok."))
+    assert found[0] == Stretch(token[:LONGEST_TOKEN], "")
+    assert "".join(s.text for s in found) == token + " ok."
+    assert (found[1].overlap + found[1].text).startswith(token)
+
+
+def test_a_run_without_end_costs_time_and_memory_in_proportion_to_its_length():
+    window = StreamWindow()
+    began = time.process_time()
+    for _ in range(50_000):
+        for stretch in window.push("a" * 20):
+            assert len(stretch.text) + len(stretch.overlap) <= 2 * LONGEST_TOKEN
+        assert len(window.held) <= LONGEST_TOKEN
+    assert time.process_time() - began < 15
+    assert sum(len(s.text) for s in stretches(["a" * 1_000_000])) == 1_000_000
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096])
+def test_a_long_signed_web_token_is_redacted_whole(size):
+    policy = default_policy()
+    layer = Pipeline(filters(policy), policy)
+    text = f"Here is it: {TOKEN} and so on."
+    chunks = [text[at : at + size] for at in range(0, len(text), size)]
+    delivered, blocked = asyncio.run(_passed(layer, chunks, StreamWindow()))
+    assert (delivered, blocked) == ("Here is it: [SECRET] and so on.", False)
+
+
+def test_of_a_token_that_had_to_be_cut_the_rest_is_redacted():
+    policy = default_policy()
+    layer = Pipeline(filters(policy), policy)
+    head = "eyJhbGciOiJSUzI1NiJ9.eyJ" + "aB3-_z" * 1000
+    delivered, _ = asyncio.run(_passed(layer, [f"{head}.Zx9_Zx9_Zx9_ ok."], StreamWindow()))
+    assert delivered == head[:LONGEST_TOKEN] + "[SECRET] ok."
 
 
 def test_the_overlap_is_what_was_handed_out_before():
@@ -127,18 +193,23 @@ ANSWERS = st.lists(
     ),
     max_size=60,
 ).map("".join)
+BOUNDS = st.sampled_from([30, 45, 200]).map(
+    lambda longest: {"max_characters": 30, "overlap": 12, "longest_token": longest}
+)
+_ONE_TOKEN = re.compile(r"[A-Za-z0-9_.+/=~:-]+")
 
 
 @settings(max_examples=300, deadline=None)
-@given(ANSWERS, st.data())
-def test_the_stretches_do_not_depend_on_the_chunks(answer, data):
+@given(ANSWERS, BOUNDS, st.data())
+def test_the_stretches_do_not_depend_on_the_chunks(answer, bounds, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(answer)), max_size=20)))
     chunks = [answer[a:b] for a, b in zip([0, *cuts], [*cuts, len(answer)], strict=True)]
-    whole = stretches([answer], max_characters=30, overlap=12)
-    assert stretches(chunks, max_characters=30, overlap=12) == whole
-    assert stretches(list(answer), max_characters=30, overlap=12) == whole
+    whole = stretches([answer], **bounds)
+    assert stretches(chunks, **bounds) == whole
+    assert stretches(list(answer), **bounds) == whole
     assert "".join(s.text for s in whole) == answer
-    assert all(0 < len(s.text) <= 30 for s in whole)
+    assert all(0 < len(s.text) <= bounds["longest_token"] for s in whole)
+    assert all(len(s.text) <= 30 or _ONE_TOKEN.fullmatch(s.text) for s in whole)
 
 
 @settings(max_examples=200, deadline=None)
@@ -156,10 +227,16 @@ def test_waiting_too_long_loses_and_repeats_nothing(answer, data):
     assert "".join(s.text for s in out) == answer
 
 
-async def _deliver(answer, guard, chunks, window=None):
+LONGEST = st.sampled_from([30, 60, LONGEST_TOKEN])
+
+
+async def _deliver(guard, chunks, longest):
     """Do what the gateway does with an answer; return what was delivered and whether it was blocked."""
-    layer = Pipeline([guard], default_policy())
-    window = window or StreamWindow(max_characters=30, overlap=40)
+    window = StreamWindow(max_characters=30, overlap=40, longest_token=longest)
+    return await _passed(Pipeline([guard], default_policy()), chunks, window)
+
+
+async def _passed(layer, chunks, window):
     out = []
     for stretch in [s for chunk in chunks for s in window.push(chunk)] + window.flush():
         context = TurnContext(direction=Direction.OUTPUT, overlap=len(stretch.overlap))
@@ -171,23 +248,23 @@ async def _deliver(answer, guard, chunks, window=None):
 
 
 @settings(max_examples=150, deadline=None)
-@given(ANSWERS, st.sampled_from(["炸弹", "bo. mb", "a。b", "wordword", "3.14e.g"]), ANSWERS, st.data())
-def test_a_blocked_span_is_never_delivered_whole(before, word, after, data):
+@given(ANSWERS, st.sampled_from(["炸弹", "bo. mb", "a。b", "wordword", "3.14e.g"]), ANSWERS, LONGEST, st.data())
+def test_a_blocked_span_is_never_delivered_whole(before, word, after, longest, data):
     answer = before + word + after
     cuts = sorted(data.draw(st.lists(st.integers(0, len(answer)), max_size=10)))
     chunks = [answer[a:b] for a, b in zip([0, *cuts], [*cuts, len(answer)], strict=True)]
     guard = WordGuard(word, category=Category.OUTPUT_REVIEW)
-    delivered, blocked = asyncio.run(_deliver(answer, guard, chunks))
+    delivered, blocked = asyncio.run(_deliver(guard, chunks, longest))
     assert blocked
     assert word not in delivered
-    assert (delivered, blocked) == asyncio.run(_deliver(answer, guard, [answer]))
+    assert (delivered, blocked) == asyncio.run(_deliver(guard, [answer], longest))
 
 
 @settings(max_examples=150, deadline=None)
-@given(ANSWERS, st.sampled_from(["炸弹", "bo. mb", "a。b"]), ANSWERS)
-def test_a_redacted_span_is_never_delivered_whole(before, word, after):
+@given(ANSWERS, st.sampled_from(["炸弹", "bo. mb", "a。b"]), ANSWERS, LONGEST)
+def test_a_redacted_span_is_never_delivered_whole(before, word, after, longest):
     answer = before + word + after
-    delivered, blocked = asyncio.run(_deliver(answer, WordGuard(word, category=Category.SECRET), list(answer)))
+    delivered, blocked = asyncio.run(_deliver(WordGuard(word, category=Category.SECRET), list(answer), longest))
     assert not blocked
     assert word not in delivered
     assert "[SECRET]" in delivered
