@@ -1,6 +1,7 @@
 """The answer of one turn: hold back, examine, release what was examined. The caller makes each release durable."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -13,6 +14,11 @@ from safety.ports import Direction, SafetyLayer, TurnContext
 from safety.pseudonyms import Restorer
 from safety.stream import StreamWindow, Stretch, deliver
 from safety.verdict import Decision
+
+TOGETHER = 16
+"""Stretches that are examined at once: a guard's time runs for all of them together, and other turns wait for them."""
+TOGETHER_CHARACTERS = 4_096
+"""Characters of them, where they are long."""
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -125,7 +131,7 @@ class Answer:
         if self.blocking is not None:
             return release
         at, decisions = self.examined, await self._decisions(rest)
-        for stretch, decision in zip(rest, decisions, strict=True):
+        for stretch, decision in zip(rest, decisions, strict=False):
             self.findings += findings_of(decision, "answer", at - len(stretch.overlap))
             at += len(stretch.text)
         unseen = stopped(self.stopped_by, self.characters, self.safety.policy_hash)
@@ -136,15 +142,18 @@ class Answer:
         return release
 
     async def _decisions(self, stretches: list[Stretch]) -> list[Decision]:
-        return await asyncio.gather(
-            *(
-                self.safety.examine(
-                    stretch.overlap + stretch.text,
-                    TurnContext(direction=Direction.OUTPUT, groups=self.groups, overlap=len(stretch.overlap)),
-                )
-                for stretch in stretches
-            )
-        )
+        """Examine stretches in their order, up to and with the first that is blocked."""
+        decisions: list[Decision] = []
+        for group in _groups(stretches):
+            for decision in await asyncio.gather(*map(self._decision, group)):
+                decisions.append(decision)
+                if decision.blocked:
+                    return decisions
+        return decisions
+
+    async def _decision(self, stretch: Stretch) -> Decision:
+        context = TurnContext(direction=Direction.OUTPUT, groups=self.groups, overlap=len(stretch.overlap))
+        return await self.safety.examine(stretch.overlap + stretch.text, context)
 
     async def _examine(self, stretches: list[Stretch], *, last: bool = False) -> Release | None:
         if not stretches and not (last and self.restorer.held):
@@ -153,7 +162,7 @@ class Answer:
         texts: list[str] = []
         passed: list[Decision] = []
         findings: list[FindingRecord] = []
-        for stretch, decision in zip(stretches, decisions, strict=True):
+        for stretch, decision in zip(stretches, decisions, strict=False):
             findings += findings_of(decision, "answer", self.examined - len(stretch.overlap))
             self.decisions.append(decision)
             if decision.blocked:
@@ -171,6 +180,19 @@ class Answer:
         release = Release(text, self.delivered, since, tuple(passed), tuple(findings))
         self.delivered += len(text)
         return release
+
+
+def _groups(stretches: list[Stretch]) -> Iterator[list[Stretch]]:
+    group: list[Stretch] = []
+    characters = 0
+    for stretch in stretches:
+        characters += len(stretch.text)
+        if len(group) == TOGETHER or (group and characters > TOGETHER_CHARACTERS):
+            yield group
+            group, characters = [], len(stretch.text)
+        group.append(stretch)
+    if group:
+        yield group
 
 
 def _untouched(decision: Decision, stretch: Stretch) -> int:
