@@ -58,10 +58,21 @@ def cn_mobile(candidate: Candidate) -> int:
 
 
 def bank_card(candidate: Candidate) -> int:
-    """Measure a card number: issuer's range, Luhn, and not called an order."""
-    digits = re.sub(r"[ -]", "", candidate.value)
-    ok = _CARD_BEGINNINGS.fullmatch(digits) is not None and len(set(digits)) > 1 and luhn.is_valid(digits)
-    return _whole(candidate, ok and _free(candidate) and not _ORDER.search(_before(candidate)))
+    """Measure a card number: issuer's range, Luhn, not called an order; a month or code after it is not part of it."""
+    value = candidate.value
+    shorter = value[: max(value.rfind(" "), value.rfind("-"), 0)]
+    if _is_card(value) and _free_after(candidate):
+        size = len(value)
+    elif _is_card(shorter):
+        size = len(shorter)
+    else:
+        return 0
+    return size if _free_before(candidate) and not _ORDER.search(_before(candidate)) else 0
+
+
+def _is_card(value: str) -> bool:
+    digits = re.sub(r"[ -]", "", value)
+    return _CARD_BEGINNINGS.fullmatch(digits) is not None and len(set(digits)) > 1 and bool(luhn.is_valid(digits))
 
 
 def cn_credit_code(candidate: Candidate) -> int:
@@ -152,11 +163,18 @@ def _before(candidate: Candidate) -> str:
 
 def _free(candidate: Candidate) -> bool:
     """Whether no digit, point or sign glues the candidate to a longer number."""
-    text, start, end = candidate.text, candidate.start, candidate.end
-    glued_before = text[max(0, start - 1) : start] in ("+", ".", "-", "/") and start > 0 and candidate.value[0] != "+"
-    before = glued_before and (text[start - 1] == "+" or text[max(0, start - 2) : start - 1].isalnum())
-    after = text[end : end + 1] in (".", "-") and text[end + 1 : end + 2].isdigit()
-    return not before and not after
+    return _free_before(candidate) and _free_after(candidate)
+
+
+def _free_before(candidate: Candidate) -> bool:
+    text, start = candidate.text, candidate.start
+    glued = text[max(0, start - 1) : start] in ("+", ".", "-", "/") and start > 0 and candidate.value[0] != "+"
+    return not (glued and (text[start - 1] == "+" or text[max(0, start - 2) : start - 1].isalnum()))
+
+
+def _free_after(candidate: Candidate) -> bool:
+    text, end = candidate.text, candidate.end
+    return not (text[end : end + 1] in (".", "-") and text[end + 1 : end + 2].isdigit())
 
 
 def _valid_phone(value: str, region: str | None) -> bool:

@@ -103,6 +103,22 @@ def test_the_span_is_exactly_the_identifier_as_typed(text, rule, cut):
     assert text[found.start : found.end] == cut
 
 
+CARD = "4111 1111 1111 1111"
+
+
+@pytest.mark.parametrize(
+    ("text", "rule", "cut"),
+    [
+        (f"My card is {CARD} 12/27 123", "personal_data.bank_card", CARD),
+        (f"{CARD}, 12/27", "personal_data.bank_card", CARD),
+        (f"{CARD}-123", "personal_data.bank_card", CARD),
+        ("6222 0212 3456 7890 128 12/27", "personal_data.bank_card", "6222 0212 3456 7890 128"),
+    ],
+)
+def test_what_stands_beside_an_identifier_neither_hides_nor_joins_it(text, rule, cut):
+    assert [text[f.start : f.end] for f in hits(text) if f.rule == rule] == [cut]
+
+
 def test_what_is_hidden_is_found_and_the_whole_encoded_form_is_the_span():
     encoded = base64.b64encode(b"my card is 4111 1111 1111 1111").decode()
     found = hits(f"see {encoded} ok", "personal_data")
