@@ -22,11 +22,23 @@ from safety.filters.engine import Candidate
 
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _CHECKS = "10X98765432"
+# Edges of a Latin word, in names such as orderId and purchaseOrder too: 'ref' is no word of 'refund'.
+_BEGINS = r"(?-i:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
+_ENDS = r"(?-i:(?![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
 _ORDER = re.compile(
-    r"(?i)(?:订单|单号|流水|编号|物流|快递|运单|order|tracking|invoice|ticket|ref(?:erence)?|sku|isbn)\D{0,8}$"
+    r"(?i)订单号?|单号|流水|编号|物流|快递|运单"
+    rf"|{_BEGINS}(?:order|tracking|invoice|ticket|ref(?:erence)?|sku|isbn)s?(?:id|no|nr|sn|num(?:ber)?)?{_ENDS}"
 )
+_NOT_AN_ORDER = re.compile(
+    r"(?i)卡|电话|手机|联系|致电|拨打|请打|打给|短信|微信|账[号户]|银行|[员人]|小哥|师傅|司机|客服|退款?[到至给回]|card|phone"
+    rf"|{_BEGINS}(?:visa|amex|credit|debit|mobile|cell|tel|call|contact|sms|whatsapp|wechat){_ENDS}"
+)
+_NAMES_WITHIN = re.compile(r"\D{0,8}")
 _VERSION = re.compile(r"(?i)(?:\bv|version|release|版本|ver\.?)[\s:]*$")
 _MACHINE = re.compile(r"(?i)\b(?:ip|ipv4|server|host|dns|ping|address|gateway|router)|地址|服务器|主机|网关")
+_LONGEST_USER = 80
+_URL_USER = re.compile(r"[A-Za-z0-9._~%!$&'*+=:-]*")
+"""What may stand between `//` and the password of a URL."""
 _CARD_BEGINNINGS = re.compile(
     r"4\d{15}|5[1-5]\d{14}|2(?:2[2-9]|[3-6]\d|7[01])\d{13}|3[47]\d{13}|35\d{14}|6(?:011|5\d\d|4[4-9]\d)\d{12}"
     r"|62\d{14,17}|60\d{14,17}"
@@ -54,7 +66,7 @@ def is_resident_id(number: str) -> bool:
 
 def cn_mobile(candidate: Candidate) -> int:
     """Measure a mobile number that is not the end of a longer number, a decimal or an order's number."""
-    return _whole(candidate, _free(candidate) and not _ORDER.search(_before(candidate)))
+    return _whole(candidate, _free(candidate) and not _called_an_order(candidate))
 
 
 def bank_card(candidate: Candidate) -> int:
@@ -67,7 +79,7 @@ def bank_card(candidate: Candidate) -> int:
         size = len(shorter)
     else:
         return 0
-    return size if _free_before(candidate) and not _ORDER.search(_before(candidate)) else 0
+    return size if _free_before(candidate) and not _called_an_order(candidate) else 0
 
 
 def _is_card(value: str) -> bool:
@@ -81,10 +93,12 @@ def cn_credit_code(candidate: Candidate) -> int:
 
 
 def email(candidate: Candidate) -> int:
-    """Measure an address, not a file name, nor the host part of a URL."""
+    """Measure an address, not a file name, nor the password and host of a URL (`db://user:word@host`)."""
     ending = candidate.value.rpartition(".")[2].lower()
-    before = candidate.text[max(0, candidate.start - 1) : candidate.start]
-    ok = ending not in _FILE_ENDINGS and before not in (":", "/") and ".." not in candidate.value
+    before = candidate.text[max(0, candidate.start - _LONGEST_USER) : candidate.start]
+    address = before[before.rfind("//") + 2 :] if "//" in before else None
+    in_url = address is not None and before[-1] == ":" and _URL_USER.fullmatch(address) is not None
+    ok = ending not in _FILE_ENDINGS and not in_url and before[-1:] != "/" and ".." not in candidate.value
     return _whole(candidate, ok or _before(candidate).endswith("mailto:"))
 
 
@@ -157,8 +171,16 @@ def _whole(candidate: Candidate, ok: bool) -> int:
     return len(candidate.value) if ok else 0
 
 
-def _before(candidate: Candidate) -> str:
-    return candidate.text[max(0, candidate.start - 16) : candidate.start]
+def _before(candidate: Candidate, size: int = 16) -> str:
+    return candidate.text[max(0, candidate.start - size) : candidate.start]
+
+
+def _called_an_order(candidate: Candidate) -> bool:
+    """Whether the nearest word before that says what the number is says an order: not in 'order, card 4111…'."""
+    before = _before(candidate, 24)
+    ends = [found.end() for found in _ORDER.finditer(before)]
+    between = before[ends[-1] :] if ends else ""
+    return bool(ends) and _NAMES_WITHIN.fullmatch(between) is not None and not _NOT_AN_ORDER.search(between)
 
 
 def _free(candidate: Candidate) -> bool:
