@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from safety.normalising.joining import join_spaced
 from safety.normalising.tables import (
+    APART,
+    DIGIT,
     FOREIGN,
     INVISIBLE,
     LATIN,
@@ -24,6 +26,9 @@ Mask = NDArray[np.bool_]
 
 _MARKS_PER_LETTER = 3
 _GREEK = (0x370, 0x400)
+_SIGN, _PLAIN = 1, 2
+_WHOLE_NUMBER = 10
+"""From so many characters on each side a digit sign parts two numbers; it is a disguised digit of one before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +62,7 @@ def fold(text: str) -> Reading:
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint32)
     places = np.arange(len(codes) + 1, dtype=np.int32)
     reading = Reading(codes, places[:-1], places[1:], frozenset())
-    for step in (_drop_invisible, _spell_out, _compose, _join_spaced, _unmask, _simplify):
+    for step in (_drop_invisible, _set_apart, _spell_out, _compose, _join_spaced, _unmask, _simplify):
         reading = step(reading, table)
     return reading
 
@@ -68,6 +73,33 @@ def _drop_invisible(reading: Reading, table: Tables) -> Reading:
     if visible.all():
         return reading
     return replace(reading.keep(visible), changes=reading.changes | {"invisible"})
+
+
+def _set_apart(reading: Reading, table: Tables) -> Reading:
+    """Put a space between signs that are numbers or words of their own (①, ², №) and the number or word beside them.
+
+    Signs alone spell a number (①③⑧), and so do signs of one digit inside a number (4①11): both stay as they are.
+    """
+    signs = (table.flags[reading.codes] & APART) != 0
+    if not signs.any():
+        return reading
+    folded = table.flags[table.single.of(reading.codes)]
+    kind = np.where(signs, _SIGN, np.where((folded & (LATIN | DIGIT)) != 0, _PLAIN, 0))
+    starts = np.flatnonzero(np.diff(kind, prepend=-1))
+    sizes = np.diff(starts, append=len(kind))
+    kinds, size = np.pad(kind[starts], 1), np.pad(sizes, 1)
+    sign = kinds[1:-1] == _SIGN
+    left, right = sign & (kinds[:-2] == _PLAIN), sign & (kinds[2:] == _PLAIN)
+    digits = np.logical_and.reduceat((folded & DIGIT) != 0, starts)
+    inside = left & right & digits & (np.minimum(size[:-2], size[2:]) < _WHOLE_NUMBER)
+    before, after = starts[left & ~inside], (starts + sizes)[right & ~inside]
+    at, owner = np.concatenate((before, after)), np.concatenate((before, after - 1))
+    return replace(
+        reading,
+        codes=np.insert(reading.codes, at, ord(" ")),
+        starts=np.insert(reading.starts, at, reading.starts[owner]),
+        ends=np.insert(reading.ends, at, reading.ends[owner]),
+    )
 
 
 def _spell_out(reading: Reading, table: Tables) -> Reading:

@@ -16,7 +16,9 @@ SIZE = 0x110000
 _LAST_DECOMPOSED = 0x32000
 _LONGEST_EXPANSION = 6
 
-INVISIBLE, MARK, LETTER, DIGIT, SEPARATOR, LATIN, LOOKALIKE, FOREIGN, ODD, PUNCTUATION = (1 << n for n in range(10))
+INVISIBLE, MARK, LETTER, DIGIT, SEPARATOR, LATIN, LOOKALIKE, FOREIGN, ODD, PUNCTUATION, APART = (
+    1 << n for n in range(11)
+)
 
 _MARK_RANGES = ((0x300, 0x370), (0x483, 0x48A), (0x1AB0, 0x1B00), (0x1DC0, 0x1E00), (0x20D0, 0x2100), (0xFE20, 0xFE30))
 _INVISIBLE_RANGES = ((0x180B, 0x180F), (0xFE00, 0xFE10), (0xE0000, 0xE1000))
@@ -27,6 +29,7 @@ SEPARATORS = " \n\t.*-_·•|/\\~^+=`'\"#:"
 PUNCTUATION_SIGNS = ",;:!?()[]{}<>¥$%&@。〈〉《》「」『』【】〔〕〖〗…—"
 """What parts letters only in a long row of single Chinese characters. Not the mark between a list's items (柴、米)."""
 _EMOJI_RANGES = ((0x2190, 0x2300), (0x2460, 0x27C0), (0x2B00, 0x2C00), (0x1F000, 0x1FB00))
+_WORD_SIGNS = "№℡℻™℠"
 # Compatibility forms that ordinary text is full of, and that say nothing new when they are spelled out.
 _LEFT_ALONE = frozenset("…‥")
 
@@ -97,7 +100,7 @@ def tables() -> Tables:
         pairs=pairs,
         composed=composed,
         translation=dict(zip(either.tolist(), simplified.of(single.of(either)).tolist(), strict=True)),
-        structural=_class_of(((flags & (INVISIBLE | MARK | LOOKALIKE | ODD)) != 0) | (length != 1)),
+        structural=_class_of(((flags & (INVISIBLE | MARK | LOOKALIKE | ODD | APART)) != 0) | (length != 1)),
     )
 
 
@@ -124,7 +127,16 @@ def _flags() -> NDArray[np.uint16]:
         flags[[ord(c) for c in table]] = LETTER | LOOKALIKE
     flags[[ord(c) for c in RARE]] = LETTER | LOOKALIKE | ODD
     flags[0xD800:0xE000] = ODD
+    flags[[c for c in range(0x80, _LAST_DECOMPOSED) if _stands_apart(chr(c), kinds[c])]] |= APART
     return flags
+
+
+def _stands_apart(char: str, kind: str) -> bool:
+    """Whether a sign is a number or a word of its own (①, ², ⒈, ㏠, №), and no digit (１) nor part of a formula (₂)."""
+    if kind == "Nd" or not (parts := unicodedata.decomposition(char)) or parts.startswith("<sub>"):
+        return char in _WORD_SIGNS
+    folded = unicodedata.normalize("NFKC", char)
+    return char in _WORD_SIGNS or folded[0].isdecimal() or folded[-1].isdecimal()
 
 
 def _compatibility() -> tuple[Substitution, NDArray[np.uint8], NDArray[np.int32], NDArray[np.uint32]]:

@@ -113,6 +113,15 @@ CARD = "4111 1111 1111 1111"
         (f"{CARD}, 12/27", "personal_data.bank_card", CARD),
         (f"{CARD}-123", "personal_data.bank_card", CARD),
         ("6222 0212 3456 7890 128 12/27", "personal_data.bank_card", "6222 0212 3456 7890 128"),
+        (f"{CARD}² see note", "personal_data.bank_card", CARD),
+        ("ID11010519491231002X", "personal_data.cn_resident_id", "11010519491231002X"),
+        ("①11010519491231002X", "personal_data.cn_resident_id", "11010519491231002X"),
+        ("11010519491231002X¹", "personal_data.cn_resident_id", "11010519491231002X"),
+        ("张三_11010519491231002X_1.pdf", "personal_data.cn_resident_id", "11010519491231002X"),
+        ("℡13800138000", "personal_data.cn_mobile", "13800138000"),
+        ("电话+86 138 0013 8000", "personal_data.cn_mobile", "+86 138 0013 8000"),
+        ("x+8613800138000", "personal_data.cn_mobile", "+8613800138000"),
+        ("4①11 1111 1111 1111", "personal_data.bank_card", "4①11 1111 1111 1111"),
     ],
 )
 def test_what_stands_beside_an_identifier_neither_hides_nor_joins_it(text, rule, cut):

@@ -1,6 +1,7 @@
 """The normaliser: what is read plainly, what is left alone, and that every offset leads back."""
 
 import base64
+import re
 import time
 
 import pytest
@@ -38,6 +39,12 @@ READ_PLAINLY = [
     ("ﬁnd", "find"),
     ("a\ud800b", "a\ufffdb"),
     ("1️⃣2️⃣", "12"),
+    ("①③⑧", "138"),
+    ("4①11 ¹11", "4111 1 11"),
+    ("①13800138000②13900139000③", "1 13800138000 2 13900139000 3"),
+    ("№5 and ℡138, ⒈138", "No 5 and TEL 138, 1. 138"),
+    ("1002X¹, Heron™ is", "1002X 1, Heron TM is"),
+    ("H₂O, CO₂", "H2O, CO2"),
 ]
 
 
@@ -134,7 +141,7 @@ NASTY = st.text(
     st.one_of(
         st.characters(),
         st.characters(categories=["Cs", "Cf", "Mn", "Cc"]),
-        st.sampled_from("aаοｂ b.*-\u200b\u0301\u0336炸彈，。😀ﷺﬁ½🅑𝐛%4&#;=\\x0"),
+        st.sampled_from("aаοｂ b.*-\u200b\u0301\u0336炸彈，。😀ﷺﬁ½🅑𝐛%4&#;=\\x0①²№⒈"),
     ),
     max_size=80,
 )
@@ -158,7 +165,7 @@ def test_offsets_are_ordered_and_inside_the_original(text):
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.text(st.sampled_from("aаοｂ b.*-Iи炸彈，。😀𝐛é\n\u00a0５ž"), max_size=60))
+@given(st.text(st.sampled_from("aаοｂ b.*-Iи炸彈，。😀𝐛é\n\u00a0５ž①²№₂7"), max_size=60))
 def test_the_short_way_reads_like_the_long_way(text):
     assert normalise(text).text == fold(text).text
 
@@ -176,6 +183,16 @@ def test_the_short_way_reads_like_the_long_way(text):
 def test_the_short_way_knows_what_parts_characters(parts):
     text = "".join(character + between for character, between in parts)
     assert normalise(text).text == fold(text).text
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["①", "⑫", "²", "⒈", "½", "№", "℡", "™"]), st.sampled_from(["", "，", "身份证", "see "]))
+def test_a_number_beside_a_sign_is_found_where_it_was_typed(sign, before):
+    for text in (before + sign + "1002X", before + "1002X" + sign):
+        read = normalise(text)
+        found = re.search(r"\b1002X\b", read.text, re.ASCII)
+        start, end = read.original_span(*found.span())
+        assert text[start:end] == "1002X"
 
 
 DISGUISES = [
@@ -219,6 +236,8 @@ HOSTILE = {
     "backslashes": "\\",
     "ampersands": "&",
     "long word": "x",
+    "signs": "①1",
+    "signs between numbers": "①13800138000",
 }
 
 
