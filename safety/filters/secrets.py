@@ -5,6 +5,7 @@ from safety.filters.engine import RuleGuard, Validator
 from safety.filters.rules import RULES, load_pack
 
 VALIDATORS: dict[str, Validator] = {
+    "private_key": check.private_key,
     "high_entropy": check.high_entropy,
     "real_value": check.real_value,
     "secret_value": check.secret_value,

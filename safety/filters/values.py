@@ -31,6 +31,21 @@ _COMMON = frozenset(
     ]
 )
 _CODE = re.compile(r"[()\[\]{}<>]|\w\.[A-Za-z_]\w*|^(?:None|null|true|false|undefined|string|str)$|::|->")
+_PART = re.compile(r"[A-Za-z0-9]{20,}")
+_DIGITS = re.compile(r"[0-9]+")
+_LEAST_DIGIT_GROUPS = 3
+_AFTER_TOKEN = re.compile(r"[^A-Za-z0-9._~+/=-]")
+_JUDGED = 4_000
+"""Characters of a value that are looked at; a longer one is judged by its beginning and cut whole."""
+_KEY_ENDS = re.compile(r"-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----$")
+_LONGEST_KEY = 64_000
+_KEY_RUN = re.compile(r"[A-Za-z0-9+/]{20,}")
+_MOST_BETWEEN = 400
+"""Characters of headers or comments that may stand between the lines of a key."""
+_BETWEEN_LINES = r"(?:[\s>|]|\\[nr])"
+_KEY_LINES = re.compile(
+    rf"(?:{_BETWEEN_LINES}*+[A-Za-z0-9+/]{{16,}}+={{0,2}})++(?:{_BETWEEN_LINES}*+=?[A-Za-z0-9+/]+={{0,2}})?"
+)
 _QUOTES = (('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("「", "」"), ("『", "』"), ("《", "》"), ("`", "`"))
 
 
@@ -47,19 +62,61 @@ def real_value(candidate: Candidate) -> int:
     return 0 if _PLACEHOLDER.search(value) or value.lower() in _COMMON else len(value)
 
 
+def private_key(candidate: Candidate) -> int:
+    """Measure a key from its first line to its last; where that one is missing, as far as there are lines of a key.
+
+    What stands between them (headers, comments, the signs of a quoted mail) is cut with it.
+    """
+    value = candidate.value
+    if len(value) <= _LONGEST_KEY and _KEY_ENDS.search(value, max(0, len(value) - _MOST_BETWEEN)):
+        return len(value)
+    at = end = _lines_end(value, value.index("-----", 1) + 5)
+    while run := _KEY_RUN.search(value, at, end + _MOST_BETWEEN):
+        at = run.end()
+        if _looks_random(run[0]):
+            at = end = _lines_end(value, run.start())
+    return end
+
+
+def _lines_end(value: str, at: int) -> int:
+    """Return where the lines of a key that begin at `at` end; `at` when there are none."""
+    lines = _KEY_LINES.match(value, at)
+    return lines.end() if lines else at
+
+
 def secret_value(candidate: Candidate) -> int:
-    """Measure what stands after 'password =' and is neither a word, nor code, nor a placeholder."""
+    """Measure what stands after 'password =' and is neither a word, nor code, nor a placeholder.
+
+    A long token is one whatever follows it without a space: the rest of an address, a bracket.
+    """
     value = candidate.value.rstrip(".,!?")
-    if _PLACEHOLDER.search(value) or _CODE.search(value) or not value.isascii():
-        return 0
+    if _is_secret(value[:_JUDGED]):
+        return len(value)
+    token = _AFTER_TOKEN.split(value, 1)[0]
+    return len(token) if _has_random_part(token[:_JUDGED]) and _is_secret(token[:_JUDGED]) else 0
+
+
+def _is_secret(value: str) -> bool:
+    code = _CODE.search(value) and not _has_random_part(value)
+    if code or _PLACEHOLDER.search(value) or not value.isascii():
+        return False
     kinds = (str.isdigit, str.islower, str.isupper, lambda c: not c.isalnum())
     classes = sum(any(map(kind, value)) for kind in kinds)
     mixed = any(map(str.isdigit, value)) and any(map(str.isalpha, value))
     if not mixed:
-        return 0
+        return False
     if len(value) >= _LONG:
-        return len(value) if _bits(value) >= _LEAST_BITS_SHORT + 0.5 else 0
-    return len(value) if classes >= _LEAST_CLASSES and _bits(value) >= _LEAST_BITS_SHORT else 0
+        return _bits(value) >= _LEAST_BITS_SHORT + 0.5
+    return classes >= _LEAST_CLASSES and _bits(value) >= _LEAST_BITS_SHORT
+
+
+def _has_random_part(value: str) -> bool:
+    """Whether a stretch of letters and digits is no name of anything: a value with one is not code for its dots."""
+    return any(map(_looks_random, _PART.findall(value)))
+
+
+def _looks_random(part: str) -> bool:
+    return len(_DIGITS.findall(part)) >= _LEAST_DIGIT_GROUPS and _bits(part) >= _LEAST_BITS
 
 
 def not_quoted(candidate: Candidate) -> int:

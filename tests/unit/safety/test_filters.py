@@ -104,6 +104,8 @@ def test_the_span_is_exactly_the_identifier_as_typed(text, rule, cut):
 
 
 CARD = "4111 1111 1111 1111"
+PEM = "MIIEowIBAAKCAQEAxx1234567890abcdefghkT9xQz7LmW2vRb4NcYp8DfGh1JsX"
+TOKEN = "aB3dE5fG7hJ9" * 20
 
 
 @pytest.mark.parametrize(
@@ -122,10 +124,46 @@ CARD = "4111 1111 1111 1111"
         ("电话+86 138 0013 8000", "personal_data.cn_mobile", "+86 138 0013 8000"),
         ("x+8613800138000", "personal_data.cn_mobile", "+8613800138000"),
         ("4①11 1111 1111 1111", "personal_data.bank_card", "4①11 1111 1111 1111"),
+        (f"access_token={TOKEN}", "secret.assigned", TOKEN),
+        (f"?access_token={TOKEN}&next=%2Fhome", "secret.assigned", TOKEN),
+        (f"access_token=ya29.{TOKEN} ok", "secret.assigned", f"ya29.{TOKEN}"),
     ],
 )
 def test_what_stands_beside_an_identifier_neither_hides_nor_joins_it(text, rule, cut):
     assert [text[f.start : f.end] for f in hits(text) if f.rule == rule] == [cut]
+
+
+def _key(name="RSA PRIVATE KEY", headers="", mark="", end=True):
+    first, last = (f"-----{word} {name}-----" for word in ("BEGIN", "END"))
+    lines = [first, *headers.splitlines(), *[PEM] * 40, "xyz9AB==", *([last] if end else [])]
+    return f"\n{mark}".join(lines)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        _key(),
+        _key(end=False),
+        _key("PGP PRIVATE KEY BLOCK", "Version: GnuPG v2.0.22 (GNU/Linux)\nComment: a (b) - c\n\n"),
+        _key("PGP PRIVATE KEY BLOCK", "Version: GnuPG v2.0.22 (GNU/Linux)\n\n", end=False),
+        _key(headers="Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,4F1A99B0C3D24F1A99B0C3D2\n\n"),
+        _key(headers="Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,4F1A99B0C3D24F1A99B0C3D2\n\n", end=False),
+        _key(headers="Comment: ------- mine -------"),
+        _key(mark="> "),
+        _key(mark="> > ", end=False),
+        _key().replace("\n", "\\n"),
+    ],
+)
+def test_a_private_key_is_cut_from_its_first_line_to_its_last(key):
+    text = f"> please see {key}\n\nIs this key still good?"
+    (found,) = hits(text, "secrets")
+    assert text[found.start : found.end] == key
+
+
+def test_what_is_said_about_the_first_line_of_a_key_stays_and_a_second_key_is_found():
+    first = "-----BEGIN\u0020PRIVATE KEY-----"
+    text = f"nginx says 'expecting {first}', what is missing in the file? {_key(end=False)}\nThanks"
+    assert [text[f.start : f.end] for f in hits(text, "secrets")] == [first, _key(end=False)]
 
 
 def test_what_is_hidden_is_found_and_the_whole_encoded_form_is_the_span():
