@@ -37,8 +37,9 @@ ROLES: Mapping[str, dict[str, Any]] = {
         cluster=("monitor", "manage_index_templates", "manage_ilm", "manage_security"),
         kibana=("feature_savedObjectsManagement.all", "feature_indexPatterns.all"),
     ),
-    # The gateway: adds documents to indices that are there, and nothing else.
-    WRITER: _role(_may(("create_doc",), *_ALL)),
+    # The gateway: adds documents to indices that are there, and nothing else. Two actions instead of the privilege
+    # `create_doc`, with which the server would also let it change mappings.
+    WRITER: _role(_may(("indices:data/write/bulk*", "indices:data/write/index:op_type/create"), *_ALL)),
     # `attest audit verify --elasticsearch`.
     VERIFIER: _role(_may(("read", "view_index_metadata"), AUDIT.pattern, CONTENT.pattern)),
     # Compliance officers, and the gateway when it searches for them.

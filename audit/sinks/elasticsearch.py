@@ -36,7 +36,7 @@ class ElasticsearchSink:
     """A sink on Elasticsearch's bulk API. See `audit.sinks.ports.Sink`."""
 
     def __init__(self, client: AsyncElasticsearch) -> None:
-        """`client` needs the privilege `create_doc` and no other."""
+        """`client` needs what the role `attest_writer` may, and nothing else."""
         self._client = client
 
     async def deliver(self, parcels: Sequence[Parcel]) -> tuple[Answer, ...]:

@@ -77,8 +77,7 @@ READS = ("search", "get from", "scan", "mapping of")
 MAY: dict[str, set[str]] = {
     BOOTSTRAP: {"make an index", "change a mapping", "make a template", "read roles"}
     | on("mapping of", AUDIT, CONTENT, DELIVERY),
-    # The server lets whoever may add documents also add fields to the mapping; documented in docs/operations.md.
-    WRITER: on("create in", AUDIT, CONTENT, DELIVERY) | {"change a mapping"},
+    WRITER: on("create in", AUDIT, CONTENT, DELIVERY),
     VERIFIER: {deed for what in READS for deed in on(what, AUDIT, CONTENT)},
     COMPLIANCE: {deed for what in READS for deed in on(what, AUDIT, CONTENT, DELIVERY)},
     SECURITY: {deed for what in READS for deed in on(what, AUDIT, DELIVERY)},
