@@ -6,11 +6,12 @@ from typing import Any
 import msgspec
 
 from audit.elastic.families import Family
-from audit.elastic.mappings import fields_of
+from audit.elastic.mappings import EARLIER, MAPPINGS
 from audit.elastic.projection import without_volatile
 
 _TURN = "attest.turn."
 _LONGEST_NAME = 80
+_NO_PARAMETERS = frozenset({"properties", "runtime", "_meta"})
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -63,22 +64,38 @@ def _flat(fields: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, bytes
 
 
 def foreign_mappings(family: Family, mappings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (index, what) for indices whose fields are not ours, or that compute fields while they are searched."""
-    ours = fields_of(family)
+    """Yield (index, what) for whatever in the mappings of indices is not ours: a field, or how it is searched."""
+    ours, earlier = MAPPINGS[family.name], EARLIER.get(family.name, {})
     for index, answer in mappings.items():
         mapping = answer.get("mappings", {})
         if mapping.get("runtime"):
             yield index, "it has runtime fields"
-        for name, kind in _types(mapping.get("properties", {})):
-            if ours.get(name) != kind:
-                yield index, f"field {name[:_LONGEST_NAME]} has the type {kind[:_LONGEST_NAME]}"
+        for what in _parameters("it", ours, mapping):
+            yield index, what
+        for what in _fields(ours["properties"], mapping.get("properties", {}), earlier):
+            yield index, what
 
 
-def _types(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, field in properties.items():
-        if "properties" in field:
-            yield from _types(field["properties"], f"{prefix}{name}.")
+def _fields(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], earlier: Mapping[str, Any], prefix: str = ""
+) -> Iterator[str]:
+    for last in sorted(ours.keys() | theirs.keys()):
+        name, wanted, found = prefix + last, ours.get(last), theirs.get(last)
+        if name in earlier and found == earlier[name]:
+            continue
+        if wanted is None:
+            yield f"it has a field {name[:_LONGEST_NAME]}"
+        elif found is None:
+            yield f"it has no field {name}"
         else:
-            yield prefix + name, str(field.get("type", "object"))
-        for more, inner in field.get("fields", {}).items():
-            yield f"{prefix}{name}.{more}", str(inner.get("type", "object"))
+            yield from _parameters(f"field {name}", wanted, found)
+            yield from _fields(wanted.get("properties", {}), found.get("properties", {}), earlier, f"{name}.")
+
+
+def _parameters(whose: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what differs between two definitions. A server gives ours back as it was: it names no defaults."""
+    for name in sorted((ours.keys() | theirs.keys()) - _NO_PARAMETERS):
+        if name not in theirs:
+            yield f"{whose} has no {name}"
+        elif ours.get(name) != theirs[name]:
+            yield f"{whose} has {name} {msgspec.json.encode(theirs[name]).decode()[:_LONGEST_NAME]}"

@@ -8,7 +8,7 @@ of Chinese, so that a phrase query finds any Chinese string and whole words of o
 from collections.abc import Mapping
 from typing import Any
 
-from audit.elastic.families import AUDIT, CONTENT, DELIVERY, Family
+from audit.elastic.families import AUDIT, CONTENT, DELIVERY
 
 VERSION = 2
 """Raised with every change below; stands in the mapping's `_meta`, so that bootstrap sees an older one."""
@@ -132,6 +132,9 @@ MAPPINGS: Mapping[str, _Fields] = {
 }
 """Family name → mapping."""
 
+EARLIER: Mapping[str, _Fields] = {CONTENT.name: {"attest.text.body": _TEXT}}
+"""Family name → field → how version 1 defined it. A month that was begun then keeps it: no server changes a field."""
+
 SETTINGS: Mapping[str, Any] = {
     "number_of_shards": 1,
     "auto_expand_replicas": "0-1",
@@ -139,18 +142,3 @@ SETTINGS: Mapping[str, Any] = {
     "codec": "best_compression",
 }
 """Settings of each index. One shard a month holds tens of millions of records."""
-
-
-def fields_of(family: Family) -> dict[str, str]:
-    """Return every field of a family, dotted → type."""
-    return dict(_flattened("", MAPPINGS[family.name]["properties"]))
-
-
-def _flattened(prefix: str, properties: _Fields) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for name, field in properties.items():
-        if "properties" in field:
-            found += _flattened(f"{prefix}{name}.", field["properties"])
-        else:
-            found.append((prefix + name, field["type"]))
-    return found

@@ -130,7 +130,7 @@ class StoreVerifier:
             )
         self._months[family.name] = frozenset(mappings)
         for index, what in foreign_mappings(family, mappings):
-            self._report.add("mapping", f"index {index}: {what}: searches do not see what is stored")
+            self._report.add("mapping", f"index {index}: {what}: searches may not see what is stored")
 
     async def _compare_all(self, connection: AsyncConnection, scans: dict[str, "Scan"]) -> int:
         newest = (await connection.execute(select(func.max(AUDIT_ENTRY.c.leaf_index)))).scalar()

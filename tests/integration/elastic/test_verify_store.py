@@ -206,6 +206,27 @@ async def test_fields_that_are_computed_while_searching_are_named(filled: Line):
     assert await named(filled) == [("mapping", None)]
 
 
+async def test_fields_that_are_no_longer_found_are_named(filled: Line):
+    """What the server lets be changed on an index that stands, and what it takes back."""
+    bootstrap = filled.server.login(BOOTSTRAP)
+
+    def mapped(family, path: str, **field) -> None:
+        for name in reversed(path.split(".")):
+            field = {"properties": {name: field}}
+        assert filled.server.status("PUT", f"/{index(family)}/_mapping", field, bootstrap) == 200
+
+    mapped(CONTENT, "attest.search", type="text", analyzer="standard", search_analyzer="keyword")
+    mapped(AUDIT, "attest.turn.subject", type="keyword", ignore_above=1)
+    _, found = await verified(filled)
+    assert [(one.code, one.what.partition(": ")[2].partition(":")[0]) for one in found] == [
+        ("mapping", "field attest.turn.subject has ignore_above 1"),
+        ("mapping", 'field attest.search has search_analyzer "keyword"'),
+    ]
+    mapped(CONTENT, "attest.search", type="text", analyzer="standard")
+    mapped(AUDIT, "attest.turn.subject", type="keyword")
+    assert await named(filled) == []
+
+
 async def test_an_identity_that_may_not_read_is_a_clear_error(filled: Line):
     with pytest.raises(AuditUnavailableError, match=r"attest-content-.*attest_verifier"):
         await verified(filled, role=SECURITY)

@@ -7,8 +7,8 @@ import pytest
 
 from audit.elastic.families import FAMILIES
 from audit.elastic.kibana import ndjson, objects
-from audit.elastic.mappings import fields_of
 from audit.elastic.panels import BOARDS, LISTINGS, Panel
+from tests.unit.elastic.mapped import fields_of
 
 OBJECTS = [json.loads(line) for line in ndjson().splitlines()]
 PANELS = [panel for board in BOARDS for panel in board.panels]

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from audit.canonical import commitment, leaf_hash, leaf_of
 from audit.elastic.families import AUDIT, CONTENT
-from audit.elastic.mappings import fields_of
 from audit.elastic.projection import (
     OpenedText,
     Record,
@@ -24,6 +23,7 @@ from audit.elastic.projection import (
 )
 from audit.record import Commitment, Entry, FindingRecord, Kind, StageRecord
 from tests.unit.elastic.entries import ENTRIES, TEXTS
+from tests.unit.elastic.mapped import fields_of
 
 AT = datetime(2026, 11, 30, 23, 59, 59, 999_999, UTC)
 FINDING = FindingRecord("company", "case", "secrets", 1, 4, 0.0, 0.5, "block", "block", "message")
