@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit.canonical import leaf_hash
 from audit.elastic.comparison import Hit, differences, foreign_mappings, normal
-from audit.elastic.families import AUDIT, CONTENT, Family
+from audit.elastic.families import AUDIT, CONTENT, Family, next_month
 from audit.elastic.projection import Record, document_id, leaf_in, metadata_document
 from audit.elastic.rows import DocumentMaker, LogRow, read_rows, sizes_of
 from audit.elastic.scan import Scan, point_in_time
@@ -37,8 +37,6 @@ _RECORDS = 500
 """Records at once, unless they are large."""
 _SIZE_BYTES = 8 * 2**20
 _MOST_NAMED = 10_000
-_KEPT_FOR = timedelta(days=180)
-"""Whole months that are older may be gone from the store, by its lifecycle policy."""
 _CLOSING = frozenset(kind.value for kind in CLOSING_KINDS)
 
 
@@ -82,12 +80,17 @@ class StoreVerifier:
         engine: AsyncEngine,
         master: MasterKey | None,
         show: Callable[[Finding], None],
+        keep: timedelta,
     ) -> None:
-        """`client` needs `read` and `view_index_metadata` on both families, and nothing else."""
+        """`client` needs `read` and `view_index_metadata` on both families, and nothing else.
+
+        `keep`: how long after its end a month stays in the store; only then may it be gone.
+        """
         self._client = client
         self._engine = engine
         self._ring = KeyRing(master) if master is not None else None
         self._report = Report(show)
+        self._keep = keep
         self._families = (AUDIT, CONTENT) if master is not None else (AUDIT,)
         self._records = self._documents = self._undelivered = self._expired = 0
         self._months: dict[str, frozenset[str]] = {}
@@ -224,7 +227,7 @@ class StoreVerifier:
         wanted = one.documents[family.name]
         if one.entry_id in waiting:
             self._undelivered += family is AUDIT
-        elif wanted.index not in self._months[family.name] and datetime.now(UTC) - one.at > _KEPT_FOR:
+        elif wanted.index not in self._months[family.name] and next_month(one.at) <= datetime.now(UTC) - self._keep:
             self._expired += family is AUDIT
         else:
             self._report.add("missing", f"document {wanted.id} is not in {wanted.index}", one.index)

@@ -1,6 +1,7 @@
 """`attest audit verify --elasticsearch`, in a module of its own: its client takes half a second to load."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import click
 from sqlalchemy.exc import SQLAlchemyError
@@ -34,7 +35,9 @@ async def _verified(show: Callable[[Finding], None], *, texts: bool) -> StoreSum
         except ElasticSettingsError as error:
             raise AuditUnavailableError(str(error)) from None
         try:
-            return await StoreVerifier(client, parts.engine, key_of_texts(parts) if texts else None, show).run()
+            master = key_of_texts(parts) if texts else None
+            keep = timedelta(days=parts.settings.elasticsearch_keep_days)
+            return await StoreVerifier(client, parts.engine, master, show, keep).run()
         except (SQLAlchemyError, OSError) as error:
             raise AuditUnavailableError(f"The audit log cannot be read now ({type(error).__name__}).") from error
         finally:

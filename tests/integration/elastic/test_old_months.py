@@ -9,11 +9,12 @@ import pytest
 from audit.elastic.client import Server, connect
 from audit.elastic.months import OldMonths
 from audit.elastic.roles import RETENTION, VERIFIER, WRITER
-from audit.elastic.verify import StoreVerifier
+from audit.elastic.verify import StoreSummary, StoreVerifier
 from audit.governing import Governor
 from audit.hold import HoldOrder, Holds
 from audit.ports import AuditUnavailableError
 from audit.rows import microseconds
+from audit.verify import Finding
 from tests.contract.audit.turns import accepted, completed
 from tests.integration.elastic.conftest import MASTER, Line, closing, identity, prepare, this_month
 from tests.rig.faulty_proxy import FaultyProxy
@@ -87,10 +88,26 @@ async def test_a_month_stays_while_anything_of_it_is_held_or_waits(aged: Line):
 async def still_verifies(line: Line) -> bool:
     """Whether the store passes its verification: months that are gone are expired, not missing."""
     await drain(line)
+    summary, found = await verified(line, KEEP)
+    return summary.ok and not found and summary.expired == 6
+
+
+async def verified(line: Line, keep: timedelta) -> tuple[StoreSummary, list[Finding]]:
+    found: list[Finding] = []
     client = connect(Server((line.server.url,)), identity(line.server, VERIFIER), 30)
     async with closing(client) as verifier:
-        summary = await StoreVerifier(verifier, line.engine, MASTER, print).run()
-    return summary.ok and summary.expired == 6
+        return await StoreVerifier(verifier, line.engine, MASTER, found.append, keep).run(), found
+
+
+async def test_a_month_that_left_before_its_time_is_missing(aged: Line):
+    """What is kept is counted from the end of the month, and for as long as the installation says."""
+    for name in both("2020.01", "2020.02"):
+        aged.server.call("DELETE", f"/attest-{name}")
+    since_february = datetime.now(UTC) - MONTHS[2]
+    summary, found = await verified(aged, since_february + timedelta(days=1))
+    assert (summary.expired, {one.code for one in found}, {one.record for one in found}) == (2, {"missing"}, {2, 3})
+    summary, found = await verified(aged, since_february - timedelta(days=1))
+    assert (summary.expired, found) == (4, [])
 
 
 async def test_a_hold_on_a_time_keeps_the_months_that_it_touches(aged: Line):

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
@@ -25,12 +25,14 @@ from gateway.cli import main
 from tests.contract.audit.turns import accepted, completed, entry, released
 from tests.integration.elastic.conftest import MASTER, Line, closing, identity, prepare, this_month
 
+KEEP = timedelta(days=215)
+
 
 async def verified(line: Line, master=MASTER, role: str = VERIFIER):
     found: list[Finding] = []
     client = connect(Server((line.server.url,)), identity(line.server, role), 30)
     try:
-        summary = await StoreVerifier(client, line.engine, master, found.append).run()
+        summary = await StoreVerifier(client, line.engine, master, found.append, KEEP).run()
     finally:
         await client.close()
     assert summary.ok == (not found)
