@@ -9,7 +9,10 @@ from audit.elastic.families import Family
 from audit.elastic.mappings import EARLIER, MAPPINGS
 from audit.elastic.projection import without_volatile
 
-_TURN = "attest.turn."
+TURN = "attest.turn."
+"""How the names of a turn's fields begin."""
+TEXTS = ("attest.text", "attest.search")
+"""How the names of fields begin that hold texts."""
 _LONGEST_NAME = 80
 _NO_PARAMETERS = frozenset({"properties", "runtime", "_meta"})
 
@@ -47,11 +50,11 @@ def normal(source: dict[str, Any]) -> dict[str, Any]:
     return decoded
 
 
-def differences(wanted: dict[str, Any], found: dict[str, Any], *, turn: bool = True) -> list[str]:
-    """Return the dotted names of fields that differ; without those of the turn where `turn` is false."""
+def differences(wanted: dict[str, Any], found: dict[str, Any], untold: tuple[str, ...] = ()) -> list[str]:
+    """Return the dotted names of fields that differ; without those that begin with one of `untold`."""
     expected, held = dict(_flat(without_volatile(wanted))), dict(_flat(without_volatile(found)))
     names = {name for name in expected.keys() | held.keys() if expected.get(name) != held.get(name)}
-    return sorted(name[:_LONGEST_NAME] for name in names if turn or not name.startswith(_TURN))
+    return sorted(name[:_LONGEST_NAME] for name in names if not name.startswith(untold))
 
 
 def _flat(fields: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, bytes]]:

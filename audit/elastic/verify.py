@@ -18,9 +18,10 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit.canonical import leaf_hash
-from audit.elastic.comparison import Hit, differences, foreign_mappings, normal
+from audit.elastic.comparison import TURN, Hit, differences, foreign_mappings, normal
+from audit.elastic.expected import Expected, PrunedRecords, leaf_of
 from audit.elastic.families import AUDIT, CONTENT, Family, next_month
-from audit.elastic.projection import Record, document_id, leaf_in, metadata_document
+from audit.elastic.projection import Record, document_id, metadata_document
 from audit.elastic.rows import DocumentMaker, LogRow, read_rows, sizes_of
 from audit.elastic.scan import Scan, point_in_time
 from audit.keys import MasterKey
@@ -57,20 +58,6 @@ class StoreSummary(msgspec.Struct, frozen=True):
     """Whether the documents of texts were compared too, which takes the master key."""
 
 
-class _Expected(msgspec.Struct, frozen=True):
-    """One record, and the documents that there must be of it."""
-
-    index: int
-    entry_id: str
-    leaf_hash: bytes
-    at: datetime
-    pruned: bool
-    documents: dict[str, Document]
-    """By family."""
-    whole_turn: bool
-    """Whether the record that opened its turn is still there: only then the turn's fields can be told."""
-
-
 class StoreVerifier:
     """Verifies one store against one log. Raises `AuditUnavailableError` when either cannot be read."""
 
@@ -91,6 +78,7 @@ class StoreVerifier:
         self._ring = KeyRing(master) if master is not None else None
         self._report = Report(show)
         self._keep = keep
+        self._pruned = PrunedRecords()
         self._families = (AUDIT, CONTENT) if master is not None else (AUDIT,)
         self._records = self._documents = self._undelivered = self._expired = 0
         self._months: dict[str, frozenset[str]] = {}
@@ -144,14 +132,17 @@ class StoreVerifier:
                 expected = await asyncio.to_thread(self._expected, rows)
                 self._records += len(expected)
                 for family in self._families:
-                    await self._compare(family, scans[family.name], expected, waiting)
+                    found = await self._found(scans[family.name], expected)
+                    if family is AUDIT:
+                        expected = await asyncio.to_thread(self._recalled, expected, found)
+                    await self._compare(family, expected, found, waiting)
         return size
 
-    def _expected(self, rows: Sequence[tuple[LogRow, datetime]]) -> list[_Expected]:
+    def _expected(self, rows: Sequence[tuple[LogRow, datetime]]) -> list[Expected]:
         maker = DocumentMaker(self._ring) if self._ring is not None else None
         return [self._expect(row, at, maker) for row, at in rows]
 
-    def _expect(self, row: LogRow, at: datetime, maker: DocumentMaker | None) -> _Expected:
+    def _expect(self, row: LogRow, at: datetime, maker: DocumentMaker | None) -> Expected:
         documents: tuple[Document, ...] = ()
         try:
             documents = maker.make(row) if maker is not None else _metadata_of(row)
@@ -159,27 +150,35 @@ class StoreVerifier:
             self._report.add("log", f"{error}: verify the database", row.leaf_index)
         names = (AUDIT.name, CONTENT.name)
         kind = documents[0].source["event"]["action"] if documents else ""
-        return _Expected(
+        return Expected(
             index=row.leaf_index,
             entry_id=row.entry_id,
             leaf_hash=row.leaf_hash,
             at=at,
             pruned=not documents,
             documents=dict(zip(names, documents, strict=False)),
-            whole_turn=kind not in _CLOSING or row.opening is not None,
+            untold=() if kind not in _CLOSING or row.opening is not None else (TURN,),
         )
 
-    async def _compare(
-        self, family: Family, scan: "Scan", expected: Sequence[_Expected], waiting: frozenset[str]
-    ) -> None:
+    def _recalled(self, expected: Sequence[Expected], found: dict[int, list[Hit]]) -> list[Expected]:
+        return [self._pruned.expect(one, found[one.index]) if one.pruned else one for one in expected]
+
+    async def _found(self, scan: "Scan", expected: Sequence[Expected]) -> dict[int, list[Hit]]:
+        """Return the documents that stand at the places of some records."""
         found: dict[int, list[Hit]] = {one.index: [] for one in expected}
         async for hit in scan.between(expected[0].index, expected[-1].index + 1):
             if hit.sequence in found:
                 found[hit.sequence].append(hit)
             else:
                 self._report.add("extra", f"document {hit.id} in {hit.index} has more than one place in the log")
+        return found
+
+    async def _compare(
+        self, family: Family, expected: Sequence[Expected], found: dict[int, list[Hit]], waiting: frozenset[str]
+    ) -> None:
         compared = [(one, self._compare_one(family, one, found[one.index])) for one in expected]
-        absent = [one for one, there in compared if not there and family.name in one.documents]
+        wanted = [one for one, there in compared if not there and family.name in one.documents]
+        absent = [one for one in wanted if family.name not in one.may_lack]
         asked = await self._ask(family, absent)
         for one in absent:
             if (late := asked.get(one.documents[family.name].id)) is None:
@@ -187,7 +186,7 @@ class StoreVerifier:
             else:
                 self._compare_one(family, one, [late])
 
-    def _compare_one(self, family: Family, one: _Expected, hits: Iterable[Hit]) -> bool:
+    def _compare_one(self, family: Family, one: Expected, hits: Iterable[Hit]) -> bool:
         """Compare what was found of a record; whether its document is among it."""
         wanted, there = one.documents.get(family.name), False
         for hit in hits:
@@ -196,11 +195,11 @@ class StoreVerifier:
                 there = True
                 self._compare_fields(one, wanted, hit)
             else:
-                self._name_stranger(one, wanted, hit)
+                self._name_stranger(family, one, wanted, hit)
         return there
 
-    def _compare_fields(self, one: _Expected, wanted: Document, hit: Hit) -> None:
-        names = differences(normal(wanted.source), hit.source, turn=one.whole_turn)
+    def _compare_fields(self, one: Expected, wanted: Document, hit: Hit) -> None:
+        names = differences(normal(wanted.source), hit.source, one.untold)
         if "event.original" in names:
             what = f"document {hit.id} in {hit.index} does not hold the leaf that was logged"
             self._report.add("altered", what, one.index)
@@ -208,22 +207,22 @@ class StoreVerifier:
             what = f"document {hit.id} in {hit.index} says something else than the leaf: {', '.join(names[:10])}"
             self._report.add("projection", what, one.index)
 
-    def _name_stranger(self, one: _Expected, wanted: Document | None, hit: Hit) -> None:
+    def _name_stranger(self, family: Family, one: Expected, wanted: Document | None, hit: Hit) -> None:
         """Say what a document is that stands at a record's place and is not the record's own."""
-        where = f"document {hit.id} in {hit.index}"
+        where, leaf = f"document {hit.id} in {hit.index}", leaf_of(hit)
         if hit.id == document_id(one.leaf_hash) and wanted is None:
             if not one.pruned:
                 self._report.add("content", f"{where} holds texts that were erased or never were", one.index)
-            elif _leaf_of(hit) not in (None, one.leaf_hash):
+            elif family is AUDIT:
                 self._report.add("altered", f"{where} does not hold the leaf that was logged", one.index)
         elif hit.id == document_id(one.leaf_hash):
             self._report.add("duplicate", f"{where} stands in the wrong month", one.index)
-        elif _leaf_of(hit) == one.leaf_hash:
+        elif leaf is not None and leaf_hash(leaf) == one.leaf_hash:
             self._report.add("duplicate", f"{where} is a second one of it, under an id that is not its", one.index)
         else:
             self._report.add("extra", f"{where} is of no record of the log", one.index)
 
-    def _is_absent(self, family: Family, one: _Expected, waiting: frozenset[str]) -> None:
+    def _is_absent(self, family: Family, one: Expected, waiting: frozenset[str]) -> None:
         wanted = one.documents[family.name]
         if one.entry_id in waiting:
             self._undelivered += family is AUDIT
@@ -232,7 +231,7 @@ class StoreVerifier:
         else:
             self._report.add("missing", f"document {wanted.id} is not in {wanted.index}", one.index)
 
-    async def _ask(self, family: Family, absent: Sequence[_Expected]) -> dict[str, Hit]:
+    async def _ask(self, family: Family, absent: Sequence[Expected]) -> dict[str, Hit]:
         """Ask for documents by their ids: what was written a moment ago is there before a scan shows it."""
         months = self._months[family.name]
         wanted = [one.documents[family.name] for one in absent if one.documents[family.name].index in months]
@@ -286,11 +285,3 @@ def _metadata_of(row: LogRow) -> tuple[Document, ...]:
         with contextlib.suppress(AuditIntegrityError):
             opening = checked_entry(*row.opening)
     return (metadata_document(record, opening),)
-
-
-def _leaf_of(hit: Hit) -> bytes | None:
-    """Return the hash of the leaf that a document holds."""
-    try:
-        return leaf_hash(leaf_in(hit.source))
-    except ValueError:
-        return None
