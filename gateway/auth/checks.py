@@ -111,12 +111,16 @@ class SessionChecks:
             await self._keep(row, renewed)
 
     async def _keep(self, row: sa.Row[Any], renewed: Renewed) -> None:
-        claims = renewed.claims
+        sealed, now = self.sealed(renewed.refresh_token, row.id_hash), int(self._unix_time())
+        if renewed.claims is None:
+            await self._write(row.id_hash, sealed_refresh_token=sealed, checking_until=now + PAUSE_S)
+            return
         old = msgspec.json.decode(row.groups, type=tuple[str, ...])
-        groups = self._roles.groups(claims) if self._roles.has_groups(claims) else old
+        # Only where the provider said nothing of the person at all does it stand by what it said before.
+        groups = self._roles.groups(renewed.claims) if renewed.claims else old
         values: dict[str, Any] = {
-            "sealed_refresh_token": self.sealed(renewed.refresh_token, row.id_hash),
-            "checked_at": int(self._unix_time()),
+            "sealed_refresh_token": sealed,
+            "checked_at": now,
             "checking_until": 0,
             "groups": msgspec.json.encode(groups).decode(),
         }
@@ -130,7 +134,11 @@ class SessionChecks:
     async def _claim(self, row: sa.Row[Any]) -> bool:
         table, now = tables.session, int(self._unix_time())
         mine = sa.and_(
-            table.c.id_hash == row.id_hash, table.c.checked_at == row.checked_at, table.c.checking_until <= now
+            table.c.id_hash == row.id_hash,
+            table.c.checked_at == row.checked_at,
+            # An answer that says nothing of the person brings a new token, too: nobody asks with the old one.
+            table.c.sealed_refresh_token == row.sealed_refresh_token,
+            table.c.checking_until <= now,
         )
         async with self._engine.begin() as connection:
             claimed = await connection.execute(sa.update(table).where(mine).values(checking_until=now + CLAIM_S))

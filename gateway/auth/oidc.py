@@ -26,7 +26,7 @@ from gateway.settings import Settings
 
 LIVES_S = 3600
 """How long a session lives that came without a refresh token, where the provider does not say how long, in seconds."""
-_OK, _SERVER_ERROR = 200, 500
+_OK, _TOO_MANY, _SERVER_ERROR = 200, 429, 500
 
 
 class SignInError(Exception):
@@ -57,9 +57,13 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Renewed(msgspec.Struct, frozen=True):
-    """The provider still stands by a session: what it says of the person now, and the token for the next question."""
+    """The provider still stands by a session: what it says of the person now, and the token for the next question.
 
-    claims: dict[str, Any]
+    `claims` without groups say that the person has none: Keycloak leaves the claim out then. They are empty where the
+    provider said nothing of the person, and None where it could not be heard, so that it must be asked again.
+    """
+
+    claims: dict[str, Any] | None
     refresh_token: str
 
 
@@ -127,7 +131,8 @@ class OidcClient:
             subject = self._roles.subject(verified.claims)
         except TokenError as error:
             raise SignInError(f"id_token_{error.reason}") from None
-        claims = await self._with_groups(metadata, tokens.access_token, verified.claims, subject)
+        said = await self._with_groups(metadata, tokens.access_token, verified.claims, subject)
+        claims = verified.claims if said is None else said
         session = claims.get("sid")
         return Identity(
             claims,
@@ -146,17 +151,11 @@ class OidcClient:
         metadata = await self.provider.metadata()
         request = prepare_token_request("refresh_token", "", refresh_token=refresh_token)
         tokens = await self._ask_for_tokens(metadata, request, "refresh_refused")
-        claims: dict[str, Any] = {}
-        if tokens.id_token:
-            try:
-                verified = await verify(tokens.id_token, self.provider)
-                self._check_id_token(verified, tokens.access_token, metadata.issuer, None)
-            except TokenError as error:
-                raise SignInError(f"id_token_{error.reason}") from None
-            claims = verified.claims
-            if not self._roles.about(claims, subject):
-                raise SignInError("other_person")
-        claims = await self._with_groups(metadata, tokens.access_token, claims, subject)
+        claims: dict[str, Any] | None
+        try:
+            claims = await self._said_now(metadata, tokens, subject)
+        except ProviderUnavailableError:
+            claims = None  # the old refresh token may be used up: the new one must be kept whatever comes after it
         return Renewed(claims, tokens.refresh_token or refresh_token)
 
     async def end_session_url(self, id_token: str) -> str | None:
@@ -196,6 +195,26 @@ class OidcClient:
             raise ProviderUnavailableError
         raise SignInError(refused)
 
+    async def _said_now(self, metadata: Metadata, tokens: _TokenAnswer, subject: str) -> dict[str, Any]:
+        """Return what a renewal says of the person, as a new sign-in would; empty: nothing.
+
+        Raises `SignInError`, and `ProviderUnavailableError` where the groups may be at an endpoint that did not answer.
+        """
+        claims: dict[str, Any] = {}
+        if tokens.id_token:
+            try:
+                verified = await verify(tokens.id_token, self.provider)
+                self._check_id_token(verified, tokens.access_token, metadata.issuer, None)
+            except TokenError as error:
+                raise SignInError(f"id_token_{error.reason}") from None
+            claims = verified.claims
+            if not self._roles.about(claims, subject):
+                raise SignInError("other_person")
+        said = await self._with_groups(metadata, tokens.access_token, claims, subject)
+        if said is None and claims:
+            raise ProviderUnavailableError
+        return said or {}
+
     def _check_id_token(self, verified: Verified, access_token: str, issuer: str, nonce: str | None) -> None:
         """Check an id token; `nonce` is None for a renewed one, which need not repeat it (OIDC Core, section 12.2)."""
         now = int(self._unix_time())
@@ -224,22 +243,25 @@ class OidcClient:
 
     async def _with_groups(
         self, metadata: Metadata, access_token: str, claims: dict[str, Any], subject: str
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any] | None:
         """Add what the userinfo endpoint says, where the provider keeps groups out of the id token (OIDC Core, 5.3).
 
-        An answer about somebody else counts as none. `claims` are empty where there is no id token.
+        None: it was asked and said nothing of this person; an answer about somebody else counts as none. `claims` are
+        empty where there is no id token. Raises `ProviderUnavailableError` where it is the endpoint that has trouble.
         """
         if self._roles.has_groups(claims) or not metadata.userinfo_endpoint or not access_token:
             return claims
         endpoint, headers = metadata.userinfo_endpoint, {"authorization": f"Bearer {access_token}"}
         answer = await self.provider.http.request("GET", endpoint, headers=headers)
+        if answer.status >= _SERVER_ERROR or answer.status == _TOO_MANY:
+            raise ProviderUnavailableError
         try:
             found = msgspec.json.decode(answer.body, type=dict[str, Any]) if answer.status == _OK else {}
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return claims
+            return None
         both = claims | found
         own = not claims or found.get("sub") == claims["sub"]
-        return both if own and self._roles.about(both, subject) else claims
+        return both if own and self._roles.about(both, subject) else None
 
 
 def _error(body: bytes) -> str:

@@ -1,6 +1,7 @@
 """Sessions that are checked with the provider: two gateways, an outage, a refusal; on each database."""
 
 import asyncio
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -34,7 +35,7 @@ class Provider:
 
     def __init__(self) -> None:
         self.good = "first"
-        self.groups = ["/staff"]
+        self.says: dict[str, Any] | None = {"sub": "alice", "groups": ["/staff"]}
         self.asked = 0
         self.error: Exception | None = None
 
@@ -45,8 +46,9 @@ class Provider:
             raise self.error
         if refresh_token != self.good:
             raise SignInError("refresh_refused")
+        assert subject == "alice"
         self.good = f"token-{self.asked}"
-        return Renewed({"sub": subject, "groups": self.groups}, self.good)
+        return Renewed(self.says, self.good)
 
 
 class Rig:
@@ -125,11 +127,59 @@ async def test_an_outage_is_ridden_out_for_an_interval_and_not_longer(rig: Rig) 
 @pytest.mark.parametrize(("groups", "roles"), [(["/staff", "/audit"], 2), (["/other"], None)])
 async def test_groups_are_taken_over(rig: Rig, groups: list[str], roles: int | None) -> None:
     secret = await rig.open()
-    rig.provider.groups = groups
+    rig.provider.says = {"sub": "alice", "groups": groups}
     rig.time.now += INTERVAL
     found = await rig.find(secret)
     assert (len(found.roles) if found else None) == roles
     assert await rig.kinds() == (["person.moved"] if roles else ["session.ended"])
+
+
+async def test_who_is_in_no_group_any_more_is_out_though_the_provider_leaves_the_claim_out(rig: Rig) -> None:
+    secret = await rig.open()
+    rig.provider.says = {"sub": "alice"}
+    rig.time.now += INTERVAL
+    assert await rig.find(secret) is None
+    assert await rig.kinds() == ["session.ended"]
+
+
+async def test_silence_about_the_person_takes_nothing_away(rig: Rig) -> None:
+    secret = await rig.open()
+    rig.provider.says = {}
+    for _ in range(3):
+        rig.time.now += INTERVAL
+        found = await rig.find(secret)
+        assert found is not None
+        assert found.roles == {Role.STAFF}
+    assert await rig.kinds() == []
+
+
+async def test_who_could_not_be_heard_about_is_asked_again_with_the_new_token(rig: Rig) -> None:
+    secret = await rig.open()
+    rig.provider.says = None
+    for _ in range(3):
+        rig.time.now += INTERVAL
+        with pytest.raises(ProviderUnavailableError):
+            await rig.find(secret, rig.provider.asked % 2)
+    rig.provider.says = {"sub": "alice", "groups": ["/staff"]}
+    rig.time.now += 3
+    assert await rig.find(secret)
+    assert await rig.kinds() == []
+
+
+async def test_nobody_asks_with_a_token_that_another_gateway_used_meanwhile(rig: Rig) -> None:
+    secret = await rig.open()
+    rig.time.now += INTERVAL
+    async with rig.engine.connect() as connection:
+        early = (await connection.execute(sa.select(tables.session))).one()
+    rig.provider.says = None
+    with pytest.raises(ProviderUnavailableError):
+        await rig.find(secret)
+    rig.time.now += 3
+    rig.provider.says = {"sub": "alice", "groups": ["/staff"]}
+    with pytest.raises(ProviderUnavailableError):
+        await rig.gateways[1][1].checked(early)
+    assert rig.provider.asked == 1
+    assert await rig.find(secret, 1)
 
 
 async def test_the_database_holds_no_refresh_token(rig: Rig) -> None:

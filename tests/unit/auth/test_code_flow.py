@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from gateway.auth.oidc import Identity, OidcClient, SignInError
+from gateway.auth.oidc import Identity, OidcClient, Renewed, SignInError
 from gateway.auth.pending import SignInUnderWay
 from gateway.auth.provider import Answer
 from gateway.auth.roles import RoleMap
@@ -191,6 +191,64 @@ async def test_groups_may_come_from_userinfo_of_the_same_person(userinfo: Answer
     identity = await finish(claims(groups=None), endpoint=endpoint)
     assert identity.claims.get("groups") == groups
     assert (identity.claims["sub"], identity.claims["iss"]) == ("u-1", ISSUER)
+
+
+async def renew(userinfo: Answer, id_claims: dict[str, Any] | None, endpoint: Any = None) -> Renewed:
+    endpoint = endpoint or WithUserinfo()
+    endpoint.userinfo = userinfo
+    id_token = {} if id_claims is None else {"id_token": sign(KEY, claims(nonce=None, **id_claims))}
+    tokens = {"access_token": "at", "refresh_token": "next"} | id_token
+    endpoint.answer = Answer(200, json.dumps(tokens).encode())
+    return await client(endpoint).renew("first", "u-1")
+
+
+NO_GROUPS = {"groups": None}
+
+
+@pytest.mark.parametrize(
+    ("id_claims", "userinfo", "said"),
+    [
+        ({}, Answer(500, b""), ["staff"]),
+        (NO_GROUPS, Answer(200, b'{"sub":"u-1","groups":["audit"]}'), ["audit"]),
+        (NO_GROUPS, Answer(200, b'{"sub":"u-1"}'), "no groups"),
+        (NO_GROUPS, Answer(200, b'{"sub":"u-2","groups":["audit"]}'), "unheard"),
+        (NO_GROUPS, Answer(401, b""), "unheard"),
+        (NO_GROUPS, Answer(503, b""), "unheard"),
+        (NO_GROUPS, Answer(200, b"<html>"), "unheard"),
+        (None, Answer(200, b'{"sub":"u-1","groups":["audit"]}'), ["audit"]),
+        (None, Answer(200, b'{"sub":"u-1"}'), "no groups"),
+        (None, Answer(200, b'{"sub":"u-2"}'), "nothing"),
+        (None, Answer(401, b""), "nothing"),
+        (None, Answer(429, b""), "unheard"),
+        (None, Answer(503, b""), "unheard"),
+    ],
+)
+async def test_a_renewal_says_groups_none_nothing_or_must_be_asked_again(
+    id_claims: dict[str, Any] | None, userinfo: Answer, said: Any
+) -> None:
+    renewed = await renew(userinfo, id_claims)
+    assert renewed.refresh_token == "next", "whatever comes after it: the old one may be used up"
+    if said == "unheard":
+        assert renewed.claims is None
+    elif said == "nothing":
+        assert renewed.claims == {}
+    else:
+        assert renewed.claims
+        assert renewed.claims.get("groups", "no groups") == said
+
+
+async def test_a_provider_without_userinfo_says_all_in_the_id_token() -> None:
+    renewed = await renew(Answer(404, b""), NO_GROUPS, endpoint=TokenEndpoint())
+    assert renewed.claims is not None
+    assert renewed.claims["sub"] == "u-1"
+    assert (await renew(Answer(404, b""), None, endpoint=TokenEndpoint())).claims == {}
+
+
+async def test_a_userinfo_endpoint_in_trouble_is_not_the_persons_fault() -> None:
+    endpoint = WithUserinfo()
+    endpoint.userinfo = Answer(503, b"")
+    with pytest.raises(ProviderUnavailableError):
+        await finish(claims(groups=None), endpoint=endpoint)
 
 
 async def test_a_provider_without_logout_has_no_logout_address() -> None:
