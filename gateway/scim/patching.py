@@ -1,9 +1,11 @@
 """PATCH (RFC 7644, section 3.5.2), with the forms that Entra ID and Okta send beside the specification.
 
-Attributes are changed by `scim2-models`; the members of a group, of which there may be thousands, as sets.
+Attributes are changed by `scim2-models`; the members of a group, of which there may be thousands, as sets. What a PATCH
+says is read whole before anything is changed: only the change itself takes place in the transaction.
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -22,6 +24,12 @@ from gateway.scim.groups import Membership
 from gateway.scim.resources import MOST_MEMBERS, POLICY, SHORT, Group, User, bounded, in_our_words
 
 MOST_OPERATIONS = 100
+MOST_ATTRIBUTES = 1000
+"""Attributes that the values of a PATCH name together, without the members of a group."""
+LONGEST_PATH = 1000
+"""Characters of a path, and of an attribute's name, which may be one."""
+LONGEST_PATHS = 10_000
+"""Characters of the paths and names of a PATCH together: each comparison in them is made with each value."""
 _MESSAGE = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 _ANY_GROUP = r"(?:urn:ietf:params:scim:schemas:core:2\.0:Group:)?"
 _ALL_MEMBERS = re.compile(rf"{_ANY_GROUP}members", re.IGNORECASE)
@@ -37,39 +45,38 @@ class Patch(msgspec.Struct, Generic[R], frozen=True):
     """What a PATCH asks for."""
 
     model: type[R]
-    operations: tuple[Operation, ...]
+    message: Any
+    """The changes as the library read them; None: there are none but of members."""
+    own_ids: tuple[object, ...] = ()
+    """What the PATCH takes for the resource's id."""
     membership: Membership | None = None
     """What becomes of a group's members; None: nothing."""
 
     def applied(self, resource: R) -> R:
         """Return the resource as it is afterwards. Raises `SCIMException`, `pydantic.ValidationError`."""
         after = resource.model_copy(deep=True)
-        if self.operations:
-            message = {
-                "schemas": [_MESSAGE],
-                "Operations": [_without_own_id(each, after.id) for each in self.operations],
-            }
-            patch: Any = PatchOp.__class_getitem__(self.model)
+        if any(each != after.id for each in self.own_ids):
+            raise MutabilityException(detail="id: cannot be changed.")
+        if self.message is not None:
             with in_our_words():
-                found = patch.model_validate(message, scim_ctx=Context.RESOURCE_PATCH_REQUEST, scim_policy=POLICY)
-                found.patch(after, scim_policy=POLICY)
+                self.message.patch(after, scim_policy=POLICY)
         return bounded(self.model.model_validate(after.model_dump(), scim_policy=POLICY))
 
 
 def patch_of_user(body: dict[str, Any]) -> Patch[User]:
-    """Read a PATCH of a user. Raises `SCIMException`."""
-    return Patch(User, tuple(_plain(each) for each in _operations(body)))
+    """Read a PATCH of a user. Raises `SCIMException`, `pydantic.ValidationError`."""
+    return _read(User, [_plain(each) for each in _operations(body)])
 
 
 def patch_of_group(body: dict[str, Any]) -> Patch[Group]:
-    """Read a PATCH of a group. Raises `SCIMException`."""
+    """Read a PATCH of a group. Raises `SCIMException`, `pydantic.ValidationError`."""
     rest: list[Operation] = []
     membership: Membership | None = None
     for operation in map(_plain, _operations(body)):
         others, changed = _of_members(operation, membership or Membership())
         membership = changed or membership
         rest += [others] if others else []
-    return Patch(Group, tuple(rest), membership)
+    return _read(Group, rest, membership)
 
 
 def member_ids(value: object) -> frozenset[str]:
@@ -88,6 +95,46 @@ def split_members(body: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]
     rest = {name: value for name, value in body.items() if name.lower() != "members"}
     given = [value for name, value in body.items() if name.lower() == "members" and value is not None]
     return rest, member_ids(given[0]) if given else frozenset()
+
+
+def _read(model: type[R], operations: Sequence[Operation], membership: Membership | None = None) -> Patch[R]:
+    """Let the library read what is within bounds. Raises `SCIMException`, `pydantic.ValidationError`."""
+    if not operations:
+        return Patch(model, None, (), membership)
+    _check_size(operations)
+    own_ids: list[object] = []
+    rest: list[Operation] = []
+    for each in operations:
+        others, ids = _without_own_id(each)
+        rest.append(others)
+        own_ids += ids
+    patch: Any = PatchOp.__class_getitem__(model)
+    with in_our_words():
+        message = patch.model_validate(
+            {"schemas": [_MESSAGE], "Operations": rest}, scim_ctx=Context.RESOURCE_PATCH_REQUEST, scim_policy=POLICY
+        )
+    return Patch(model, message, tuple(own_ids), membership)
+
+
+def _check_size(operations: Sequence[Operation]) -> None:
+    """Refuse what would take long to read and to apply. Raises `InvalidPathException`, `TooManyException`."""
+    names = [name for each in operations for name in _names(each.get("value"))]
+    paths = [path for each in operations if isinstance(path := each.get("path"), str)]
+    if any(len(each) > LONGEST_PATH for each in (*names, *paths)):
+        raise InvalidPathException(detail=f"A path has at most {LONGEST_PATH} characters.")
+    if len(names) > MOST_ATTRIBUTES:
+        raise TooManyException(detail=f"A PATCH names at most {MOST_ATTRIBUTES} attributes.")
+    if sum(map(len, (*names, *paths))) > LONGEST_PATHS:
+        raise TooManyException(detail=f"The paths and names of a PATCH have at most {LONGEST_PATHS} characters.")
+
+
+def _names(value: object) -> Iterator[str]:
+    """Yield the names of all attributes in a value; a body is nested only so deep (`asking.json_body`)."""
+    if isinstance(value, dict):
+        yield from value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for each in inner:
+        yield from _names(each)
 
 
 def _operations(body: dict[str, Any]) -> list[Operation]:
@@ -151,15 +198,13 @@ def _changed(before: Membership, verb: str, ids: frozenset[str] | None) -> Membe
             raise InvalidValueException(detail="op: must be add, remove or replace.")
 
 
-def _without_own_id(operation: Operation, own: str | None) -> Operation:
-    """Leave out the resource's own id, which Okta sends along; another one is refused."""
+def _without_own_id(operation: Operation) -> tuple[Operation, list[object]]:
+    """Take out the resource's own id, which Okta sends along; return the rest, and the ids to be compared."""
     value = operation.get("value")
     if operation.get("path") or not isinstance(value, dict):
-        return operation
+        return operation, []
     ids = [each for name, each in value.items() if name.lower() == "id"]
-    if any(each != own for each in ids):
-        raise MutabilityException(detail="id: cannot be changed.")
-    return operation | {"value": {name: each for name, each in value.items() if name.lower() != "id"}}
+    return operation | {"value": {name: each for name, each in value.items() if name.lower() != "id"}}, ids
 
 
 def _folded_names(value: dict[str, Any]) -> dict[str, Any]:

@@ -135,7 +135,7 @@ async def patch_user(
 ) -> Response[Any]:
     """Change a user."""
     wanted = wanted_attributes(request, User)
-    change = patch_of_user(await json_body(request))
+    change = await asyncio.to_thread(patch_of_user, await json_body(request))
     stored = await directory.patch_user(resource_id, change, if_match(request), by)
     return answer(scim.user(stored, wanted), etag=stored.etag)
 
@@ -198,7 +198,7 @@ async def patch_group(
 ) -> Response[Any]:
     """Change a group or who is in it."""
     wanted = wanted_attributes(request, Group)
-    change = patch_of_group(await json_body(request))
+    change = await asyncio.to_thread(patch_of_group, await json_body(request))
     stored = await directory.patch_group(resource_id, change, if_match(request), by)
     return answer(scim.group(stored, wanted), etag=stored.etag)
 

@@ -133,6 +133,8 @@ async def test_other_ways_to_be_wrong(scim: Scim) -> None:
     assert (await scim.send("GET", f"/Users/{eve['id']}"))["userName"] == "eve"
 
 
+FAR = "emails[" + " or ".join(['value eq "a"'] * 58) + "].value"
+MANY = {f"{number}": 1 for number in range(1000)}
 PATCHES: list[tuple[Any, str]] = [
     ({}, "invalidSyntax"),
     ({"schemas": [PATCH]}, "invalidSyntax"),
@@ -151,6 +153,11 @@ PATCHES: list[tuple[Any, str]] = [
     ({"schemas": [PATCH], "Operations": [{"op": "replace", "path": "userName", "value": "a" * 300}]}, "invalidValue"),
     ({"schemas": [PATCH], "Operations": [{"op": "replace", "path": "externalId", "value": "a" * 300}]}, "invalidValue"),
     ({"schemas": [PATCH], "Operations": [{"op": "replace", "path": 5, "value": "a"}]}, "invalidValue"),
+    ({"schemas": [PATCH], "Operations": [{"op": "replace", "path": "a" * 1001, "value": "a"}]}, "invalidPath"),
+    ({"schemas": [PATCH], "Operations": [{"op": "replace", "value": {"a" * 1001: "a"}}]}, "invalidPath"),
+    ({"schemas": [PATCH], "Operations": [{"op": "add", "path": FAR, "value": "a"}] * 11}, "tooMany"),
+    ({"schemas": [PATCH], "Operations": [{"op": "add", "value": {"name": MANY}}]}, "tooMany"),
+    ({"schemas": [PATCH], "Operations": [{"op": "add", "value": {"active": False, **MANY}}]}, "tooMany"),
 ]
 
 
@@ -161,6 +168,12 @@ async def test_a_patch_that_cannot_be_changes_nothing(scim: Scim, body: Any, kin
     assert (status, got) == (400, kind), detail
     assert "perhaps" not in detail
     assert await scim.send("GET", f"/Users/{eve['id']}") == eve
+
+
+async def test_a_patch_is_read_before_the_directory_is_held(scim: Scim, monkeypatch: pytest.MonkeyPatch) -> None:
+    eve = await scim.user("eve")
+    monkeypatch.setattr(scim.directory._governor, "transaction", lambda: pytest.fail("the directory is held"))
+    await scim.patch(f"/Users/{eve['id']}", {"op": "replace", "path": "active[[", "value": 1}, status=400)
 
 
 async def test_what_entra_and_okta_send_beside_the_specification(scim: Scim) -> None:
