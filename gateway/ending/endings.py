@@ -95,6 +95,14 @@ class Endings:
         found: str | None = await connection.scalar(sa.select(tables.ended.c.ended_by).where(_lasting(subject)))
         return found
 
+    async def spellings_in(self, connection: AsyncConnection, subject: str, *, by: str) -> list[str]:
+        """Return the spellings, without regard to case, of a person under which this one ended access."""
+        table = tables.ended.c  # no database folds case as Python does
+        query = sa.select(table.value).where(
+            table.scope == Scope.PERSON, table.group_name == "", table.lasting, table.ended_by == by
+        )
+        return [each for each in (await connection.execute(query)).scalars() if each.casefold() == subject.casefold()]
+
     async def without_group_in(self, connection: AsyncConnection, group: str) -> frozenset[str]:
         """Return the subjects of those for whom a group no longer counts."""
         table = tables.ended
@@ -147,7 +155,7 @@ class Endings:
         reason: str,
         by: str,
     ) -> None:
-        """Put an ending on the list; `lasting=None` leaves it as it is where there is one."""
+        """Put an ending on the list; with `lasting=None` one that lasts goes on, and stays of whoever made it."""
         dialect = postgresql if self._governor.postgresql else sqlite
         table = tables.ended
         now = int(self._unix_time())
@@ -155,7 +163,11 @@ class Endings:
         adding = dialect.insert(table).values(
             scope=scope.value, value=value, group_name="", lasting=bool(lasting), **values
         )
-        changed = values if lasting is None else values | {"lasting": lasting}
+        changed = values | {"lasting": lasting}
+        if lasting is None:
+            lasts = table.c.lasting
+            kept = {name: sa.case((lasts, table.c[name]), else_=values[name]) for name in ("reason", "ended_by")}
+            changed = values | kept
         keys = [table.c.scope, table.c.value, table.c.group_name]
         await connection.execute(adding.on_conflict_do_update(index_elements=keys, set_=changed))
 

@@ -57,7 +57,7 @@ class DirectoryAccess:
         if user.active is False:
             await self._disable(connection, subject, called(user), "scim_inactive")
         elif user.active or new:
-            await self._endings.restore_in(connection, subject, reason="scim_active", by=SCIM, only_by=SCIM)
+            await self._restore(connection, subject)
 
     async def user_gone(self, connection: AsyncConnection, user: User) -> None:
         """End access of a user who left the directory."""
@@ -94,6 +94,13 @@ class DirectoryAccess:
             if subject
         ]
         await self._endings.move_in(connection, moves, reason="scim_groups", by=SCIM)
+
+    async def _restore(self, connection: AsyncConnection, subject: str) -> None:
+        spellings = [subject]
+        if self._subject is ScimSubject.USER_NAME:  # as it is looked up: its case does not count
+            spellings = await self._endings.spellings_in(connection, subject, by=SCIM)
+        for each in spellings:
+            await self._endings.restore_in(connection, each, reason="scim_active", by=SCIM, only_by=SCIM)
 
     async def _disable(self, connection: AsyncConnection, subject: str, name: str, reason: str) -> None:
         if await self._endings.ended_by_in(connection, subject) is None:

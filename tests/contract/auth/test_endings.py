@@ -11,6 +11,7 @@ from audit.tables import AUDIT_ENTRY
 from gateway.auth.principal import Credential, Principal, Role
 from gateway.auth.roles import RoleMap
 from gateway.auth.session import Sessions, SessionTimes
+from gateway.ending import tables
 from gateway.ending.ended import EndedAccess
 from gateway.ending.endings import Endings, Move
 from gateway.ending.watch import AccessWatch
@@ -96,6 +97,13 @@ async def test_ending_sessions_of_a_disabled_person_does_not_restore(rig: Rig) -
     await rig.endings.disable("alice", reason="administrator", by="ada")
     await rig.endings.end_sessions_of("alice", reason="backchannel_logout", by="provider")
     assert not await rig.let_in(person(issued_at=NOW + 5000))
+    columns = (tables.ended.c.reason, tables.ended.c.ended_by)
+    async with rig.engine.connect() as connection:
+        assert (await connection.execute(sa.select(*columns))).one() == ("administrator", "ada")
+    await rig.endings.restore("alice", reason="administrator", by="ada")
+    await rig.endings.end_sessions_of("alice", reason="backchannel_logout", by="provider")
+    async with rig.engine.connect() as connection:
+        assert (await connection.execute(sa.select(*columns))).one() == ("backchannel_logout", "provider")
 
 
 async def test_a_session_of_the_provider_takes_its_tokens_with_it(rig: Rig) -> None:

@@ -87,6 +87,30 @@ async def test_a_person_is_known_by_user_name_where_the_setting_says_so(make_sci
     assert await scim.standing("alice@corp.example", "staff") is None, "no spelling takes back what another ended"
 
 
+async def test_a_user_name_in_another_case_is_let_in_again(make_scim: Any) -> None:
+    scim = await make_scim(scim_subject="userName")
+    scim.ended._fold = str.casefold
+    zoe = await scim.user("ZOÉ", externalId="00u1")
+    await scim.user("other", externalId="00u2", active=False)
+    await scim.patch(f"/Users/{zoe['id']}", {"op": "replace", "path": "active", "value": False})
+    await scim.patch(f"/Users/{zoe['id']}", {"op": "replace", "value": {"userName": "zoé", "active": True}})
+    await scim.ended.refresh()
+    assert not scim.ended.disabled("zoé")
+    assert scim.ended.disabled("other")
+
+
+@pytest.mark.parametrize("by", ["provider", "ada"])
+async def test_sessions_that_others_end_do_not_make_the_directorys_ending_theirs(scim: Scim, by: str) -> None:
+    alice = await scim.user("alice")
+    await scim.patch(f"/Users/{alice['id']}", {"op": "replace", "path": "active", "value": False})
+    await scim.endings.end_sessions_of("alice", reason="backchannel_logout", by=by)
+    (one,) = (await People(scim.engine, PersonNames(scim.engine)).found("alice")).people
+    assert (one.state, one.reason, one.ended_by) == (State.DISABLED, "scim_inactive", "scim")
+    await scim.patch(f"/Users/{alice['id']}", {"op": "replace", "path": "active", "value": True})
+    await scim.ended.refresh()
+    assert not scim.ended.disabled("alice")
+
+
 async def test_a_user_without_the_attribute_is_kept_but_nobody_known(scim: Scim) -> None:
     body = {"schemas": [USER], "userName": "bob", "active": False}
     await scim.send("POST", "/Users", body, 201)
