@@ -94,7 +94,7 @@ class Authentication:
             trail=trail,
             ended=access.ended,
         )
-        logout_tokens = LogoutTokens(engine, provider, settings.oidc_client_id, unix_time, settings.oidc_subject_claim)
+        logout_tokens = LogoutTokens(provider, settings.oidc_client_id, unix_time, settings.oidc_subject_claim)
         back_channel = BackChannel(logout_tokens, access.endings, trail)
         development = DevelopmentProvider(settings) if settings.uses_development_provider else None
         return cls(

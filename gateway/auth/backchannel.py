@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 from litestar import Request, Response, Router, post
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.ports import AuditUnavailableError
 from gateway.auth.access import PUBLIC
@@ -22,7 +22,7 @@ from gateway.auth.tokens import SKEW_S, TOKEN_LIMIT, TokenError, check_standard_
 from gateway.auth.trail import Trail
 from gateway.ending import tables
 from gateway.ending.endings import PROVIDER, Endings
-from gateway.problems import AuditUnavailableProblemError, BadRequestError, ProviderUnavailableError, TooLargeError
+from gateway.problems import AuditUnavailableProblemError, BadRequestError, TooLargeError
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 LIVES_S = 600
@@ -49,13 +49,11 @@ class LogoutTokens:
 
     def __init__(
         self,
-        engine: AsyncEngine,
         provider: Provider,
         client_id: str,
         unix_time: Callable[[], float] = time.time,
         subject_claim: str = "sub",
     ) -> None:
-        self._engine = engine
         self._provider = provider
         self._client_id = client_id
         self._subject_claim = subject_claim
@@ -91,14 +89,13 @@ class LogoutTokens:
             raise TokenError("claim_jti")
         return Logout(subject, session, jti, min(int(stated["exp"]), now + LIVES_S) + SKEW_S + 1)
 
-    async def use(self, logout: Logout) -> None:
-        """Note that a token was used. Raises `TokenError` when it was used before."""
+    async def use_in(self, connection: AsyncConnection, logout: Logout) -> None:
+        """Note in an open transaction that a token was used. Raises `TokenError` when it was used before."""
         table, now = tables.logout_token, int(self._unix_time())
         try:
-            async with self._engine.begin() as connection:
-                await connection.execute(sa.delete(table).where(table.c.expires_at < now))
-                values = {"jti_hash": fingerprint(logout.jti), "expires_at": logout.expires_at}
-                await connection.execute(sa.insert(table).values(**values))
+            await connection.execute(sa.delete(table).where(table.c.expires_at < now))
+            values = {"jti_hash": fingerprint(logout.jti), "expires_at": logout.expires_at}
+            await connection.execute(sa.insert(table).values(**values))
         except IntegrityError:
             raise TokenError("replayed") from None
 
@@ -115,20 +112,25 @@ class BackChannel:
         """End what the token names: one of the provider's sessions, or all of a person's."""
         try:
             logout = await self._tokens.check(await _token_of(request))
-            await self._tokens.use(logout)
+            await self._end(logout)
         except TokenError as error:
             await self._trail.token_refused(request, f"logout_{error.reason}")
             return _answer({"error": "invalid_request"}, 400)
-        except (SQLAlchemyError, OSError):
-            raise ProviderUnavailableError("The logout cannot be carried out now; send it again.") from None
-        try:
-            if logout.provider_session:
-                await self._endings.end_provider_session(logout.provider_session, reason=REASON, subject=logout.subject)
-            else:
-                await self._endings.end_sessions_of(logout.subject, reason=REASON, by=PROVIDER)
         except AuditUnavailableError:
             raise AuditUnavailableProblemError("The logout cannot be recorded now.", retry_after=5) from None
         return _answer({}, 200)
+
+    async def _end(self, logout: Logout) -> None:
+        """End what was named, and use up the token with it: one that ended nothing can be sent again."""
+
+        async def use(connection: AsyncConnection) -> None:
+            await self._tokens.use_in(connection, logout)
+
+        session, subject = logout.provider_session, logout.subject
+        if session:
+            await self._endings.end_provider_session(session, reason=REASON, subject=subject, first=use)
+        else:
+            await self._endings.end_sessions_of(subject, reason=REASON, by=PROVIDER, first=use)
 
 
 def backchannel_router(steps: BackChannel) -> Router:

@@ -1,7 +1,7 @@
 """Access that is ended or restored: what changes and the record that says so are one transaction."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +20,8 @@ PROVIDER = "provider"
 _MOST_NAMED = 20
 
 Detail = dict[str, str | int | float | bool]
+Step = Callable[[AsyncConnection], Awaitable[None]]
+"""Something done in the transaction of an ending, before it: where it raises, nothing has ended."""
 _AT_ONCE = 250
 """Changes and records that one step of a long transaction writes: the event loop is free in between."""
 
@@ -43,13 +45,15 @@ class Endings:
         """End one session; whether there was one."""
         return await self._end_sessions(sign_in.session.c.id_hash == id_hash, reason, by, person=None) > 0
 
-    async def end_sessions_of(self, subject: str, *, reason: str, by: str) -> int:
+    async def end_sessions_of(self, subject: str, *, reason: str, by: str, first: Step | None = None) -> int:
         """End a person's sessions and whatever tokens were given out until now; return how many sessions there were."""
-        return await self._end_sessions(sign_in.session.c.subject == subject, reason, by, person=subject)
+        return await self._end_sessions(sign_in.session.c.subject == subject, reason, by, person=subject, first=first)
 
-    async def end_provider_session(self, sid: str, *, reason: str, subject: str) -> int:
+    async def end_provider_session(self, sid: str, *, reason: str, subject: str, first: Step | None = None) -> int:
         """End the sessions and tokens of one of the provider's sessions; return how many sessions there were."""
         async with self._governor.transaction() as connection:
+            if first is not None:
+                await first(connection)
             await self._note(connection, Scope.PROVIDER_SESSION, sid, lasting=False, reason=reason, by=PROVIDER)
             ended = await self._delete(connection, sign_in.session.c.provider_session == sid)
             for_whom = (ended[0].subject if ended else subject) or PROVIDER
@@ -130,8 +134,12 @@ class Endings:
                 entry = _entry(Kind.PERSON_MOVED, subject, "provider_groups", PROVIDER, detail)
                 await self._governor.record(connection, msgspec.structs.replace(entry, groups=groups))
 
-    async def _end_sessions(self, which: sa.ColumnElement[bool], reason: str, by: str, person: str | None) -> int:
+    async def _end_sessions(
+        self, which: sa.ColumnElement[bool], reason: str, by: str, person: str | None, first: Step | None = None
+    ) -> int:
         async with self._governor.transaction() as connection:
+            if first is not None:
+                await first(connection)
             if person is not None:
                 await self._note(connection, Scope.PERSON, person, lasting=None, reason=reason, by=by)
             ended = await self._delete(connection, which)
