@@ -4,8 +4,9 @@ Whoever streams (a turn, an export) holds a `Watched` and looks at its `ended` b
 """
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -14,6 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.auth.principal import Principal
 from gateway.ending.ended import POLL_S, EndedAccess
 from gateway.problems import AccessEndedError, AttestError, ProviderUnavailableError
+
+AT_ONCE = 16
+"""Credentials of one kind that are asked about at the same time: as many as the provider is asked questions."""
 
 
 class Standing(Protocol):
@@ -69,11 +73,14 @@ class AccessWatch:
             self._watched.discard(watched)
 
     async def run(self) -> None:
-        """Read the lists and look after the streams, once a second, until cancelled."""
-        while True:
-            await self.refresh()
-            await self.look()
-            await asyncio.sleep(POLL_S)
+        """Read the lists and look after the streams, once a second, until cancelled.
+
+        Each goes on by itself: a provider that does not answer holds up neither the lists nor what needs no provider.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_every_second(self._read))
+            for kind in self._standing:
+                group.create_task(_every_second(partial(self._look_at, kind)))
 
     async def refresh(self) -> None:
         """Read the lists; one that cannot be read lets nobody in once it is too old."""
@@ -85,33 +92,44 @@ class AccessWatch:
 
     async def look(self) -> None:
         """End every stream whose reader may no longer be answered."""
-        watched = tuple(self._watched)
-        found: dict[str, Mapping[str, Principal] | None] = {}
-        for kind, standing in self._standing.items():
-            ids = {each.principal.credential.id for each in watched if each.principal.credential.kind == kind}
-            found[kind] = await self._found(standing, ids) if ids else {}
-        for each in watched:
-            credential = each.principal.credential
-            known = found.get(credential.kind, {})
-            # An unreadable database says nothing about anybody; the list's own age ends what stays unknown.
-            now = each.principal if known is None else known.get(credential.id)
-            if now is None or not self._may_go_on(each.principal, now):
-                each.ended = True
+        self._look_at_lists()
+        await asyncio.gather(*(self._look_at(kind) for kind in self._standing))
 
-    async def _found(self, standing: Standing, ids: set[str]) -> Mapping[str, Principal] | None:
-        found: dict[str, Principal] = {}
-        try:
-            for each in ids:
-                found |= await self._one(standing, each)
-        except (SQLAlchemyError, OSError):
-            return None
-        return found
+    async def _read(self) -> None:
+        await self.refresh()
+        self._look_at_lists()
 
-    async def _one(self, standing: Standing, credential_id: str) -> Mapping[str, Principal]:
-        try:
-            return await standing.standing((credential_id,))
-        except ProviderUnavailableError:
-            return {}
+    def _look_at_lists(self) -> None:
+        """End the streams that the lists alone end: nobody has to be asked."""
+        for each in tuple(self._watched):
+            known = each.principal.credential.kind in self._standing
+            self._judge(each, each.principal if known else None)
+
+    async def _look_at(self, kind: str) -> None:
+        """Ask about the credentials of one kind with which streams are open."""
+        streams: dict[str, list[Watched]] = {}
+        for each in self._watched:
+            if each.principal.credential.kind == kind:
+                streams.setdefault(each.principal.credential.id, []).append(each)
+        gate = asyncio.Semaphore(AT_ONCE)
+        await asyncio.gather(*(self._ask(kind, each, of_it, gate) for each, of_it in streams.items()))
+
+    async def _ask(self, kind: str, credential_id: str, streams: list[Watched], gate: asyncio.Semaphore) -> None:
+        found: Mapping[str, Principal] = {}
+        async with gate:
+            try:
+                found = await self._standing[kind].standing((credential_id,))
+            except ProviderUnavailableError:
+                pass
+            except (SQLAlchemyError, OSError):
+                # An unreadable database says nothing about anybody; the list's own age ends what stays unknown.
+                return
+        for each in streams:
+            self._judge(each, found.get(credential_id))
+
+    def _judge(self, watched: Watched, now: Principal | None) -> None:
+        if now is None or not self._may_go_on(watched.principal, now):
+            watched.ended = True
 
     def _may_go_on(self, before: Principal, now: Principal) -> bool:
         """Whether the reader still has every role with which the stream began."""
@@ -119,3 +137,9 @@ class AccessWatch:
             return self._ended.standing(now).roles >= before.roles
         except AttestError:
             return False
+
+
+async def _every_second(step: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await step()
+        await asyncio.sleep(POLL_S)

@@ -1,7 +1,10 @@
 """Access that ends, on each database: what is let in before and after, and the record that says so."""
 
+import asyncio
+import contextlib
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -187,3 +190,45 @@ async def test_streams_end_with_their_session_their_role_or_their_person(rig: Ri
                 watched.check()
     with pytest.raises(AccessEndedError), watch.over(alice):
         pass
+
+
+class Unanswered(Found):
+    """Sessions whose provider does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[str] = set()
+
+    async def standing(self, ids: Any) -> dict[str, Principal]:
+        self.asked |= set(ids)
+        await asyncio.sleep(3600)
+        return {}
+
+
+def with_key(subject: str) -> Principal:
+    groups = ("/staff",)
+    return Principal(subject, subject, groups, ROLES.roles(groups), credential=Credential("key", subject, NOW + 100))
+
+
+async def test_a_silent_provider_holds_up_neither_the_lists_nor_streams_that_need_no_provider(rig: Rig) -> None:
+    sessions, keys = Unanswered(), Found()
+    watch = AccessWatch(rig.ended, {"session": sessions, "key": keys})
+    await rig.ended.refresh()
+    people = [person(f"p{number}") for number in range(4)]
+    people = [msgspec.structs.replace(each, credential=Credential("session", each.subject, NOW)) for each in people]
+    keys.principals = {"good": with_key("good"), "bad": with_key("bad")}
+    with contextlib.ExitStack() as open_streams:
+        streams = [open_streams.enter_context(watch.over(each)) for each in people]
+        good, bad = (open_streams.enter_context(watch.over(with_key(each))) for each in ("good", "bad"))
+        running = asyncio.create_task(watch.run())
+        async with asyncio.timeout(10):
+            while sessions.asked != {"p0", "p1", "p2", "p3"}:  # noqa: ASYNC110 - at the same time, told by a set
+                await asyncio.sleep(0.01)
+        await rig.endings.disable("p0", reason="administrator", by="ada")
+        del keys.principals["bad"]
+        async with asyncio.timeout(10):
+            while not (bad.ended and streams[0].ended):  # noqa: ASYNC110 - as a stream looks
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.wait([running])
+        assert [each.ended for each in (good, bad, *streams)] == [False, True, True, False, False, False]
