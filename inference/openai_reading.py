@@ -1,6 +1,7 @@
 """Between the port and OpenAI's API as a client speaks it: a request as it is sent, an answer as it is read."""
 
 import re
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -10,7 +11,18 @@ from inference.wire import CalledFunction, WireToolCall
 
 _FINISHES = {"length": FinishReason.LENGTH, "content_filter": FinishReason.CONTENT_FILTER}
 _REVISION = re.compile(r"sha256:[0-9a-f]{64}")
+_MOST_ARGUMENTS = 1 << 20
+"""Most characters of the arguments of all calls of one answer."""
 _decode = msgspec.json.Decoder(wire.ReceivedChunk).decode
+
+
+@dataclass
+class _Call:
+    """A call whose pieces are still coming."""
+
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
 
 
 class AnswerReader:
@@ -21,7 +33,8 @@ class AnswerReader:
         self.finish: FinishReason | None = None
         self._usage: Usage | None = None
         self._tools = tools
-        self._calls: dict[int, ToolCall] = {}
+        self._calls: dict[int, _Call] = {}
+        self._argued = 0
         self._left_out = 0
         self.revision = ""
         """Revision of the weights that answer, where our own tier names it."""
@@ -53,14 +66,13 @@ class AnswerReader:
             self.finish = _FINISHES.get(choice.finish_reason, FinishReason.STOP)
         if choice.delta is None:
             return ""
-        for piece in choice.delta.tool_calls or ():
-            self._add(piece)
+        self._add(choice.delta.tool_calls or ())
         # Neither PostgreSQL nor a terminal takes a NUL, and no model needs one.
         return (choice.delta.content or "").replace("\0", "\ufffd")
 
     def delta(self) -> Delta:
-        """Return the last delta. Calls are passed on only where tools were offered."""
-        calls = tuple(self._calls.values()) if self._tools else ()
+        """Return the last delta. Calls are read only where tools were offered."""
+        calls = tuple(ToolCall(call.id, call.name, "".join(call.arguments)) for call in self._calls.values())
         return Delta(
             finish_reason=FinishReason.TOOL_CALLS if calls and not self.stopped_by else self.finish,
             usage=self._usage,
@@ -71,14 +83,20 @@ class AnswerReader:
             stopped_by=self.stopped_by,
         )
 
-    def _add(self, piece: wire.ReceivedToolCall) -> None:
-        known = self._calls.get(piece.index, ToolCall("", "", ""))
-        function = piece.function or wire.ReceivedFunction()
-        self._calls[piece.index] = ToolCall(
-            id=known.id or piece.id or "",
-            name=known.name or function.name or "",
-            arguments=known.arguments + (function.arguments or ""),
-        )
+    def _add(self, pieces: tuple[wire.ReceivedToolCall, ...]) -> None:
+        """Keep pieces of calls, if any were asked for. Raises `InferenceError` when they become too long."""
+        if not self._tools:
+            return
+        for piece in pieces:
+            call = self._calls.setdefault(piece.index, _Call())
+            function = piece.function or wire.ReceivedFunction()
+            call.id = call.id or piece.id or ""
+            call.name = call.name or function.name or ""
+            if function.arguments:
+                call.arguments.append(function.arguments)
+                self._argued += len(function.arguments)
+        if self._argued > _MOST_ARGUMENTS:
+            raise InferenceError("The inference endpoint sent more than it may.")
 
 
 def sent(request: ChatRequest) -> wire.SentRequest:
