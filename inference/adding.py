@@ -1,7 +1,7 @@
 """`attest models add`: a folder of weights becomes a version of the registry. Needs torch, unlike the others."""
 
+import fcntl
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -18,6 +18,8 @@ from inference.versions import RegistryError, State, Version, activated, added, 
 
 NOT_USABLE = 1
 FAILED = 3
+_FICLONE = 0x40049409
+"""Linux, ioctl_ficlone(2): a file gets the blocks of another."""
 
 
 @click.command("add")
@@ -33,7 +35,7 @@ def add(folder: Path, *, place: Path, name: str, model: str, as_json: bool) -> N
 
     Nothing answers with it yet, unless it is the first: that is active at once, which the gateway records before its
     first turn.
-    Files are linked where the file system can, copied where it cannot; what is checked is what is kept.
+    Nothing that becomes of the folder later changes the version; what is checked is what is kept.
     Exit codes: 0 done, 1 the folder cannot be served or is here already, 2 wrong use, 3 the registry cannot be used.
     """
     registry, label = Registry(place), name or folder.resolve().name
@@ -84,14 +86,22 @@ def _checked(folder: Path, fresh: Path, label: str) -> Version:
 
 
 def _copy(folder: Path, to: Path) -> None:
-    """Link or copy every plain file; links and folders in it are not followed."""
+    """Copy every plain file; links and folders in it are not followed."""
     for path in sorted(folder.iterdir()):
-        if path.is_symlink() or not path.is_file():
-            continue
+        if not path.is_symlink() and path.is_file():
+            _copy_file(path, to / path.name)
+
+
+def _copy_file(path: Path, to: Path) -> None:
+    """Copy a file: never a hard link, which whoever writes to the original would write to as well.
+
+    Where the file system can, both share their blocks until one of them is written to.
+    """
+    with path.open("rb") as original, to.open("xb") as copy:
         try:
-            os.link(path, to / path.name)
+            fcntl.ioctl(copy, _FICLONE, original.fileno())
         except OSError:
-            shutil.copyfile(path, to / path.name)
+            shutil.copyfile(path, to)
 
 
 def _links(folder: Path) -> list[str]:

@@ -132,3 +132,14 @@ def test_who_rolls_back_does_not_wait_for_who_adds(folder, tmp_path, monkeypatch
     assert done.exit_code == 3
     assert len(free) == 1, "a registry that cannot be read is refused before anything is copied"
     assert not list(registry.folder.glob("versions/.adding-*"))
+
+
+def test_what_becomes_of_the_folder_changes_no_version(folder, tmp_path):
+    registry = Registry(tmp_path / "registry")
+    done = CliRunner().invoke(add, [str(folder), "--registry", str(registry.folder)])
+    assert done.exit_code == 0, done.output
+    (version,) = registry.read().versions
+    for path in folder.iterdir():
+        with path.open("r+b") as file:
+            file.write(b"overwritten")
+    assert check(registry.folder_of(version)).revision == version.revision
