@@ -207,15 +207,18 @@ class VersionedEngines:
         return state if state.active else None
 
     async def _try(self, version: Version) -> None:
+        """Open a version that is not open yet; one that fails is counted, and tried again after a while."""
         since = self._failed.get(version.id)
         if version.id in self._open or (since is not None and time.monotonic() - since < _AGAIN_S):
             return
         try:
             await self._bring_up(version)
-        except ModelFolderError as error:
+        except Exception as error:  # whatever it was, the versions that are open go on answering
             self._failed[version.id] = time.monotonic()
             self._failures += 1
-            LOG.error("a version cannot be opened: %s", error, extra={"model": version.id})  # noqa: TRY400
+            known = isinstance(error, ModelFolderError)
+            said = str(error) if known else type(error).__name__
+            LOG.exception("a version cannot be opened: %s", said, exc_info=not known, extra={"model": version.id})
 
     async def _bring_up(self, version: Version) -> None:
         """Open a version. Raises `ModelFolderError`, also when its files are not those that were registered."""

@@ -107,6 +107,8 @@ def read_published(folder: Path) -> Published:
         raise ConfigError(f"{path}: num_attention_heads must be a multiple of multi_query_group_num")
     if published.kv_channels % 4:
         raise ConfigError(f"{path}: kv_channels must be a multiple of 4 (half of it is rotated, in pairs)")
+    if abs(published.pad_token_id or 0) >= published.padded_vocab_size:
+        raise ConfigError(f"{path}: pad_token_id must be null or below padded_vocab_size")
     return published
 
 

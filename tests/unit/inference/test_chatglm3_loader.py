@@ -264,6 +264,7 @@ def test_an_index_cannot_lead_out_of_the_folder(folder):
         ({"padded_vocab_size": 300}, "padded_vocab_size"),
         ({"num_layers": 3}, r"layers\.2\..* is missing"),
         ({"hidden_size": 96}, "has shape"),
+        ({"pad_token_id": 1_000_000}, "pad_token_id"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_named(folder, changes, match):

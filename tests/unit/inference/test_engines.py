@@ -27,7 +27,7 @@ class Versions:
 
     def __init__(self, folder, *texts):
         self.registry = Registry(folder)
-        self.broken: set[str] = set()
+        self.broken: dict[str, Exception] = {}
         self.texts = {}
         with self.registry.locked() as write:
             state = State(model="glm")
@@ -50,7 +50,7 @@ class Versions:
 
     def open(self, version):
         if version.id in self.broken:
-            raise ModelFolderError("damaged")
+            raise self.broken[version.id]
         return self._script(version.id, self.texts[version.id])
 
     def change(self, change):
@@ -109,10 +109,14 @@ async def test_canary_and_mirror_are_offered_with_whom_they_answer(following):
     assert await said(engines, models["three"].name) == "three"
 
 
-async def test_a_version_that_cannot_be_opened_changes_nothing_and_is_counted(following):
+ERRORS = [ModelFolderError("damaged"), OSError(5, "Input/output error"), AssertionError("padding_idx"), MemoryError()]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+async def test_a_version_that_cannot_be_opened_changes_nothing_and_is_counted(following, error):
     kept, engines = following
     broken = next(one for one, text in kept.texts.items() if text == "two")
-    kept.broken.add(broken)
+    kept.broken[broken] = error
     kept.change(lambda state: versions.activated(state, "two"))
     await until(lambda: engines.failures() == 1)
     assert engines.find("glm").info.name.startswith("slow@")
@@ -121,6 +125,30 @@ async def test_a_version_that_cannot_be_opened_changes_nothing_and_is_counted(fo
     kept.change(versions.rolled_back)
     kept.change(lambda state: versions.activated(state, "three"))
     await until(lambda: engines.find("glm").info.name.startswith("three@"))
+
+
+async def test_a_version_that_could_not_be_opened_is_tried_again(following, monkeypatch):
+    monkeypatch.setattr(engines_module, "_AGAIN_S", 0.1)
+    kept, engines = following
+    kept.broken |= dict.fromkeys((one for one, text in kept.texts.items() if text == "two"), OSError(5, "x"))
+    kept.change(lambda state: versions.activated(state, "two"))
+    await until(lambda: engines.failures() > 1)
+    kept.broken.clear()
+    await until(lambda: engines.find("glm").info.name.startswith("two@"))
+
+
+async def test_a_canary_that_cannot_be_opened_keeps_no_server_from_starting(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines_module, "_LOOK_S", 0.02)
+    kept = Versions(tmp_path, "one", "two")
+    kept.broken |= dict.fromkeys((one for one, text in kept.texts.items() if text == "two"), RuntimeError("x"))
+    kept.change(lambda state: versions.with_canary(state, "two", 10, ()))
+    engines = VersionedEngines(kept.registry, kept.open)
+    await engines.start()
+    try:
+        assert [model.stage for model in await engines.models()] == ["active"]
+        assert engines.failures() == 1
+    finally:
+        await engines.close()
 
 
 async def test_files_that_are_not_the_registered_ones_are_refused(following):
