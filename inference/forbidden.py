@@ -6,17 +6,22 @@ a Latin word must stand alone, so that one is known only with what follows it.
 """
 
 import hashlib
+import threading
 import unicodedata
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
 import msgspec
 
+from inference.errors import RequestRefusedError
 from inference.ports import ForbiddenWords
 
 MOST_WORDS = 10_000
 """Most words of one request together."""
 LONGEST_WORD = 256
+MOST_NODES = 1 << 20
+"""Most nodes of an automaton, about as many as there are bytes in its words; 280 MB. A policy has 200,000 characters at
+most, so that no gateway's words come to it."""
 _MOST_STEPS = 1 << 20
 _KEPT = 4
 _SPACE = 0x20
@@ -47,6 +52,7 @@ class Automaton:
     """The words compiled; `piece` gives the bytes of a token."""
 
     def __init__(self, lists: tuple[ForbiddenWords, ...], piece: Callable[[int], bytes]) -> None:
+        """Compile. Raises `RequestRefusedError` for words that are too long together."""
         self.digest = digest(lists)
         self._piece = piece
         self._next: list[dict[int, int]] = [{}]
@@ -54,9 +60,16 @@ class Automaton:
         for part in lists:
             for word in part.words:
                 self._add(part.rule, fold(word.strip().encode("utf-8", "replace")))
+                if self.nodes > MOST_NODES:
+                    raise RequestRefusedError("The forbidden words are too long together.", param="forbidden")
         self._fail = self._failures()
         self.longest = max((word.length for found in self._found for word in found), default=0)
         self._steps: dict[tuple[int, bool, int], _Step] = {}
+
+    @property
+    def nodes(self) -> int:
+        """How large it is."""
+        return len(self._next)
 
     def step(self, node: int, *, after_space: bool, token: int) -> _Step:
         """Return where a token leads from a node; each is computed once."""
@@ -173,18 +186,29 @@ class Lexicons:
     def __init__(self, piece: Callable[[int], bytes] = lambda _: b"") -> None:
         self._piece = piece
         self._kept: OrderedDict[tuple[ForbiddenWords, ...], Automaton] = OrderedDict()
+        self._keeping = threading.Lock()
 
     def walk(self, lists: tuple[ForbiddenWords, ...]) -> Walk | None:
-        """Return the walk for one answer; None where nothing is forbidden. Compiling many words takes a while."""
+        """Return the walk for one answer; None where nothing is forbidden. Compiling many words takes a while.
+
+        Raises `RequestRefusedError` for words that are too long together.
+        """
         if not lists:
             return None
         automaton = self._kept.get(lists)
         if automaton is None:
             automaton = Automaton(lists, self._piece)
-            self._kept[lists] = automaton
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+            self._keep(lists, automaton)
         return Walk(automaton)
+
+    def _keep(self, lists: tuple[ForbiddenWords, ...], automaton: Automaton) -> None:
+        """Keep the newest ones, as many as together have no more nodes than one may have."""
+        with self._keeping:
+            self._kept[lists] = automaton
+            while len(self._kept) > _KEPT or (
+                len(self._kept) > 1 and sum(one.nodes for one in self._kept.values()) > MOST_NODES
+            ):
+                self._kept.popitem(last=False)
 
 
 def fold(text: bytes) -> bytes:

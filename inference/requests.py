@@ -19,6 +19,8 @@ BODY_LIMIT = 8 * 2**20
 """Largest body in bytes."""
 DEEPEST = 32
 """Deepest nesting of a tool's parameters and arguments."""
+TOOLS_LIMIT = 256 * 1024
+"""Most characters of all tools together, as compact JSON: before the model they are indented, many times as long."""
 
 T = TypeVar("T")
 
@@ -192,6 +194,8 @@ def _tools(offered: Sequence[wire.WireTool]) -> tuple[Tool, ...]:
         if tool.name in found:
             raise RequestRefusedError("An earlier tool has this name.", param=f"tools[{index}].function.name")
         found[tool.name] = tool
+    if sum(len(one.name) + len(one.description) + len(one.parameters) for one in found.values()) > TOOLS_LIMIT:
+        raise RequestRefusedError(f"The tools have more than {TOOLS_LIMIT} characters together.", param="tools")
     return tuple(found.values())
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 _LARGEST = 64 * 1024
 _DEEPEST = 32
-_OPEN = re.compile(r"\s*(?:```[A-Za-z]*[ \t]*\n)?\s*tool_call\(")
+_OPEN = re.compile(r"(?:\s*```[A-Za-z]*[ \t]*\n)?\s*tool_call\(")
 _CLOSE = re.compile(r"\s*\)\s*(?:```)?\s*")
 _SPACE = re.compile(r"\s*")
 _NAME = re.compile(r"[^\W\d]\w{0,255}(?=\s*=)")
@@ -47,8 +47,8 @@ def render(arguments: Mapping[str, object]) -> str:
 
 def parse(text: str) -> dict[str, object]:
     """Read a call; return its arguments, of JSON's types. Raises `CallSyntaxError`."""
-    opening = _OPEN.match(text)
-    if opening is None or len(text) > _LARGEST:
+    opening = _OPEN.match(text) if len(text) <= _LARGEST else None
+    if opening is None:
         raise CallSyntaxError("no call")
     reader = _Reader(text, opening.end())
     found = reader.arguments()

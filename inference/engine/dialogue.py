@@ -30,9 +30,10 @@ def read(tokenizer: Tokenizer, request: ChatRequest, room: int) -> Prompt:
     When turns are left out, room stays for `max_tokens` or a quarter of the context, whichever is less.
     """
     messages = request.messages
-    if not request.drop_oldest and prompt.shortest(tokenizer, messages) >= room:
-        raise ContextOverflowError(f"The messages are longer than the context of {room} tokens{_SHORTER}.")
     lines = tools.spread(messages, request.tools)
+    if not request.drop_oldest and _shortest(tokenizer, lines) >= room:
+        what = "The messages and tools" if request.tools else "The messages"
+        raise ContextOverflowError(f"{what} are longer than the context of {room} tokens{_SHORTER}.")
     try:
         if not request.drop_oldest:
             ids = prompt.join(tokenizer, [_ids(tokenizer, each) for each in lines])
@@ -86,6 +87,10 @@ def _ids(tokenizer: Tokenizer, lines: Sequence[tools.Line]) -> list[int]:
     return [index for line in lines for index in prompt.part(tokenizer, line.message, line.metadata)]
 
 
+def _shortest(tokenizer: Tokenizer, lines: Sequence[Sequence[tools.Line]]) -> int:
+    return prompt.shortest(tokenizer, [line.message for each in lines for line in each])
+
+
 def _newest(
     tokenizer: Tokenizer, messages: Sequence[Message], lines: list[list[tools.Line]], room: int
 ) -> tuple[list[int], int]:
@@ -96,7 +101,7 @@ def _newest(
     always = {place for place, message in enumerate(messages) if message.role is Role.SYSTEM} | set(turns[-1])
     for group in (sorted(always), *reversed(turns[:-1])):
         added = [place for place in group if place not in kept]
-        if used + sum(prompt.shortest(tokenizer, [line.message for line in lines[place]]) for place in added) > room:
+        if used + _shortest(tokenizer, [lines[place] for place in added]) > room:
             break
         encoded = {place: _ids(tokenizer, lines[place]) for place in added}
         used += sum(len(ids) for ids in encoded.values())

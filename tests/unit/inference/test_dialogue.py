@@ -5,7 +5,7 @@ import pytest
 from inference.chatglm3 import prompt
 from inference.engine import dialogue
 from inference.errors import ContextOverflowError, RequestRefusedError
-from inference.ports import ChatRequest, Message, Role, ToolCall
+from inference.ports import ChatRequest, Message, Role, Tool, ToolCall
 
 SYSTEM = Message(Role.SYSTEM, "be short")
 LONG = "The quick brown fox jumps over the lazy dog. " * 2
@@ -87,6 +87,20 @@ def test_a_dialogue_of_a_million_characters_is_not_encoded(tokenizer, monkeypatc
     messages = [Message(Role.USER, "x" * 1_000_000), Message(Role.ASSISTANT, "y"), Message(Role.USER, "now")]
     assert dialogue.read(tokenizer, asked(messages, drop_oldest=True), 256).left_out == 2
     assert sum(encoded) < 100
+
+
+@pytest.mark.parametrize("drop", [False, True])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": (Tool("f", "", '{"x": ' + "[" * 30 + ",".join("0" * 9000) + "]" * 30 + "}"),)},
+        {"messages": (Message(Role.ASSISTANT, "", (ToolCall("c", "f", f'{{"x": "{"y" * 9000}"}}'),)),)},
+    ],
+)
+def test_tools_and_calls_that_can_never_fit_are_not_encoded(tokenizer, monkeypatch, fields, drop):
+    monkeypatch.setattr(tokenizer, "encode", lambda _: pytest.fail("this is encoded"))
+    with pytest.raises(ContextOverflowError):
+        dialogue.read(tokenizer, asked(**{"messages": [Message(Role.USER, "x")]} | fields, drop_oldest=drop), 256)
 
 
 def test_a_lone_surrogate_is_refused(tokenizer):

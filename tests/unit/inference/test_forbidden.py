@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inference import forbidden
 from inference.chatglm3.tokenizer import Tokenizer
+from inference.errors import RequestRefusedError
 from inference.forbidden import Automaton, Lexicons, Walk, digest
 from inference.ports import ForbiddenWords
 
@@ -110,6 +112,25 @@ def test_ten_thousand_words_cost_little_for_each_token():
     lists = (ForbiddenWords("r", tuple(f"word number {at}" for at in range(10_000))),)
     walk = Lexicons(lambda index: b" word number "[: index + 1]).walk(lists)
     assert not any(walk.token(index) for index in [*range(12)] * 2000)
+
+
+def test_words_that_are_too_long_together_are_refused(monkeypatch):
+    monkeypatch.setattr(forbidden, "MOST_NODES", 1000)
+    assert Lexicons().walk((ForbiddenWords("r", ("x" * 256, "y" * 256)),))
+    # One character here becomes eighteen: characters of a request bound nothing.
+    for words in (tuple(f"{at} {'x' * 200}" for at in range(10)), ("\ufdfa" * 100,)):
+        with pytest.raises(RequestRefusedError) as caught:
+            Lexicons().walk((ForbiddenWords("r", words),))
+        assert caught.value.param == "forbidden"
+
+
+def test_words_that_are_kept_have_a_bound_together(monkeypatch):
+    monkeypatch.setattr(forbidden, "MOST_NODES", 1000)
+    kept = Lexicons()
+    lists = [(ForbiddenWords("r", (str(at) * 400,)),) for at in range(3)]
+    for one in lists:
+        assert kept.walk(one)
+    assert list(kept._kept) == lists[1:]
 
 
 def test_lone_surrogates_and_broken_bytes_are_taken():

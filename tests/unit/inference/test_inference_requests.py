@@ -23,6 +23,7 @@ DEEP: dict = {}
 for _ in range(40):
     DEEP = {"a": DEEP}
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
+LARGE = [{"type": "function", "function": {"name": f"f{at}", "description": "d" * 8000}} for at in range(40)]
 
 
 def call(arguments="{}"):
@@ -112,6 +113,7 @@ def test_a_whole_request():
             "invalid_value",
         ),
         ({"tools": [TOOL] * 129}, "tools", "invalid_value"),
+        ({"tools": LARGE}, "tools", "invalid_value"),
         ({"tool_choice": "required"}, "tool_choice", "unsupported_parameter"),
         ({"tool_choice": {"type": "function"}}, "tool_choice", "unsupported_parameter"),
         ({"truncation": SECRET}, "truncation", "invalid_value"),

@@ -1,6 +1,7 @@
 """Tools in ChatGLM3's format: what is sent, what is read, and that nothing is ever evaluated."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -81,6 +82,14 @@ def test_anything_else_is_no_call(text):
     with pytest.raises(CallSyntaxError) as caught:
         parse(text)
     assert "passwd" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [" " * 64_000, "\n" * 64_000, " \n" * 1_000_000, "tool_call(" + " " * 64_000])
+def test_blanks_are_seen_through_at_once(text):
+    began = time.process_time()
+    with pytest.raises(CallSyntaxError):
+        parse(text)
+    assert time.process_time() - began < 1
 
 
 @given(text=st.text(alphabet="tool_call(a='\"[]{},:1-.e\\u\n`) =*TrueNone", max_size=60))
