@@ -14,7 +14,8 @@ _DEEPEST = 32
 _OPEN = re.compile(r"(?:\s*```[A-Za-z]*[ \t]*\n)?\s*tool_call\(")
 _CLOSE = re.compile(r"\s*\)\s*(?:```)?\s*")
 _SPACE = re.compile(r"\s*")
-_NAME = re.compile(r"[^\W\d]\w{0,255}(?=\s*=)")
+_IDENTIFIER = re.compile(r"[^\W\d]\w{0,255}")
+_NAME = re.compile(rf"{_IDENTIFIER.pattern}(?=\s*=)")
 _WORD = re.compile(r"(?:True|true|False|false|None|null)\b")
 _WORDS: dict[str, object] = {
     "True": True,
@@ -38,7 +39,7 @@ class CallSyntaxError(ValueError):
 
 def render(arguments: Mapping[str, object]) -> str:
     """Write a call as the model does. `arguments` is a decoded JSON object."""
-    if all(name.isidentifier() for name in arguments):
+    if all(name.isidentifier() and _IDENTIFIER.fullmatch(name) for name in arguments):
         inner = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
     else:
         inner = f"**{dict(arguments)!r}"

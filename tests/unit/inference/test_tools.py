@@ -29,6 +29,11 @@ def test_a_call_is_read_as_it_was_written(arguments):
     assert parse(render(arguments)) == arguments
 
 
+@pytest.mark.parametrize("name", ["℘", "a·", "x" * 257, "²", "class", "a b", ""])
+def test_a_name_that_is_hardly_one_is_read_as_it_was_written(name):
+    assert parse(render({name: 1})) == {name: 1}
+
+
 @pytest.mark.parametrize(
     ("text", "arguments"),
     [
