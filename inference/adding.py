@@ -58,9 +58,16 @@ def _add(registry: Registry, folder: Path, label: str, model: str) -> Version:
             state = _state(registry, model)
             if any(one.id == version.id for one in state.versions):
                 _refuse((f"{version.id} is in the registry already",), fresh, folder)
-            fresh.rename(registry.folder_of(version))
             state = added(state, version)
-            write(state if state.active else activated(state, version.id))
+            state = state if state.active else activated(state, version.id)
+            registry.discard(version)  # what is there without being in the state is left from an addition cut short
+            fresh.rename(registry.folder_of(version))
+            try:
+                write(state)
+            except OSError:
+                if version not in _state(registry, model).versions:
+                    registry.folder_of(version).rename(fresh)
+                raise
     except SealedError as error:
         _refuse((str(error),), fresh, folder)
     except OSError as error:

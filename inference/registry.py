@@ -78,7 +78,7 @@ class Registry:
             os.close(lock)
 
     def discard(self, version: Version) -> None:
-        """Delete a version's folder, once the state without it is written. Raises `RegistryError`."""
+        """Delete a version's folder, if there is one; the state must be without it. Raises `RegistryError`."""
         gone = self.folder / SUBFOLDER / f".removed-{uuid4().hex}"
         try:
             self.folder_of(version).rename(gone)

@@ -134,6 +134,24 @@ def test_who_rolls_back_does_not_wait_for_who_adds(folder, tmp_path, monkeypatch
     assert not list(registry.folder.glob("versions/.adding-*"))
 
 
+def test_a_version_can_be_added_after_it_could_not_be_written(folder, tmp_path):
+    registry, command = Registry(tmp_path / "registry"), [str(folder), "--registry", str(tmp_path / "registry")]
+    (registry.folder / ".registry.json.new").mkdir(parents=True)  # as good as a full disk
+    done = CliRunner().invoke(add, command)
+    assert done.exit_code == 3
+    assert not list(registry.folder.glob("versions/*")), "nothing is left behind"
+    (registry.folder / ".registry.json.new").rmdir()
+    done = CliRunner().invoke(add, command)
+    assert done.exit_code == 0, done.output
+    # A process that was killed between folder and state leaves a folder that no state names.
+    registry.file.unlink()
+    done = CliRunner().invoke(add, command)
+    assert done.exit_code == 0, done.output
+    (version,) = registry.read().versions
+    assert [path.name for path in registry.folder.glob("versions/*")] == [version.id]
+    assert check(registry.folder_of(version)).ok
+
+
 def test_what_becomes_of_the_folder_changes_no_version(folder, tmp_path):
     registry = Registry(tmp_path / "registry")
     done = CliRunner().invoke(add, [str(folder), "--registry", str(registry.folder)])
