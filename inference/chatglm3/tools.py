@@ -37,14 +37,14 @@ class Line(msgspec.Struct, frozen=True):
 def spread(messages: Sequence[Message], tools: Sequence[Tool]) -> list[list[Line]]:
     """Return what the model reads for each message: calls are messages of their own, named in the metadata line.
 
-    The tools stand in the first system message, after its own words; where there is none, they are one.
+    The tools stand in the first system message, after its own words; where there is none, they are one, before all.
     """
     lines = [_lines(message) for message in messages]
     if tools:
         offer = f"{OFFER}\n{_offered(tools)}"
         first = next((place for place, message in enumerate(messages) if message.role is Role.SYSTEM), None)
         if first is None:
-            lines[:1] = [[Line(Message(Role.SYSTEM, offer)), *(lines[0] if lines else [])]]
+            lines.insert(0, [Line(Message(Role.SYSTEM, offer))])
         else:
             own = messages[first].content
             lines[first] = [Line(Message(Role.SYSTEM, f"{own}\n\n{offer}" if own else offer))]

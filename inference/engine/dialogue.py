@@ -1,7 +1,8 @@
 """A dialogue → the ids of its prompt, within the room that there is.
 
 A dialogue that is too long is refused; where the request says so, its oldest turns are left out instead: never a system
-message, never what follows the last message of the user (a turn is that message and all up to the next one).
+message or the offer of tools, never what follows the last message of the user (a turn is that message and all up to
+the next one).
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import msgspec
 from inference.chatglm3 import prompt, tools
 from inference.chatglm3.tokenizer import Tokenizer
 from inference.errors import ContextOverflowError, RequestRefusedError
-from inference.ports import ChatRequest, CompletionRequest, Message, Role
+from inference.ports import ChatRequest, CompletionRequest, Role
 
 _SHORTER = ': shorten them, or send "truncation": "auto"'
 
@@ -29,8 +30,7 @@ def read(tokenizer: Tokenizer, request: ChatRequest, room: int) -> Prompt:
 
     When turns are left out, room stays for `max_tokens` or a quarter of the context, whichever is less.
     """
-    messages = request.messages
-    lines = tools.spread(messages, request.tools)
+    lines = tools.spread(request.messages, request.tools)
     if not request.drop_oldest and _shortest(tokenizer, lines) >= room:
         what = "The messages and tools" if request.tools else "The messages"
         raise ContextOverflowError(f"{what} are longer than the context of {room} tokens{_SHORTER}.")
@@ -39,7 +39,7 @@ def read(tokenizer: Tokenizer, request: ChatRequest, room: int) -> Prompt:
             ids = prompt.join(tokenizer, [_ids(tokenizer, each) for each in lines])
             left_out = 0
         else:
-            ids, left_out = _newest(tokenizer, messages, lines, room - min(request.max_tokens, room // 4))
+            ids, left_out = _newest(tokenizer, lines, room - min(request.max_tokens, room // 4))
     except ValueError:
         raise RequestRefusedError("A message is not valid Unicode.", param="messages") from None
     if len(ids) >= room:
@@ -91,14 +91,13 @@ def _shortest(tokenizer: Tokenizer, lines: Sequence[Sequence[tools.Line]]) -> in
     return prompt.shortest(tokenizer, [line.message for each in lines for line in each])
 
 
-def _newest(
-    tokenizer: Tokenizer, messages: Sequence[Message], lines: list[list[tools.Line]], room: int
-) -> tuple[list[int], int]:
+def _newest(tokenizer: Tokenizer, lines: list[list[tools.Line]], room: int) -> tuple[list[int], int]:
     """Return the ids of what fits, and how many messages do not; nothing that cannot fit is encoded."""
     kept: dict[int, list[int]] = {}
     used = len(prompt.join(tokenizer, []))
-    turns = _turns(messages)
-    always = {place for place, message in enumerate(messages) if message.role is Role.SYSTEM} | set(turns[-1])
+    roles = [each[0].message.role for each in lines]
+    turns = _turns(roles)
+    always = {place for place, role in enumerate(roles) if role is Role.SYSTEM} | set(turns[-1])
     for group in (sorted(always), *reversed(turns[:-1])):
         added = [place for place in group if place not in kept]
         if used + _shortest(tokenizer, [lines[place] for place in added]) > room:
@@ -110,16 +109,16 @@ def _newest(
         kept |= encoded
     if not always <= kept.keys():
         raise ContextOverflowError(f"System messages and the last turn alone are longer than {room} tokens.")
-    return prompt.join(tokenizer, [kept[place] for place in sorted(kept)]), len(messages) - len(kept)
+    return prompt.join(tokenizer, [kept[place] for place in sorted(kept)]), len(lines) - len(kept)
 
 
-def _turns(messages: Sequence[Message]) -> list[list[int]]:
+def _turns(roles: Sequence[Role]) -> list[list[int]]:
     """Return the places of each turn's messages, oldest first; a message of the user opens a turn."""
     found: list[list[int]] = [[]]
-    for place, message in enumerate(messages):
-        if message.role is Role.SYSTEM:
+    for place, role in enumerate(roles):
+        if role is Role.SYSTEM:
             continue
-        if message.role is Role.USER and found[-1]:
+        if role is Role.USER and found[-1]:
             found.append([])
         found[-1].append(place)
     return found

@@ -80,6 +80,16 @@ def test_a_result_never_loses_its_call(tokenizer):
     assert 0 < found.left_out < 20
 
 
+@pytest.mark.parametrize("own", [(), (SYSTEM,)])
+def test_tools_stay_on_offer_when_turns_go(tokenizer, own):
+    fields = {"tools": (Tool("f", "d"),), "drop_oldest": True, "max_tokens": 20}
+    found = dialogue.read(tokenizer, asked((*own, *turns(20)[1:]), **fields), 512)
+    assert '"name": "f"' in tokenizer.decode(found.ids)
+    assert 0 < found.left_out < 40
+    assert found.left_out % 2 == 0, "the offer is no message"
+    assert len(found.ids) <= 512 - 20
+
+
 def test_a_dialogue_of_a_million_characters_is_not_encoded(tokenizer, monkeypatch):
     encoded = []
     encode = tokenizer.encode

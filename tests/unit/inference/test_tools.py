@@ -155,7 +155,7 @@ def test_a_stop_string_ends_the_text(tokenizer):
 
 def test_tools_stand_in_the_first_system_message():
     asked = Message(Role.USER, "hi")
-    ((offer, user),) = spread((asked,), (WEATHER,))
+    ((offer,), (user,)) = spread((asked,), (WEATHER,))
     assert offer.message.role is Role.SYSTEM
     assert offer.message.content.startswith(OFFER + "\n[\n    {\n")
     assert json.loads(offer.message.content.removeprefix(OFFER)) == [
