@@ -81,6 +81,7 @@ class BearerTokens:
                 continue
             if known.checked_at + self._interval_s / 2 <= now < known.expires:
                 self._check(key, known.token)
+            self._known.move_to_end(key)  # in use, though nobody sends it again
             standing[key] = known.principal
         return standing
 

@@ -77,7 +77,7 @@ def read_header(token: str) -> Header:
         encoded = token.partition(".")[0]
         raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
         header = msgspec.json.decode(raw, type=Header)
-    except (binascii.Error, ValueError, msgspec.DecodeError):
+    except (binascii.Error, ValueError, msgspec.DecodeError, RecursionError):
         raise TokenError("malformed") from None
     if header.alg not in ALGORITHMS:
         raise TokenError("algorithm")

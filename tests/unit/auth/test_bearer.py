@@ -182,6 +182,11 @@ async def test_deeply_nested_claims_are_refused() -> None:
     assert await reason(f"{first}.{body}.AAAA") == "signature"
 
 
+async def test_a_deeply_nested_header_is_refused() -> None:
+    header = b'{"alg":"RS256","x":' + b"[" * 6000 + b"]" * 6000 + b"}"
+    assert await reason(base64.urlsafe_b64encode(header).rstrip(b"=").decode() + ".e30.x") == "malformed"
+
+
 async def test_a_verified_token_is_not_verified_twice_but_never_outlives_itself() -> None:
     now = int(time.time())
     clock = [float(now)]
@@ -205,6 +210,18 @@ async def test_the_cache_is_bounded() -> None:
     await tokens.principal(token)
     await asyncio.sleep(0)
     assert len(tokens._known) == CACHE_ENTRIES
+
+
+async def test_the_token_of_an_open_stream_stays_in_the_cache_however_many_others_come() -> None:
+    tokens = bearer()
+    stream = (await tokens.principal(sign(KEY, access_claims(jti="stream")))).credential.id
+    for number in range(CACHE_ENTRIES - 1):
+        tokens._known[str(number)] = None  # type: ignore[assignment]
+    assert await tokens.standing((stream,))
+    for number in range(3):
+        await tokens.principal(sign(KEY, access_claims(jti=str(number))))
+        await asyncio.sleep(0)
+    assert await tokens.standing((stream,))
 
 
 async def test_no_key_can_be_had() -> None:
