@@ -33,12 +33,12 @@ class CompanyWords(Lookup):
         return not self._lists
 
     def look(self, text: NormalisedText) -> tuple[Finding, ...]:
-        """Return the findings in one text; pure."""
+        """Return the findings in one text; pure. Not more of one list than a rule has (`places`)."""
         found: list[Finding] = []
         for (rule, part), finder in zip(self._lists, self._finders, strict=True):
             spans = [text.original_span(start, end) for start, end in finder.spans(text)]
             for segment in text.segments:
-                hit = next(finder.spans(NormalisedText(segment.text, segment.text)), None)
+                hit = finder.occur_in(NormalisedText(segment.text, segment.text))
                 spans += [(segment.start, segment.end)] if hit else []
             found += [Finding(self.name, rule, Category.COMPANY, *span, 1.0, part.severity) for span in spans]
         return tuple(found)

@@ -6,6 +6,7 @@ from itertools import islice
 import msgspec
 
 from safety.filters.lookup import Lookup
+from safety.filters.places import Places
 from safety.filters.rules import LoadedPack, Rule, RuleError
 from safety.filters.words import WordFinder
 from safety.linear import Pattern, PatternSet
@@ -15,9 +16,6 @@ from safety.verdict import Finding
 
 MOST_CANDIDATES = 2_000
 """Candidates of one rule that are looked for in one text; from there on the rest of the text is one hit."""
-
-MOST_FINDINGS = 500
-"""Findings of one rule in one text."""
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -59,6 +57,7 @@ class RuleGuard(Lookup):
         self.name = name
         self.version = pack.version
         self._rules = pack.rules
+        self._named = {rule.id: rule for rule in pack.rules}
         self._direction = direction
         self._leet = leet
         known = validators or {}
@@ -88,13 +87,13 @@ class RuleGuard(Lookup):
 
     def look(self, text: NormalisedText) -> tuple[Finding, ...]:
         """Return the findings in one text, in the order of their places; pure."""
-        places: dict[str, _Places] = {}
+        places: dict[str, Places] = {}
         for rule, start, end in self._hits(text):
-            places.setdefault(rule.id, _Places(rule)).add(start, end)
+            places.setdefault(rule.id, Places()).add(start, end)
         hidden = [(rule, segment) for segment in text.segments for rule in self._hit_in(segment.text)]
-        spans = {(of.rule.id, *text.original_span(*span)): of.rule for of in places.values() for span in of.spans()}
-        spans |= {(rule.id, segment.start, segment.end): rule for rule, segment in hidden}
-        findings = [self._finding(rule, start, end) for (_, start, end), rule in spans.items()]
+        spans = {(rule, *text.original_span(*span)) for rule, of in places.items() for span in of.spans()}
+        spans |= {(rule.id, segment.start, segment.end) for rule, segment in hidden}
+        findings = [self._finding(self._named[rule], start, end) for rule, start, end in spans]
         return tuple(sorted(findings, key=lambda finding: (finding.start, finding.end, finding.rule)))
 
     def _hit_in(self, segment: str) -> set[Rule]:
@@ -114,27 +113,6 @@ class RuleGuard(Lookup):
     def _pattern_hits(self, text: NormalisedText) -> Iterator[tuple[Rule, int, int]]:
         for index in self._set.found_in(text.utf8):
             yield from _hits_of(self._compiled[index], text)
-
-
-class _Places:
-    """Where one rule hit; past the limit one span grows, so that records stay small and nothing is lost."""
-
-    def __init__(self, rule: Rule) -> None:
-        self.rule = rule
-        self._spans: dict[tuple[int, int], None] = {}
-        self._first = self._last = -1
-
-    def add(self, start: int, end: int) -> None:
-        """Note a span once."""
-        if len(self._spans) < MOST_FINDINGS - 1:
-            self._spans[start, end] = None
-        elif (start, end) not in self._spans:
-            self._first = start if self._first < 0 else min(self._first, start)
-            self._last = max(self._last, end)
-
-    def spans(self) -> Iterable[tuple[int, int]]:
-        """Give the spans back, at most `MOST_FINDINGS`."""
-        return self._spans if self._first < 0 else [*self._spans, (self._first, self._last)]
 
 
 def _hits_of(compiled: _Compiled, text: NormalisedText) -> Iterable[tuple[Rule, int, int]]:
