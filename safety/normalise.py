@@ -1,9 +1,9 @@
 """The one reading of a text that every guard shares: `normalise(text) -> NormalisedText`.
 
 Read as plain text: compatibility and full-width forms (NFKC of each character), invisible and control characters,
-floods of combining marks, look-alike letters, letters spaced out, traditional Chinese characters (for matching), and
-what is hidden in encodings, as segments. Offsets lead back to the original. `VERSION` stands in every audit record;
-raise it with any change that can change a verdict.
+floods of combining marks, emphasis within words, letters spaced out, look-alike letters, traditional Chinese
+characters (for matching), and what is hidden in encodings, as segments. Offsets lead back to the original. `VERSION`
+stands in every audit record; raise it with any change that can change a verdict.
 """
 
 from dataclasses import replace
@@ -17,6 +17,7 @@ from safety.normalising.decode import (
     hidden_in_controls,
     may_hide,
 )
+from safety.normalising.emphasis import may_be_emphasised
 from safety.normalising.fold import fold
 from safety.normalising.spaced import may_be_spaced
 from safety.normalising.tables import tables
@@ -24,7 +25,7 @@ from safety.normalising.text import NormalisedText, Segment
 
 __all__ = ["TOO_MUCH", "VERSION", "NormalisedText", "Segment", "normalise", "warm_up"]
 
-VERSION = "3"
+VERSION = "4"
 TOO_MUCH = "encoded.too_much"
 """Change that is noted when encodings were nested deeper, or held more, than is looked into."""
 
@@ -38,7 +39,7 @@ def normalise(text: str) -> NormalisedText:
     if table.structural.search(text) is None:
         folded = text if text.isascii() else text.translate(table.translation)
         raw = folded.encode("utf-8")
-        if not may_be_spaced(raw):
+        if not (may_be_spaced(raw) or may_be_emphasised(folded)):
             changes = () if folded == text else ("forms",)
             if not may_hide(raw):
                 return NormalisedText(text, folded, (), changes)
@@ -75,7 +76,9 @@ def _with_segments(read: NormalisedText) -> NormalisedText:
 
 def _fold_text(text: str) -> str:
     table = tables()
-    return fold(text).text if table.structural.search(text) else text.translate(table.translation)
+    folded = text.translate(table.translation)
+    whole = table.structural.search(text) or may_be_spaced(folded.encode("utf-8")) or may_be_emphasised(folded)
+    return fold(text).text if whole else folded
 
 
 def _bundled(layer: list[_Placed]) -> list[_Placed]:

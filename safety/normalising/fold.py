@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from safety.normalising.emphasis import emphasis_signs
 from safety.normalising.joining import join_spaced
 from safety.normalising.tables import (
     APART,
@@ -62,7 +63,8 @@ def fold(text: str) -> Reading:
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint32)
     places = np.arange(len(codes) + 1, dtype=np.int32)
     reading = Reading(codes, places[:-1], places[1:], frozenset())
-    for step in (_drop_invisible, _set_apart, _spell_out, _compose, _join_spaced, _unmask, _simplify):
+    steps = (_drop_invisible, _set_apart, _spell_out, _compose, _drop_emphasis, _join_spaced, _unmask, _simplify)
+    for step in steps:
         reading = step(reading, table)
     return reading
 
@@ -148,6 +150,17 @@ def _drop_marks(reading: Reading, table: Tables) -> Reading:
     np.maximum.at(ends, owner[lost], reading.ends[lost])
     kept = reading.keep(~marks)
     return replace(kept, ends=ends, changes=reading.changes | {"marks"})
+
+
+def _drop_emphasis(reading: Reading, table: Tables) -> Reading:
+    """Signs of emphasis within a word (see `emphasis`)."""
+    del table
+    if not (reading.codes == ord("*")).any():
+        return reading
+    kept = np.ones(len(reading.codes), dtype=np.bool_)
+    for start, end in emphasis_signs(reading.text):
+        kept[start:end] = False
+    return reading if kept.all() else replace(reading.keep(kept), changes=reading.changes | {"emphasis"})
 
 
 def _join_spaced(reading: Reading, table: Tables) -> Reading:

@@ -20,5 +20,12 @@ def _run(first: int, letters: str) -> dict[str, str]:
 
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-# Signs that stand for a letter and that NFKC leaves alone: negative circled and squared capitals, flag letters.
-SIGNS = _run(0x1F150, _ALPHABET) | _run(0x1F170, _ALPHABET) | _run(0x1F1E6, _ALPHABET)
+# Signs that stand for a letter and that NFKC leaves alone or spells with brackets: negative circled and squared
+# capitals, flag letters, parenthesised letters.
+SIGNS = (
+    _run(0x1F150, _ALPHABET)
+    | _run(0x1F170, _ALPHABET)
+    | _run(0x1F1E6, _ALPHABET)
+    | _run(0x1F110, _ALPHABET)
+    | _run(0x249C, _ALPHABET.lower())
+)

@@ -4,7 +4,9 @@ from functools import cache
 
 from safety.linear import Pattern
 
-_SEPARATOR = r"[ \n\t.*\-_·•|/\\~^+=`'\"#:\x{2190}-\x{22ff}\x{2460}-\x{27bf}\x{2b00}-\x{2bff}\x{1f000}-\x{1faff}]"
+_SEPARATOR = (
+    r"[ \n\t.*\-‐‒–―_·‧・•|/\\~^+=`'‘’\"#:\x{2190}-\x{22ff}\x{2460}-\x{27bf}\x{2b00}-\x{2bff}\x{1f000}-\x{1faff}]"
+)
 _PUNCTUATION = r"[,;:!?()\[\]{}<>¥$%&@。〈〉《》「」『』【】〔〕〖〗…—！-／：-＠［-｀｛-･￠-￮]"
 _ALONE = rf"(?:^|[^\pL\p{{Nd}}])\pL(?:{_SEPARATOR}{{1,3}}\pL){{2,}}(?:$|[^\pL\p{{Nd}}])"
 _ALONE_IN_CHINESE = (

@@ -24,7 +24,7 @@ _MARK_RANGES = ((0x300, 0x370), (0x483, 0x48A), (0x1AB0, 0x1B00), (0x1DC0, 0x1E0
 _INVISIBLE_RANGES = ((0x180B, 0x180F), (0xFE00, 0xFE10), (0xE0000, 0xE1000))
 _INVISIBLE = (0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0)
 _LINE_ENDS = (0x0B, 0x0C, 0x85, 0x2028, 0x2029)
-SEPARATORS = " \n\t.*-_·•|/\\~^+=`'\"#:"
+SEPARATORS = " \n\t.*-‐‒–―_·‧・•|/\\~^+=`'‘’\"#:"
 """What parts letters that stand one by one, beside emoji."""
 PUNCTUATION_SIGNS = ",;:!?()[]{}<>¥$%&@。〈〉《》「」『』【】〔〕〖〗…—"
 """What parts letters only in a long row of single Chinese characters. Not the mark between a list's items (柴、米)."""
@@ -147,6 +147,8 @@ def _compatibility() -> tuple[Substitution, NDArray[np.uint8], NDArray[np.int32]
     for code in range(0x80, _LAST_DECOMPOSED):
         if not unicodedata.decomposition(char := chr(code)) or char in _LEFT_ALONE:
             continue
+        if char in SIGNS:
+            continue  # below: parenthesised letters would become three characters
         folded = unicodedata.normalize("NFKC", char)
         if len(folded) == 1:
             single[code] = ord(folded)

@@ -13,8 +13,9 @@ Offsets = NDArray[np.int32]
 _LEET = str.maketrans(
     {"0": "o", "1": "i", "2": "z", "3": "e", "4": "a", "5": "s", "7": "t", "8": "b", "9": "g"}
     | {"@": "a", "$": "s", "!": "i", "|": "l", "+": "t", "€": "e", "£": "l"}
+    | {"ø": "o", "ł": "l", "đ": "d", "ŧ": "t", "ħ": "h", "ƀ": "b"}  # letters of living alphabets: only here
 )
-_LEET_SIGN = re.compile(r"[A-Za-z][0-9@$!|+€£]|[0-9@$!|+€£][A-Za-z]")
+_LEET_SIGN = re.compile(r"[A-Za-z][0-9@$!|+€£]|[0-9@$!|+€£][A-Za-z]|[øØłŁđĐŧŦħĦƀɃ]")
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -78,7 +79,7 @@ class NormalisedText:
 
     @cached_property
     def leet(self) -> str:
-        """A second reading for word lists: lower case, digits and signs read as letters; same offsets as `text`."""
+        """A second reading for word lists: lower case, digits, signs and strokes read as letters; same offsets."""
         return self.lowered.translate(_LEET) if _LEET_SIGN.search(self.text) else self.lowered
 
     def characters_before(self, positions: list[int]) -> list[int]:

@@ -27,6 +27,7 @@ _GREEK = str.maketrans("oviAEOPTHKMNZ", "ονιΑΕΟΡΤΗΚΜΝΖ")
 _LEET = str.maketrans({"a": "4", "e": "3", "i": "1", "o": "0", "s": "5", "t": "7"})
 _SELDOM_LEET = str.maketrans({"a": "@", "s": "$", "o": "0"})
 _SMALL = str.maketrans("abcdefghijklmnoprstuvwyz", "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ")
+_STROKES = str.maketrans("oldthbOL", "øłđŧħƀØŁ")
 _TRADITIONAL = OpenCC("s2t")
 
 
@@ -67,6 +68,14 @@ def _html(text: str) -> str:
     return "".join(f"&#{ord(c)};" for c in text)
 
 
+def _initials_bold(text: str) -> str:
+    return " ".join(f"**{word[0]}**{word[1:]}" for word in text.split(" "))
+
+
+def _middle_bold(text: str) -> str:
+    return " ".join(f"{w[:2]}**{w[2]}**{w[3:]}" if len(w) > 3 else w for w in text.split(" "))
+
+
 def _pinyin(text: str) -> str:
     return text.replace("天鹅计划", "tejh").replace("方舟科技", "FZKJ")
 
@@ -102,6 +111,19 @@ DISGUISES = (
     Disguise("spaced", _between(" "), _EN + _ZH),
     Disguise("dotted", _between("."), _EN + _ZH),
     Disguise("hyphened", _between("-"), _EN[:4] + _ZH[:4]),
+    *(
+        Disguise(f"parted by U+{ord(sign):04X}", _between(sign), _EN + _ZH)
+        for sign in "\u2010\u2011\u2013\u2015\u2027\u30fb\u2018\u2019"
+    ),
+    Disguise("initials bold", _initials_bold, _EN),
+    Disguise("bold within words", _middle_bold, _EN + _ZH),
+    Disguise("characters bold", lambda t: "".join(c if n % 3 else f"**{c}**" for n, c in enumerate(t)), _ZH),
+    Disguise("parenthesised", _shifted(0x249C), _EN),
+    Disguise("stroke letters", lambda t: t.translate(_STROKES), ATTACK_EN + WORDS_EN),
+    Disguise("HTML with zeros", lambda t: "".join(f"&#{ord(c):09d};" for c in t), _EN + _ZH),
+    Disguise("HTML, hexadecimal with zeros", lambda t: "".join(f"&#x{ord(c):08x};" for c in t), _EN + _ZH),
+    Disguise("HTML without semicolons", lambda t: "".join(f"&#{ord(c)} " for c in t), _EN + _ZH),
+    Disguise("HTML with spaces", lambda t: " ".join(f"&#{ord(c)};" for c in t), _ZH),
     Disguise("starred", _between("*"), _EN[:4] + _ZH[:4]),
     Disguise("full stops between", "。".join, ATTACK_ZH + HARM_ZH + WORDS_ZH[:1]),
     Disguise("in brackets", lambda t: "".join(f"【{c}】" for c in t), ATTACK_ZH + HARM_ZH + WORDS_ZH[:1]),

@@ -67,7 +67,7 @@ def _ordinary_texts():
 def _changed_in_meaning(text):
     """Whether guards read other words than people: more than other forms, and Chinese characters without spaces."""
     read = normalise(text)
-    if not set(read.changes) & {"joined", "lookalikes", "marks"}:
+    if not set(read.changes) & {"emphasis", "joined", "lookalikes", "marks"}:
         return False
     ours, theirs = (HAN_SPACES.sub("", part) for part in (read.text, text.translate(tables().translation)))
     return ours != theirs
