@@ -14,6 +14,7 @@ from inference.chatglm3.check import Report, check
 from inference.chatglm3.folder import sha256
 from inference.registry import Registry
 from inference.sealed import SealedError, plain_view
+from inference.terminal import plain
 from inference.versions import RegistryError, State, Version, activated, added, manifest_hash, now, version_id
 
 NOT_USABLE = 1
@@ -83,8 +84,8 @@ def _state(registry: Registry, model: str) -> State:
 
 def _checked(folder: Path, fresh: Path, label: str) -> Version:
     _copy(folder, fresh)
-    with plain_view(fresh) as plain:
-        report = check(plain)
+    with plain_view(fresh) as view:
+        report = check(view)
     if not report.ok:
         _refuse((*report.problems, *_links(folder)), fresh, folder)
     if not report.tokenizer:
@@ -119,7 +120,7 @@ def _links(folder: Path) -> list[str]:
 
 def _refuse(problems: tuple[str, ...], fresh: Path, folder: Path) -> NoReturn:
     for problem in problems:
-        click.echo(problem.replace(str(fresh), str(folder)), err=True)
+        click.echo(plain(problem.replace(str(fresh), str(folder))), err=True)
     sys.exit(NOT_USABLE)
 
 

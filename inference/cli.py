@@ -26,6 +26,7 @@ from inference.registry import Registry
 from inference.sealed import SealedError, plain_view
 from inference.sealing import encrypt
 from inference.server import create_app
+from inference.terminal import plain
 from inference.versions import ROLLBACKS
 
 LOG = logging.getLogger("attest.inference")
@@ -140,7 +141,7 @@ def inference(
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve(engines, listening))
     except ModelFolderError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(plain(str(error))) from None
     # Everything is closed. Tearing the interpreter down with torch in it takes seconds that nobody should wait for.
     logging.shutdown()
     os._exit(0)
@@ -158,17 +159,17 @@ def check(folder: Path, *, as_json: bool) -> None:
     """
     checking = importlib.import_module("inference.chatglm3.check")
     try:
-        with plain_view(folder) as plain:
-            found = checking.check(plain)
-            said = tuple(problem.replace(str(plain), str(folder)) for problem in found.problems)
+        with plain_view(folder) as view:
+            found = checking.check(view)
+            said = tuple(problem.replace(str(view), str(folder)) for problem in found.problems)
             report = msgspec.structs.replace(found, folder=str(folder), problems=said)
     except SealedError as error:
         report = checking.Report(str(folder), ok=False, problems=(str(error),))
     if as_json:
-        click.echo(msgspec.json.encode(report).decode())
+        click.echo(plain(msgspec.json.encode(report).decode()))
     else:
         for problem in report.problems:
-            click.echo(problem)
+            click.echo(plain(problem))
         if report.parameters:
             needed = ", ".join(f"{size / 2**20:,.0f} MiB in {name}" for name, size in report.weight_bytes.items())
             click.echo(f"{report.parameters:,} parameters, context {report.context}: {needed}")

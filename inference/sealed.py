@@ -93,7 +93,7 @@ def plain_view(folder: Path, environ: Mapping[str, str] | None = None) -> Iterat
     Decrypted files are in memory alone (memfd); the view holds links to them that lead nowhere in another process. What
     is mapped from them stays mapped after the view is gone. Raises `SealedError` that names the file.
     """
-    sealed = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+    sealed = sorted(path for path in folder.glob(f"*{SUFFIX}") if path.is_file()) if folder.is_dir() else []
     if not sealed:
         yield folder
         return
@@ -111,6 +111,8 @@ def plain_view(folder: Path, environ: Mapping[str, str] | None = None) -> Iterat
             name = unseal(path, keys, file)
             if path.name != name + SUFFIX:
                 raise SealedError(f"{path} holds another file than its name says")
+            if (view / name).is_symlink():
+                raise SealedError(f"{path} stands beside {name}, which it holds: delete one of the two")
             (view / name).symlink_to(f"/proc/{os.getpid()}/fd/{file.fileno()}")
         yield view
 

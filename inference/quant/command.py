@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from inference.engine.base import ModelFolderError
+from inference.terminal import plain
 
 _LARGEST_NAMED = 3
 
@@ -26,7 +27,7 @@ def quantise(source: Path, target: Path, *, bits: str, max_error: float | None) 
     try:
         found = offline.quantise(source, target, int(bits), most_error=max_error, say=click.echo)
     except ModelFolderError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(plain(str(error))) from None
     except OSError as error:
         raise click.ClickException(f"{target} cannot be written: {error.strerror}") from None
     worst = sorted(found.matrices.items(), key=lambda each: -each[1].error)[:_LARGEST_NAMED]

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from inference.adding import add
 from inference.chatglm3.check import check
+from inference.chatglm3.layout import DROPPED
 from inference.chatglm3.loader import load
 from inference.cli import inference
 from inference.registry import Registry
@@ -161,3 +162,24 @@ def test_what_becomes_of_the_folder_changes_no_version(folder, tmp_path):
         with path.open("r+b") as file:
             file.write(b"overwritten")
     assert check(registry.folder_of(version)).revision == version.revision
+
+
+@pytest.mark.parametrize(
+    "value", [torch.empty(0), torch.zeros(2).to(torch.float8_e4m3fn), torch.full((2,), float("nan"))]
+)
+def test_a_tensor_that_is_dropped_may_be_as_it_likes(folder, value):
+    single(folder, state_of(folder) | {DROPPED: value})
+    assert check(folder).problems == ()
+    assert load(folder).revision == check(folder).revision
+
+
+def test_names_in_a_file_cannot_drive_the_terminal(folder, tmp_path):
+    single(folder, state_of(folder) | {"x\r\x1b[2K\x9b\u202e\n/models/x: ready to serve": torch.zeros(1)})
+    said = "tensor x\\u000d\\u001b[2K\\u009b\\u202e\\u000a/models/x: ready to serve is unknown\n"
+    done = CliRunner().invoke(inference, ["check", str(folder)])
+    assert done.output.startswith(said)
+    done = CliRunner().invoke(add, [str(folder), "--registry", str(tmp_path / "registry")])
+    assert done.stderr == said
+    done = CliRunner().invoke(inference, ["check", str(folder), "--json"])
+    assert done.output.rstrip("\n").isprintable()
+    assert "\x9b" in json.loads(done.output)["problems"][0]

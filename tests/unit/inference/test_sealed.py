@@ -4,7 +4,9 @@ import base64
 import io
 import json
 import os
+import shutil
 import stat
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -168,6 +170,19 @@ def test_without_its_key_or_with_a_flipped_byte_it_is_not_served(encrypted, monk
     victim.write_bytes(first.read_bytes())
     with pytest.raises(ModelFolderError, match=f"{second.name} holds another file"):
         open_engine(altered, dtype="float32", name="tiny", limits=Limits())
+
+
+def test_what_is_no_sealed_file_or_there_twice_is_said(encrypted, monkeypatch, tmp_path):
+    folder, environ = encrypted
+    monkeypatch.setenv("ATTEST_MODEL_KEY_FILE", environ["ATTEST_MODEL_KEY_FILE"])
+    spoilt = Path(shutil.copytree(folder, tmp_path / "spoilt"))
+    os.mkfifo(spoilt / f"x.safetensors{SUFFIX}")
+    assert CliRunner().invoke(inference, ["check", str(spoilt)]).exit_code == 0, "what is no file is left alone"
+    name = min(folder.glob(f"*{SUFFIX}")).stem
+    (spoilt / name).touch()
+    done = CliRunner().invoke(inference, ["check", str(spoilt)])
+    assert (done.exit_code, type(done.exception)) == (1, SystemExit)
+    assert f"{name}{SUFFIX} stands beside {name}" in done.output
 
 
 def test_what_needs_plain_weights_says_so(encrypted, tmp_path):
