@@ -30,6 +30,8 @@ _REFUSALS = frozenset({400, 404, 405, 413, 415, 422})
 _SAFE_CODE = re.compile(r"[a-z0-9_.-]{1,64}")
 _EOF_WAIT_S = 0.02
 _LONGEST_RETRY_S = 3600
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding JSON of others ends in, where it is none, none of ours, or nested without end."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_models = msgspec.json.Decoder(wire.ReceivedModels).decode
@@ -95,7 +97,7 @@ class OpenAICompatModel:
                 found = _decode_models(await _body(response, self._bounds.event_bytes))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _unreachable(error) from None
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except _UNREADABLE:
             raise InferenceError("The inference endpoint's list of models cannot be read.") from None
         return tuple(_info(model) for model in found.data)
 
@@ -116,7 +118,7 @@ class OpenAICompatModel:
             raise _unreachable(error) from None
         except EventTooLargeError:
             raise InferenceError("The inference endpoint sent more than it may.") from None
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except _UNREADABLE:
             raise InferenceError("The inference endpoint sent an event that cannot be read.") from None
         finally:
             try:
@@ -177,7 +179,7 @@ class OpenAICompatModel:
         try:
             async with asyncio.timeout(self._bounds.connect_s):
                 error = _decode_error(await _body(response, self._bounds.event_bytes)).error or error
-        except (aiohttp.ClientError, TimeoutError, OSError, InferenceError, msgspec.MsgspecError, UnicodeDecodeError):
+        except (aiohttp.ClientError, TimeoutError, OSError, InferenceError, *_UNREADABLE):
             pass  # the status alone says enough
         code = error.code if isinstance(error.code, str) and _SAFE_CODE.fullmatch(error.code) else "refused"
         param = error.param if error.param and _SAFE_CODE.fullmatch(error.param) else None

@@ -84,6 +84,8 @@ async def answer(client, **options):
     return "".join(delta.text for delta in deltas), deltas[-1]
 
 
+NESTED = b"[" * 9_000 + b"]" * 9_000
+
 BROKEN = {
     "huge line": (HEAD + chunk(b"data: " + b"x" * 30_000), b""),
     "endless line": (HEAD, chunk(b"x" * 1000)),
@@ -99,6 +101,8 @@ BROKEN = {
     "absurd usage": (HEAD + event(choices=[], usage={"prompt_tokens": 10**30}), b""),
     "choices of another type": (HEAD + event(choices="none"), b""),
     "deep nesting": (HEAD + chunk(b"data: " + b"[" * 15_000 + b"\n\n"), b""),
+    "deep nesting in an unknown field": (HEAD + chunk(b'data: {"x":' + NESTED + b"}\n\n"), b""),
+    "deep nesting in an error": (b"HTTP/1.1 500 X\r\nContent-Length: 18006\r\n\r\n" + b'{"x":' + NESTED + b"}", b""),
     "an error in the stream": (HEAD + event(error={"message": "a secret question", "code": 5}), b""),
     "no end": (HEAD + text("a") + b"0\r\n\r\n", b""),
     "done without a reason": (HEAD + text("a") + DONE, b""),
@@ -209,7 +213,8 @@ async def test_nobody_listens():
 
 
 @pytest.mark.parametrize(
-    "raw", [b"[]", b'{"data": 5}', b'{"data": [{"id": 5}]}', b"\xff", b'{"data": [' + b" " * 30_000]
+    "raw",
+    [b"[]", b'{"data": 5}', b'{"data": [{"id": 5}]}', b"\xff", b'{"data": [' + b" " * 30_000, b'{"x":' + NESTED + b"}"],
 )
 async def test_a_broken_list_of_models(raw):
     async def upstream(reader, writer):
