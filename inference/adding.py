@@ -65,7 +65,7 @@ def _add(registry: Registry, folder: Path, label: str, model: str) -> Version:
             fresh.rename(registry.folder_of(version))
             try:
                 write(state)
-            except OSError:
+            except RegistryError:
                 if version not in _state(registry, model).versions:
                     registry.folder_of(version).rename(fresh)
                 raise

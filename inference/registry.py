@@ -25,6 +25,10 @@ _LARGEST = 1 << 20
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}@[0-9a-f]{12}")
 
 
+class RegistryUnusableError(RegistryError):
+    """The folder cannot be read or written as it is, whatever is asked of it."""
+
+
 class Registry:
     """The folder. Every method is quick; none looks into the weights."""
 
@@ -41,44 +45,49 @@ class Registry:
         return self.folder / SUBFOLDER / version.id
 
     def read(self) -> State:
-        """Return what the registry holds. Raises `RegistryError`."""
+        """Return what the registry holds. Raises `RegistryUnusableError`."""
         try:
             if self.file.stat().st_size > _LARGEST:
-                raise RegistryError(f"{self.file} is larger than {_LARGEST} bytes")
+                raise RegistryUnusableError(f"{self.file} is larger than {_LARGEST} bytes")
             state = msgspec.json.decode(self.file.read_bytes(), type=State)
         except FileNotFoundError:
-            raise RegistryError(f"{self.folder} is no registry: add a version with `attest models add`") from None
+            raise RegistryUnusableError(
+                f"{self.folder} is no registry: add a version with `attest models add`"
+            ) from None
         except OSError as error:
-            raise RegistryError(f"{self.file} cannot be read: {error.strerror}") from None
+            raise RegistryUnusableError(f"{self.file} cannot be read: {error.strerror}") from None
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise RegistryError(f"{self.file} is damaged: {error}") from None
+            raise RegistryUnusableError(f"{self.file} is damaged: {error}") from None
         return _checked(state, self.file)
 
     def place(self) -> Path:
-        """Make a folder for files that are to become a version, and return it. Raises `RegistryError`."""
+        """Make a folder for files that are to become a version, and return it. Raises `RegistryUnusableError`."""
         fresh = self.folder / SUBFOLDER / f".adding-{uuid4().hex}"
         try:
             fresh.mkdir(mode=0o755, parents=True)
         except OSError as error:
-            raise RegistryError(f"{self.folder} cannot be written: {error.strerror}") from None
+            raise RegistryUnusableError(f"{self.folder} cannot be written: {error.strerror}") from None
         return fresh
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Callable[[State], None]]:
-        """Hold the lock; what this yields writes a new state. Raises `RegistryError`."""
+        """Hold the lock; what this yields writes a new state. Both raise `RegistryUnusableError`."""
         try:
             (self.folder / SUBFOLDER).mkdir(parents=True, exist_ok=True)
             lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise RegistryError(f"{self.folder} cannot be written: {error.strerror}") from None
+            raise RegistryUnusableError(f"{self.folder} cannot be written: {error.strerror}") from None
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:
+                raise RegistryUnusableError(f"{self.folder} cannot be locked: {error.strerror}") from None
             yield self._write
         finally:
             os.close(lock)
 
     def discard(self, version: Version) -> None:
-        """Delete a version's folder, if there is one; the state must be without it. Raises `RegistryError`."""
+        """Delete a version's folder, if there is one; the state must be without it. Raises `RegistryUnusableError`."""
         gone = self.folder / SUBFOLDER / f".removed-{uuid4().hex}"
         try:
             self.folder_of(version).rename(gone)
@@ -86,10 +95,16 @@ class Registry:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise RegistryError(f"{self.folder_of(version)} cannot be deleted: {error.strerror}") from None
+            raise RegistryUnusableError(f"{self.folder_of(version)} cannot be deleted: {error.strerror}") from None
 
     def _write(self, state: State) -> None:
         _checked(state, self.file)
+        try:
+            self._replace(state)
+        except OSError as error:
+            raise RegistryUnusableError(f"{self.file} cannot be written: {error.strerror}") from None
+
+    def _replace(self, state: State) -> None:
         fresh = self.folder / f".{_FILE}.new"
         with fresh.open("wb") as file:
             file.write(msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
@@ -109,13 +124,13 @@ def _checked(state: State, file: Path) -> State:
     named = [state.active] if state.active else []
     named += [part.version for part in (state.canary, state.mirror) if part is not None]
     if state.format != FORMAT:
-        raise RegistryError(f"{file} has format {state.format}; this Attest knows {FORMAT}")
+        raise RegistryUnusableError(f"{file} has format {state.format}; this Attest knows {FORMAT}")
     if not NAME.fullmatch(state.model):
-        raise RegistryError(f"{file}: `model` is no name")
+        raise RegistryUnusableError(f"{file}: `model` is no name")
     if wrong := [one for one in ids if not _ID.fullmatch(one)]:
-        raise RegistryError(f"{file}: {wrong[0][:100]!r} is no id of a version")
+        raise RegistryUnusableError(f"{file}: {wrong[0][:100]!r} is no id of a version")
     if len(set(ids)) != len(ids):
-        raise RegistryError(f"{file} names a version twice")
+        raise RegistryUnusableError(f"{file} names a version twice")
     if missing := [one for one in (*named, *state.previous) if one not in ids]:
-        raise RegistryError(f"{file} names a version that is not in it: {missing[0][:100]!r}")
+        raise RegistryUnusableError(f"{file} names a version that is not in it: {missing[0][:100]!r}")
     return state

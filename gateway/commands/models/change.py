@@ -13,7 +13,7 @@ from gateway.commands.models.common import FAILED, NOT_YET, REFUSED, comes_true,
 from gateway.commands.models.read import listing, print_listing
 from gateway.model_activation import activation, offer_of_state
 from inference import versions
-from inference.registry import Registry
+from inference.registry import Registry, RegistryUnusableError
 from inference.versions import RegistryError, Stage, State
 
 Change = Callable[[State], State]
@@ -105,7 +105,7 @@ def _carry_out(action: str, registry: Registry, change: Change, wait_s: float, a
         state, open_ids, true = run(_carried_out(action, registry, change, wait_s))
     except RegistryError as error:
         click.echo(str(error), err=True)
-        sys.exit(REFUSED)
+        sys.exit(FAILED if isinstance(error, RegistryUnusableError) else REFUSED)
     found = listing(state, open_ids)
     if as_json:
         print_json(found)

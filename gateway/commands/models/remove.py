@@ -12,7 +12,7 @@ from gateway.commands.models.common import FAILED, REFUSED, registry_option
 from gateway.commands.models.read import listing
 from gateway.model_activation import activation, offer_of_state
 from inference import versions
-from inference.registry import Registry
+from inference.registry import Registry, RegistryUnusableError
 from inference.versions import RegistryError, State
 
 
@@ -32,7 +32,7 @@ def remove(version: str, registry: Path, *, as_json: bool) -> None:
         state = run(_removed(place, version))
     except RegistryError as error:
         click.echo(str(error), err=True)
-        sys.exit(REFUSED)
+        sys.exit(FAILED if isinstance(error, RegistryUnusableError) else REFUSED)
     if as_json:
         print_json(listing(state, None))
 
