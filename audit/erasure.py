@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.canonical import column
 from audit.governing import GoverningError, Governor, UnknownError, moment, now_us
-from audit.hold import Hold, check_case, holds_on
+from audit.hold import Hold, KeptOfPerson, check_case, holds_on
 from audit.ledger import ErasureLedger, LedgerLine
 from audit.ports import AuditUnavailableError
 from audit.record import Entry, Kind
@@ -63,8 +63,8 @@ class HeldError(GoverningError):
         self.holds = tuple(holds)
 
 
-class OwnData(Protocol):
-    """What other parts of the product keep of a person in the same database."""
+class OwnData(KeptOfPerson, Protocol):
+    """What other parts of the product keep of a person in the same database, and remove."""
 
     async def erase(self, connection: AsyncConnection, subject: str, before_us: int) -> int:
         """Remove what was kept of a person before a time, in this transaction; return how many rows."""
@@ -214,7 +214,7 @@ class Erasures:
     async def _destroy(
         self, connection: AsyncConnection, erasure: Erasure, keys: tuple[str, ...], at: int, *, again: bool = False
     ) -> Erasure:
-        if holds := await holds_on(connection, erasure.subject):
+        if holds := await holds_on(connection, erasure.subject, self._own_data):
             raise HeldError(erasure, holds)
         asked = (erasure.erasure_id, erasure.subject, erasure.case_number, erasure.requested_by, erasure.requested_us)
         if not again:

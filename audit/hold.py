@@ -4,13 +4,15 @@ A hold names a case and what it covers: a person, a conversation, a stretch of t
 all must fit). It is looked at inside the transactions that prune and erase.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Protocol
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, and_, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, exists, func, insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from audit.canonical import column
+from audit.canonical import column, entry_of
 from audit.governing import GoverningError, Governor, UnknownError, moment, now_us, rfc3339
 from audit.record import Entry, Kind
 from audit.rows import microseconds
@@ -18,6 +20,7 @@ from audit.tables import AUDIT_ENTRY, AUDIT_TURN, HOLD
 
 MOST_CHARACTERS = 200
 """Longest case number and reason."""
+_PAGE = 500
 
 
 class HoldOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,24 +132,31 @@ async def in_force(connection: AsyncConnection) -> tuple[Hold, ...]:
     return await _select(connection, [HOLD.c.released_us.is_(None)])
 
 
-async def holds_on(connection: AsyncConnection, subject: str) -> tuple[Hold, ...]:
-    """Return the holds in force that cover anything of a person (as the columns hold the subject)."""
+class KeptOfPerson(Protocol):
+    """What other parts of the product keep of a person in the same database."""
+
+    async def covered(self, connection: AsyncConnection, subject: str, hold: Hold) -> bool:
+        """Whether a hold that does not exclude the person covers any of it."""
+
+
+async def holds_on(connection: AsyncConnection, subject: str, kept: Sequence[KeptOfPerson] = ()) -> tuple[Hold, ...]:
+    """Return the holds in force that cover anything of a person (as the columns hold it), in the log or `kept`."""
     holds = await in_force(connection)
-    return tuple([hold for hold in holds if await _touches(connection, hold, subject)])
+    return tuple([hold for hold in holds if await _touches(connection, hold, subject, kept)])
 
 
-async def _touches(connection: AsyncConnection, hold: Hold, subject: str) -> bool:
+async def _touches(connection: AsyncConnection, hold: Hold, subject: str, kept: Sequence[KeptOfPerson]) -> bool:
     if hold.subject not in ("", subject):
         return False
     if not hold.conversation_id and hold.since_us is None and hold.until_us is None:
         return True
     turn, entry = AUDIT_TURN.c, AUDIT_ENTRY.c
-    turns = [turn.subject == subject, _within(turn.opened_us, hold)]
-    if hold.conversation_id:
-        turns.append(turn.conversation_id == hold.conversation_id)
-        return bool((await connection.execute(select(exists().where(and_(*turns))))).scalar())
-    records = and_(entry.subject == subject, _within(entry.at_us, hold))
-    return bool((await connection.execute(select(or_(exists().where(and_(*turns)), exists().where(records))))).scalar())
+    turns = and_(turn.subject == subject, _of_conversation(hold), within(turn.opened_us, hold))
+    if (await connection.execute(select(exists().where(turns)))).scalar():
+        return True
+    if await _any_record(connection, hold, entry.subject == subject, within(entry.at_us, hold)):
+        return True
+    return any([await part.covered(connection, subject, hold) for part in kept])
 
 
 async def holds_between(connection: AsyncConnection, begin_us: int, end_us: int) -> tuple[Hold, ...]:
@@ -157,20 +167,48 @@ async def holds_between(connection: AsyncConnection, begin_us: int, end_us: int)
 
 async def _covers_some(connection: AsyncConnection, hold: Hold, begin_us: int, end_us: int) -> bool:
     entry, turn = AUDIT_ENTRY.c, AUDIT_TURN.c
-    query = (
-        select(entry.entry_id)
-        .outerjoin(AUDIT_TURN, turn.turn_id == entry.turn_id)
-        .where(entry.at_us >= begin_us, entry.at_us < end_us, func.length(entry.leaf) > 0)
-        .where(or_(_within(entry.at_us, hold), _within(turn.opened_us, hold)))
-    )
+    where = [entry.at_us >= begin_us, entry.at_us < end_us, func.length(entry.leaf) > 0]
+    where.append(or_(within(entry.at_us, hold), within(turn.opened_us, hold)))
     if hold.subject:
-        query = query.where(entry.subject == hold.subject)
-    if hold.conversation_id:
-        query = query.where(turn.conversation_id == hold.conversation_id)
-    return (await connection.execute(query.limit(1))).first() is not None
+        where.append(entry.subject == hold.subject)
+    return await _any_record(connection, hold, *where)
 
 
-def _within(at: ColumnElement[int], hold: Hold) -> ColumnElement[bool]:
+async def _any_record(connection: AsyncConnection, hold: Hold, *where: ColumnElement[bool]) -> bool:
+    """Whether there is a record of the hold's conversation (any, where it names none), and that is so."""
+    entry, turn = AUDIT_ENTRY.c, AUDIT_TURN.c
+    query = select(entry.entry_id).outerjoin(AUDIT_TURN, turn.turn_id == entry.turn_id).where(*where)
+    if (await connection.execute(query.where(_of_conversation(hold)).limit(1))).first() is not None:
+        return True
+    return bool(hold.conversation_id) and await _any_leaf(connection, hold, *where)
+
+
+async def _any_leaf(connection: AsyncConnection, hold: Hold, *where: ColumnElement[bool]) -> bool:
+    """Whether there is such a record of a turn that was pruned: then its own leaf alone says of which conversation."""
+    entry, turn, after = AUDIT_ENTRY.c, AUDIT_TURN.c, ""
+    while True:
+        query = (
+            select(entry.entry_id, entry.leaf)
+            .outerjoin(AUDIT_TURN, turn.turn_id == entry.turn_id)
+            .where(*where, turn.turn_id.is_(None), entry.turn_id != "", func.length(entry.leaf) > 0)
+            .where(entry.entry_id > after)
+            .order_by(entry.entry_id)
+            .limit(_PAGE)
+        )
+        rows = (await connection.execute(query)).all()
+        if any(column(entry_of(row.leaf).conversation_id) == hold.conversation_id for row in rows):
+            return True
+        if len(rows) < _PAGE:
+            return False
+        after = rows[-1].entry_id
+
+
+def _of_conversation(hold: Hold) -> ColumnElement[bool]:
+    return AUDIT_TURN.c.conversation_id == hold.conversation_id if hold.conversation_id else true()
+
+
+def within(at: ColumnElement[int], hold: Hold) -> ColumnElement[bool]:
+    """Return the condition that a time (microseconds since 1970 UTC) is in the stretch that a hold restricts to."""
     since = at >= hold.since_us if hold.since_us is not None else at.is_not(None)
     return and_(since, at < hold.until_us) if hold.until_us is not None else since
 

@@ -1,9 +1,10 @@
 """What the history keeps of a person, removed in the transaction in which the person is erased."""
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.governing import moment
+from audit.hold import Hold
 from gateway.history.tables import conversation, message
 
 
@@ -27,3 +28,23 @@ class HistoryOfPerson:
         """Whether the person has conversations."""
         query = select(exists().where(conversation.c.subject == subject))
         return bool((await connection.execute(query)).scalar())
+
+    async def covered(self, connection: AsyncConnection, subject: str, hold: Hold) -> bool:
+        """Whether a hold covers a conversation of the person, or a message that was there or grew in its time."""
+        table = conversation.c
+        begun: list[ColumnElement[bool]] = [table.created_at.is_not(None)]
+        grew: list[ColumnElement[bool]] = [message.c.id.is_not(None)]
+        if hold.since_us is not None:
+            begun.append(table.created_at >= moment(hold.since_us))
+            grew.append(message.c.updated_at >= moment(hold.since_us))
+        if hold.until_us is not None:
+            begun.append(table.created_at < moment(hold.until_us))
+            grew.append(message.c.created_at < moment(hold.until_us))
+        query = (
+            select(table.id)
+            .outerjoin(message, message.c.conversation_id == table.id)
+            .where(table.subject == subject, or_(and_(*begun), and_(*grew)))
+        )
+        if hold.conversation_id:
+            query = query.where(table.id == hold.conversation_id)
+        return (await connection.execute(query.limit(1))).first() is not None

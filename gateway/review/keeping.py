@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, delete, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from audit.hold import Hold, within
 from audit.pruning import parts
 from gateway.review.tables import REVIEW, REVIEW_LABEL
 
@@ -28,6 +29,13 @@ class ReviewsOfPerson:
     async def has(self, connection: AsyncConnection, subject: str) -> bool:
         """Whether any of the person's turns is in the queue."""
         return bool((await connection.execute(select(exists().where(REVIEW.c.subject == subject)))).scalar())
+
+    async def covered(self, connection: AsyncConnection, subject: str, hold: Hold) -> bool:
+        """Whether a hold covers any place of the person's turns in the queue."""
+        query = select(REVIEW.c.turn_id).where(REVIEW.c.subject == subject, within(REVIEW.c.opened_us, hold))
+        if hold.conversation_id:
+            query = query.where(REVIEW.c.conversation_id == hold.conversation_id)
+        return (await connection.execute(query.limit(1))).first() is not None
 
 
 async def _remove(connection: AsyncConnection, which: ColumnElement[bool]) -> int:
