@@ -412,7 +412,7 @@ def _quickly(leaf: bytes, text: str) -> tuple[Any, bool]:
 
 _TEXT = rb'"[^"\\\x00-\x1f]*+"'
 """A text that needs no escape: canonical JSON writes it as it is."""
-_PLAIN = rb"(?:(?:0|[1-9][0-9]{0,8}+)(?:\.[0-9]{0,5}[1-9])?+|0\.[1-9][0-9]{0,13}[1-9])(?=[],}])"
+_PLAIN = rb"(?>(?:0|[1-9][0-9]{0,8}+)(?:\.[0-9]{0,5}[1-9])?+|0\.[1-9][0-9]{0,13}[1-9])(?=[],}])"
 """Numbers so short that there is one way only to write them (RFC 8785, section 3.2.2.3)."""
 _KIND = b'"kind":"'
 _READ_ALWAYS = frozenset({"retention.pruned"})
@@ -431,10 +431,15 @@ class Forms:
     MOST_OF_A_KIND = 8
     LONGEST_TO_LEARN = 2**13
     LONGEST = 2**16
+    LONGEST_FORM = 2**13
+    """Bytes of a regular expression: what is kept of them all is bounded by it."""
+    MOST_IN_VAIN = 1000
+    """Leaves that did not have the form that was made of them (a text has an escape, say): it takes milliseconds."""
 
     def __init__(self, decode: Callable[[bytes], Any] = json.loads) -> None:
         """`decode` reads what is known to be canonical JSON."""
         self._by_kind: dict[bytes, list[re.Pattern[bytes]]] = {}
+        self._in_vain = 0
         self._decode = decode
 
     def entry_id(self, leaf: bytes) -> str | None:
@@ -456,7 +461,11 @@ class Forms:
         if self.entry_id(leaf) is not None:
             return cast("dict[str, Any]", self._decode(leaf))
         fields = read_leaf(leaf)
-        if fields["kind"] not in _READ_ALWAYS and len(leaf) <= self.LONGEST_TO_LEARN:
+        if (
+            fields["kind"] not in _READ_ALWAYS
+            and len(leaf) <= self.LONGEST_TO_LEARN
+            and self._in_vain < self.MOST_IN_VAIN
+        ):
             self._learn(leaf, fields)
         return fields
 
@@ -466,9 +475,14 @@ class Forms:
         if len(known) >= self.MOST_OF_A_KIND or (not known and len(self._by_kind) >= self.MOST_KINDS):
             return
         with suppress(RecursionError, OverflowError):
-            form = re.compile(_form_of(fields))
+            pattern = _form_of(fields)
+            if len(pattern) > self.LONGEST_FORM:
+                return
+            form = re.compile(pattern)
             if form.fullmatch(leaf):
                 self._by_kind[kind] = [form, *known]
+            else:
+                self._in_vain += 1
 
 
 def _is_text(data: bytes) -> bool:
@@ -485,12 +499,16 @@ def _form_of(fields: dict[str, Any]) -> bytes:
 
 
 def _like(value: Any) -> bytes:
-    """Return the regular expression of values that are built as this one."""
+    """Return the regular expression of values that are built as this one.
+
+    Each part of the value stands in it once, and what a part took is never tried again in another way: so neither the
+    expression nor the time to try it grows out of proportion, whatever the value.
+    """
     if isinstance(value, dict):
         return rb"\{" + b",".join(_name(name) + _like(one) for name, one in value.items()) + rb"\}"
     if isinstance(value, list):
         each = b"(?:" + b"|".join(dict.fromkeys(map(_like, value))) + b")"
-        return rb"\[" + each + b"(?:," + each + rb")*+\]" if value else rb"\[\]"
+        return rb"\[(?:" + each + rb"(?:,(?!\])|(?=\])))++\]" if value else rb"\[\]"
     if isinstance(value, str):
         return _TEXT
     return b"(?:true|false|null)" if value is None or isinstance(value, bool) else _PLAIN
@@ -523,17 +541,14 @@ class Walk:
         self.compared = 0
         self.proved = 0
         """Records that the largest matching checkpoint of the log covers."""
+        self.size = 0
+        """Records so far."""
         self._report = report
         self._expected: deque[Checkpoint] = deque()
         self._tree = Tree()
         self._other: Tree | None = None
         self._whole = True
         self._failing = False
-
-    @property
-    def size(self) -> int:
-        """Records so far."""
-        return self._tree.size
 
     def expect(self, checkpoints: Iterable[Checkpoint]) -> None:
         """Take checkpoints that are to come, with valid signatures, rising by size."""
@@ -542,16 +557,23 @@ class Walk:
 
     def add(self, own: bytes, stated: bytes) -> None:
         """Take the next record's hashes."""
+        if not self._whole:
+            self.gap()
+            return
         if own != stated and self._other is None:
             self._other = self._tree.copy()
         self._tree.add(own)
         if self._other is not None:
             self._other.add(stated)
-        if self._expected and self._expected[0].size == self._tree.size:
+        self.size += 1
+        if self._expected and self._expected[0].size == self.size:
             self._compare()
 
     def extend(self, hashes: Sequence[bytes], roots: Mapping[int, bytes] | None = None) -> None:
         """Take the hashes of several records for which no others are stated; `roots` as `Tree.extend` takes them."""
+        if not self._whole:
+            self.gap(len(hashes))
+            return
         at = 0
         while at < len(hashes):
             if self._other is not None:
@@ -560,14 +582,16 @@ class Walk:
                 continue
             end = min(len(hashes), at + self._expected[0].size - self.size) if self._expected else len(hashes)
             self._tree.extend(hashes[at:end], roots)
+            self.size += end - at
             at = end
-            if self._expected and self._expected[0].size == self._tree.size:
+            if self._expected and self._expected[0].size == self.size:
                 self._compare()
 
-    def gap(self) -> None:
-        """Pass over a record of which nothing is known: no root can be compared from here on."""
+    def gap(self, count: int = 1) -> None:
+        """Pass over records of which nothing is known: no root can be compared from here on, so nothing is hashed."""
         self._whole = False
-        self.add(b"", b"")
+        self.size += count
+        self._compare()
 
     def end(self) -> None:
         """Compare what is left: checkpoints that know more records than there are."""
@@ -582,7 +606,7 @@ class Walk:
         self._expected.clear()
 
     def _compare(self) -> None:
-        while self._expected and self._expected[0].size <= self._tree.size:
+        while self._expected and self._expected[0].size <= self.size:
             checkpoint = self._expected.popleft()
             if self._whole:
                 self._compare_one(checkpoint)
@@ -1024,11 +1048,9 @@ class Bundle:
         walk.expect(sorted([*self.checkpoints, *kept], key=lambda one: (one.size, one.outside)))
         checks = Records(self._report, contents)
         for line, leaf in Aligned(self._index(), self._leaves(), self._report):
-            while line.place > walk.size:
+            if line.place > walk.size:
                 self._report.add("missing", "it is not in the bundle", walk.size, line.place - 1)
-                for _ in range(min(line.place - walk.size, self.manifest.tree_size)):
-                    walk.gap()
-                break
+                walk.gap(min(line.place - walk.size, self.manifest.tree_size))
             if line.place < walk.size:
                 self._report.add("reordered", "it is there twice, or out of its place", line.place)
                 continue

@@ -142,6 +142,15 @@ def test_a_line_without_end_is_not_read_whole(tmp_path, monkeypatch):
     assert verify(folder).codes() == {"unreadable"}
 
 
+def test_an_index_that_names_a_far_place_costs_nothing(tmp_path):
+    folder, far = honest(3).write(tmp_path / "bundle"), 9 * 10**14
+    edit_lines(folder / "index.txt", lambda lines: [*lines[:2], lines[2].replace(b"2 ", b"%d " % far, 1)])
+    forge(folder)
+    manifest = json.loads((folder / "manifest.json").read_bytes()) | {"tree_size": far}
+    (folder / "manifest.json").write_bytes(canonical_json(manifest))
+    assert ("missing", 2, far - 1) in verify(folder).named()
+
+
 def test_findings_cannot_drive_the_terminal(tmp_path, capsys):
     folder = honest(3).write(tmp_path / "bundle")
     (folder / "\x1b[2J\u202e.txt").write_text("x")

@@ -1,6 +1,7 @@
 """What a verifier takes for a tree, a canonical leaf, a note or a key, and what not."""
 
 import json
+import time
 
 import msgspec
 import pytest
@@ -183,6 +184,38 @@ def test_no_leaf_makes_forms_that_cost_much():
     assert forms.entry_id(wide) is None, "long leaves are always read the long way"
 
 
+def test_forms_are_not_made_in_vain_for_ever(monkeypatch):
+    monkeypatch.setattr(Forms, "MOST_IN_VAIN", 3)
+    forms, escaped = Forms(), canonical_json({**LEAF, "subject": '"'})
+    for _ in range(3):
+        assert forms.read(escaped)["subject"] == '"'
+    assert forms.read(canonical_json(LEAF)) == LEAF
+    assert forms.entry_id(canonical_json(LEAF)) is None
+
+
+@pytest.mark.parametrize("depth", [20, 900])
+def test_a_form_does_not_grow_with_each_nesting(depth):
+    forms, leaf = Forms(), b'{"a":' + b"[" * depth + b"1" + b"]" * depth + b"," + canonical_json(LEAF)[1:]
+    forms.read(leaf)
+    kept = [len(form.pattern) for several in forms._by_kind.values() for form in several]
+    assert all(length <= Forms.LONGEST_FORM for length in kept)
+    assert forms.entry_id(leaf) == (LEAF["entry_id"] if depth == 20 else None), "one as long is read the long way"
+
+
+@pytest.mark.parametrize(
+    ("learnt", "tried"), [('[["x"],["x",1]]', '[["x"]]'), ("0.25", "0.25"), ("[[1],[1]]", "[[1]]")]
+)
+def test_no_leaf_is_tried_in_many_ways(learnt, tried):
+    """Where each of many fields could be taken in two ways, a leaf that fails at its end was tried in all of them."""
+    forms, head = Forms(), canonical_json(LEAF)[1:-1]
+    many = [",".join(f'"a{at:02d}":{value}' for at in range(22)).encode() for value in (learnt, tried)]
+    assert forms.read(b"{" + many[0] + b"," + head + b',"z":""}')
+    begun = time.perf_counter()
+    assert forms.entry_id(b"{" + many[1] + b"," + head + b',"z":""}') == LEAF["entry_id"]
+    assert forms.entry_id(b"{" + many[1] + b"," + head + b',"z":1}') is None
+    assert time.perf_counter() - begun < 0.5
+
+
 def test_what_the_log_says_of_prunings_is_always_read():
     forms, leaf = Forms(), canonical_json({**LEAF, "kind": "retention.pruned"})
     forms.read(leaf)
@@ -233,3 +266,16 @@ def test_a_walk_goes_on_after_a_wrong_stated_hash():
         walk.add(own, bytes(32) if index == 12 else digest)
     walk.end()
     assert (walk.proved, walk.compared, found) == (30, 3, [])
+
+
+def test_a_walk_passes_over_a_gap_of_any_length_at_once():
+    log, found = honest(9), []
+    keys = parse_keys(log.signer.public.encode())
+    walk = Walk(Report(found.append))
+    walk.expect([parse_checkpoint(log.checkpoint(size), keys, f"of {size}") for size in (2, 5, 9)])
+    walk.extend(log.hashes[:3])
+    walk.gap(9 * 10**14)
+    walk.add(log.hashes[3], log.hashes[3])
+    walk.extend(log.hashes[4:])
+    walk.end()
+    assert (walk.size, walk.proved, walk.compared, found) == (9 * 10**14 + 9, 2, 1, [])
