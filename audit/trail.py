@@ -60,7 +60,12 @@ def summary_of(opening: Entry, closing: Entry | None) -> TurnSummary:
 
 
 def trail_of(turn_id: str, records: Sequence[OpenedRecord], texts: Mapping[str, Content]) -> TurnTrail | None:
-    """Return the turn whole, or None when no record opens one. `texts` are the dialogue's, by id."""
+    """Return the turn whole, or None when no record opens one. `texts` are the dialogue's, by id.
+
+    `records` come in the order of their ids, but the one that opens the turn is put first: an id has the time of its
+    making, and after a clock went back the record that closes a turn may have the smaller one.
+    """
+    records = sorted(records, key=lambda record: record.entry.kind is not Kind.TURN_ACCEPTED)
     turn = [record for record in records if record.entry.kind in _TURN_KINDS]
     if not turn:
         return None

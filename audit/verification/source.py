@@ -206,10 +206,10 @@ class Source:
         rows = await self._all("SELECT leaf FROM audit_entry WHERE turn_id = :turn AND turn_id <> ''", turn=turn_id)
         return [row[0] for row in rows if isinstance(row[0], bytes)]
 
-    async def turn_of(self, entry_id: str) -> str | None:
-        """Return the turn of a record."""
-        rows = await self._all("SELECT turn_id FROM audit_entry WHERE entry_id = :entry_id", entry_id=entry_id)
-        return rows[0][0] if rows else None
+    async def turn_and_kind(self, entry_id: str) -> tuple[str | None, str | None]:
+        """Return the turn of a record, and its kind; None where there is no such record."""
+        rows = await self._all("SELECT turn_id, kind FROM audit_entry WHERE entry_id = :entry_id", entry_id=entry_id)
+        return (rows[0][0], rows[0][1]) if rows else (None, None)
 
     async def records_of(self, indices: Sequence[int]) -> list[Values]:
         """Return the rows with these places, as `records`, in no order."""

@@ -82,11 +82,16 @@ class Turns:
             await self._facets.check(told, rows)
 
     async def _closed_again(self, row: Values, fields: dict[str, Any]) -> bool:
-        """Whether a later record closed the turn once more; then that one counts."""
+        """Whether another record closed the turn once more; then the list may name that one.
+
+        The one that was written last counts, which neither ids nor places tell for sure: ids have the time of a clock
+        that may have been wrong, and places are given in the order of ids within a step.
+        """
         closed = row[6]
-        if not isinstance(closed, str) or closed <= fields["entry_id"]:
+        if not isinstance(closed, str) or closed == fields["entry_id"]:
             return False
-        return bool(await self._source.turn_of(closed) == row[0])
+        turn, kind = await self._source.turn_and_kind(closed)
+        return bool(turn == row[0] and kind in _CLOSING)
 
 
 def _is_row_of(row: Values | None, opened: Read, closed: Read) -> bool:

@@ -2,21 +2,25 @@
 
 import shutil
 import sqlite3
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import make_url
 
+from audit import identifiers
 from audit.keys import FileMasterKey, KeyFileError
+from audit.record import Kind
 from audit.signing import SigningKeys
 from audit.verification.database import Trust
 from audit.verification.helpers import Help, forked
 from audit.verify import Finding, Summary
 from gateway.database import make_engine
 from migrations.run import upgrade
-from tests.contract.audit.conftest import Raw
-from tests.contract.audit.sequenced import fill, named, trust_of, verified
+from tests.contract.audit.conftest import Raw, opened
+from tests.contract.audit.sequenced import fill, named, sequence, trust_of, verified
+from tests.contract.audit.turns import accepted, completed, entry
 
 
 @pytest.fixture
@@ -101,6 +105,26 @@ async def test_stored_types_that_fit_no_column_are_findings_not_failures(databas
         await raw.run(statement)
     found = {(code, index) for code, index, _ in await named(database, trust_of(keys))}
     assert {("altered", 3), ("altered", 4), ("column", 5), ("missing", 6), ("extra", None), ("content", 0)} <= found
+
+
+@pytest.mark.parametrize("behind_s", [-5, 5])
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_turn_that_was_closed_twice_raises_no_alarm(database, keys, raw, monkeypatch, at_once, behind_s):
+    """Two gateways close it, and the clock of one is wrong: ids do not say whose record was written last."""
+    async with opened(database) as log:
+        await log.append(accepted("t1"))
+        await log.append(entry(Kind.TURN_INTERRUPTED, "t1", verdict="allow", reason="process_ended"))
+    if not at_once:
+        await sequence(database, keys)
+    now = time.time_ns
+    monkeypatch.setattr(identifiers.time, "time_ns", lambda: now() - behind_s * 10**9)
+    async with opened(database) as log:
+        await log.append(completed("Answer", "t1", verdict="redact"))
+    monkeypatch.undo()
+    await sequence(database, keys)
+    assert await named(database, trust_of(keys)) == []
+    await raw.run("UPDATE audit_turn SET closed_entry = opened_entry")
+    assert {code for code, _, _ in await named(database, trust_of(keys))} == {"turn"}
 
 
 async def test_ten_thousand_honest_records_raise_no_alarm_and_helpers_find_what_one_process_finds(database, keys, raw):

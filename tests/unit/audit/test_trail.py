@@ -62,6 +62,17 @@ def test_a_mirrored_answer_is_neither_the_turns_own_nor_a_comment():
     assert (trail.generated, trail.delivered, trail.verdict) == ("One. 2.", "One. Two.", "redact")
 
 
+def test_what_was_asked_is_told_though_the_clock_went_back_before_the_turn_was_closed():
+    """Records come by their ids: then the closing one is the first, and one of somebody's reading it may be, too."""
+    interrupted = record(Kind.TURN_INTERRUPTED, reason="restart", verdict="allow")
+    trail = trail_of("t", [record(Kind.ACCESS_READ), interrupted, ACCEPTED, *RELEASES], TEXTS)
+    assert (trail.message, trail.name, trail.at) == ("hello", "Alice", AT)
+    assert [content.text for content in trail.dialogue] == ["be kind", "hello"]
+    assert (trail.closing_kind, trail.reason, trail.delivered) == ("turn.interrupted", "restart", "One. Two.")
+    assert trail.records[0] is ACCEPTED.entry
+    assert len(trail.records) == 5
+
+
 def test_a_refused_turn_is_opened_and_closed_by_one_record():
     refused = record(Kind.TURN_REFUSED, contents=[("message", "hi")], verdict="refused", reason="rate_limited")
     trail = trail_of("t", [refused], {})
