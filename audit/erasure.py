@@ -2,8 +2,9 @@
 
 An erasure is asked for, then carried out at once unless a legal hold covers anything of the person: then it waits, and
 is carried out when the hold is released. Its steps are one transaction with the record `subject.erased`; before it
-commits, the ledger has it (`audit.ledger`), so that a restored database forgets again. What stands in a search store is
-removed after that, and looked for again until nothing has come late.
+commits, the ledger has it (`audit.ledger`), so that a restored database forgets again. Of somebody with many texts most
+are removed after that: without the keys nobody reads them. What stands in a search store is removed then, too, and
+looked for again until nothing has come late.
 """
 
 import asyncio
@@ -12,16 +13,17 @@ from enum import StrEnum
 from typing import Protocol
 
 import msgspec
-from sqlalchemy import Row, and_, delete, exists, insert, or_, select, text, update
+from sqlalchemy import Row, exists, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.canonical import column
+from audit.emptying import empty, empty_some
 from audit.governing import GoverningError, Governor, UnknownError, moment, now_us
 from audit.hold import Hold, KeptOfPerson, check_case, holds_on
 from audit.ledger import ErasureLedger, LedgerLine
 from audit.ports import AuditUnavailableError
 from audit.record import Entry, Kind
-from audit.tables import AUDIT_CONTENT, AUDIT_ENTRY, AUDIT_TEXT, ERASURE, SUBJECT_KEY
+from audit.tables import AUDIT_ENTRY, ERASURE, SUBJECT_KEY
 
 SETTLED_US = 300_000_000
 """How long after the keys were destroyed a delivery that had read a text before may still bring it to the search store:
@@ -36,7 +38,7 @@ class State(StrEnum):
     PENDING = "pending"
     """Asked for; nothing is erased yet, because a hold stands against it or the process ended."""
     DESTROYED = "destroyed"
-    """Nothing can be read here any more; the search store is still being cleaned."""
+    """Nothing can be read here any more; texts without a key are still being removed, or the search store cleaned."""
     DONE = "done"
 
 
@@ -136,7 +138,7 @@ class Erasures:
         try:
             return await self._clean(erasure)
         except AuditUnavailableError:
-            return erasure  # its state says that the search store is still to be cleaned
+            return erasure  # its state says that something is still to be cleaned
 
     async def attempt(self, erasure: Erasure, by: str) -> Erasure:
         """Carry out an erasure that was just asked for or granted; a hold against it is recorded as a denial.
@@ -158,7 +160,7 @@ class Erasures:
             raise
 
     async def carry_out_pending(self) -> tuple[Erasure, ...]:
-        """Carry out what waits and is not held, and go on cleaning the search store; return what changed.
+        """Carry out what waits and is not held, and go on cleaning up after the others; return what changed.
 
         Raises `audit.ledger.LedgerError`, `AuditUnavailableError`.
         """
@@ -219,17 +221,12 @@ class Erasures:
         asked = (erasure.erasure_id, erasure.subject, erasure.case_number, erasure.requested_by, erasure.requested_us)
         if not again:
             await asyncio.to_thread(self._ledger.append, LedgerLine(*asked, at, keys))
-        records = select(AUDIT_ENTRY.c.entry_id).where(AUDIT_ENTRY.c.subject == erasure.subject)
-        content = AUDIT_CONTENT.c
-        await connection.execute(
-            delete(AUDIT_CONTENT).where(and_(content.entry_id.in_(records), content.key_id.in_(keys)))
-        )
-        await connection.execute(delete(AUDIT_TEXT).where(AUDIT_TEXT.c.key_id.in_(keys)))
+        more = await empty_some(connection, erasure.subject, keys)  # what is left cannot be read without the keys
         for part in self._own_data:
             await part.erase(connection, erasure.subject, at)
         destroyed = {"wrapped": None, "destroyed_us": at}
         await connection.execute(update(SUBJECT_KEY).where(SUBJECT_KEY.c.key_id.in_(keys)).values(**destroyed))
-        state = State.DONE if self._elsewhere is None else State.DESTROYED
+        state = State.DONE if self._elsewhere is None and more is None else State.DESTROYED
         after = msgspec.structs.replace(erasure, state=state.value, done_us=at)
         await self._save(connection, after)
         detail: dict[str, str | int | float | bool] = {
@@ -266,9 +263,13 @@ class Erasures:
         await connection.execute(update(ERASURE).where(ERASURE.c.erasure_id == erasure.erasure_id).values(**values))
 
     async def _clean(self, erasure: Erasure) -> Erasure:
-        """Remove what is left in the search store; done once nothing was found long enough afterwards."""
+        """Remove texts that cannot be read any more, and what is left in the search store.
+
+        Done once nothing was found there long enough afterwards.
+        """
         if erasure.state != State.DESTROYED or erasure.done_us is None:
             return erasure
+        await empty(self._governor, erasure.subject)
         settled = now_us() - erasure.done_us >= SETTLED_US
         found = await self._elsewhere.erase(erasure.subject, erasure.done_us) if self._elsewhere is not None else 0
         if self._elsewhere is not None and (found or not settled):

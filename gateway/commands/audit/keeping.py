@@ -71,6 +71,6 @@ def described(erasure: Erasure) -> str:
     """Return an erasure as one line."""
     asked = utc(moment(erasure.requested_us))
     done = utc(moment(erasure.done_us)) if erasure.done_us is not None else "-"
-    states = {State.DESTROYED.value: "destroyed, search store is being cleaned"}
+    states = {State.DESTROYED.value: "destroyed, what nobody can read is being removed"}
     state = states.get(erasure.state, erasure.state)
     return plain(f"{erasure.erasure_id}  {asked}  {done:20}  {erasure.case_number}  {erasure.subject}  {state}")

@@ -132,6 +132,38 @@ async def test_a_hold_beats_an_erasure_until_it_is_released(log, raw, erasures, 
     assert await log.flaws() == []
 
 
+async def test_many_texts_go_in_small_parts_and_whoever_comes_next_goes_on(
+    log, raw, governor, ledger, erasures, monkeypatch
+):
+    """The keys are destroyed at once; a process that ends while texts are removed leaves nothing that can be read."""
+    monkeypatch.setattr("audit.emptying.ROWS", 2)
+    for turn in ("t1", "t2", "t3"):
+        await log.add_turn(turn, history=(f"Earlier than {turn}",))
+    await log.add_turn("t4", "bob", history=("Earlier",))
+    transaction, begun = governor.transaction, []
+
+    def ending(*, after: int):
+        begun.append(None)
+        if len(begun) > after:
+            raise AuditUnavailableError("killed here")
+        return transaction()
+
+    monkeypatch.setattr(governor, "transaction", lambda: ending(after=3))
+    done = await erase(erasures)
+    monkeypatch.setattr(governor, "transaction", transaction)
+    left = await stored(raw)
+    assert done.state == State.DESTROYED
+    assert (left["audit_content"], left["audit_text"]) == (10, 4)
+    assert (await log.turn("t1")).message == ""
+    assert len(await log.records("subject.erased")) == 1
+    assert await erasures.reapply() == ()
+    assert [one.state for one in await erasures.carry_out_pending()] == [State.DONE]
+    left = await stored(raw)
+    assert (left["audit_content"], left["audit_text"]) == (3, 2)
+    assert [one.text for one in (await log.turn("t4")).dialogue] == ["Earlier", "Question of t4"]
+    assert await log.flaws() == []
+
+
 async def test_the_history_goes_too(log, engine, erasures):
     await log.add_turn("t1")
     history = HistoryStore(engine)

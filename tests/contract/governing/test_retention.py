@@ -1,9 +1,11 @@
 """What is due is emptied and proofs survive; whatever has a reason to stay stays, and each pruning is on record."""
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import func, select
 
 from audit import retention as module
 from audit.canonical import leaf_hash
@@ -15,6 +17,7 @@ from audit.pruning import contiguous
 from audit.record import Content, Kind
 from audit.retention import MINIMUM, Keeping, Retention
 from audit.sweeping import TextSweep
+from audit.tables import AUDIT_TEXT
 from audit.tree import verify_inclusion
 from tests.contract.audit.conftest import opened
 from tests.contract.audit.turns import accepted, completed, entry
@@ -265,6 +268,37 @@ async def test_a_text_swept_just_before_a_turn_with_it_commits(log, governor, re
     await log.append(accepted("new", history=("Shared",)))
     assert swept == [2]
     assert [one.text for one in (await log.turn("new")).dialogue] == ["Shared", "Hello?"]
+
+
+async def test_many_texts_are_swept_in_short_transactions_that_each_look_again(log, raw, governor, monkeypatch):
+    monkeypatch.setattr("audit.sweeping._AT_ONCE", 4)
+    monkeypatch.setattr("audit.sweeping._IN_ONE_TRANSACTION", 2)
+    await log.add_turn("new", history=("Shared",))
+    ((key_id,),) = await raw.run("SELECT key_id FROM subject_key")
+    await log.append(accepted("old", history=("Kept", *(f"Text {at}" for at in range(7)))))
+    await raw.disarm()  # as if `old` had been pruned
+    await raw.run("UPDATE audit_entry SET leaf = '' WHERE turn_id = 'old'")
+    transaction, begun = governor.transaction, []
+
+    @contextlib.asynccontextmanager
+    async def short():
+        if not begun:  # before the first of them, somebody refers to a text that was looked at already
+            await log.append(accepted("newest", history=("Kept",)))
+        async with transaction() as connection:
+            before = await counted(connection)
+            yield connection
+            begun.append(before - await counted(connection))
+
+    monkeypatch.setattr(governor, "transaction", short)
+    assert await TextSweep(governor).run() == 8
+    assert max(begun) <= 2
+    texts = [one.text for turn in ("new", "newest") for one in (await log.turn(turn)).dialogue]
+    assert texts == ["Shared", "Question of new", "Kept", "Hello?"]
+    assert await raw.run(f"SELECT count(*) FROM audit_text WHERE key_id = '{key_id}'") == [(4,)]
+
+
+async def counted(connection) -> int:
+    return (await connection.execute(select(func.count()).select_from(AUDIT_TEXT))).scalar_one()
 
 
 class Nothing:
