@@ -109,7 +109,7 @@ def _plain_float(value: float) -> tuple[int | float, bool]:
     written = repr(value)
     if written in ("nan", "inf", "-inf"):
         raise UnrecordableError("a leaf cannot hold a number that is not finite")
-    return value, "e" not in written
+    return value, "e" not in written and not value.is_integer()  # the fast encoder writes a whole one with .0
 
 
 def escape(text: str) -> str:

@@ -53,6 +53,12 @@ def test_the_example_of_rfc_8785_is_met():
     assert canonical_json(fields) == expected.encode()
 
 
+@pytest.mark.parametrize("value", [2.0**53, 2.0**53 + 2, -(2.0**53), 9999999999999998.0, 1e16, 2.0**69, 1e21, 1e22])
+def test_large_whole_numbers_are_written_as_the_rfc_says(value):
+    assert canonical_json({"x": value}) == rfc8785.dumps({"x": value})
+    assert b"." not in canonical_json({"x": value})
+
+
 def test_integers_that_not_every_reader_keeps_become_strings():
     assert canonical_json({"seed": 2**63}) == b'{"seed":"9223372036854775808"}'
 
