@@ -2,6 +2,7 @@
 
 signing/origin            which log this is: the origin of its checkpoints and the name of its keys
 signing/current.key       the key that signs, 0600 (not there when the key is given in the environment)
+signing/next.key          while the keys are changed: the one that signs as soon as the change is on record
 signing/previous.key      after a change, until one checkpoint has been signed with both keys
 signing/public/ID.vkey    every public key that was ever used here
 signing/last.checkpoint   the newest checkpoint that was signed here: what a database restored from an old copy is
@@ -56,24 +57,40 @@ class SigningKeys:
         with _explained(self.folder):
             return self._load(keep=False)
 
-    def rotate(self) -> tuple[PublicKey, PublicKey]:
-        """Make a new key; the next checkpoint is signed with both. Return the old and the new public key.
+    def prepare(self) -> tuple[PublicKey, PublicKey]:
+        """Make the next key, which signs nothing yet; return the current and the next public key.
 
-        Raises `SigningKeyError`, also when the key comes from the environment: then it is changed there.
+        One that was made before and never put to work is taken again. Raises `SigningKeyError`, also when the key comes
+        from the environment: then it is changed there.
         """
         if self._given:
             raise SigningKeyError(
                 "The signing key is given by ATTEST_SIGNING_KEY: change it there. Its public key stays known here."
             )
         with _explained(self.folder):
-            signers = self._load(keep=True)
+            signers, path = self._load(keep=True), self.folder / "next.key"
             if len(signers.signing) > 1:
                 raise SigningKeyError("The last change of keys waits for its first checkpoint; try again after that.")
-            old, new = signers.signing[0].public, Ed25519Signer(signers.origin, os.urandom(32))
-            self._keep(new.public)
+            current = signers.signing[0].public
+            with contextlib.suppress(FileNotFoundError):
+                if (prepared := _signer(path).public) != current:  # the same: killed in the midst of a change
+                    return current, prepared
+            made = Ed25519Signer(signers.origin, os.urandom(32))
+            files.replace(path, f"{made.secret()}\n".encode())
+            return current, made.public
+
+    def rotate(self) -> tuple[PublicKey, PublicKey]:
+        """Put the next key to work, made before or now; the next checkpoint is signed with both.
+
+        Returns the old and the new public key. Raises as `prepare`.
+        """
+        old, new = self.prepare()
+        with _explained(self.folder):
+            self._keep(new)
             files.replace(self.folder / "previous.key", files.read_private(self.folder / "current.key"))
-            files.replace(self.folder / "current.key", f"{new.secret()}\n".encode())
-            return old, new.public
+            files.replace(self.folder / "current.key", files.read_private(self.folder / "next.key"))
+            (self.folder / "next.key").unlink()
+            return old, new
 
     def signed(self, note: str, signers: Signers) -> None:
         """Remember a checkpoint that is durable; a key that it was the last to need goes."""

@@ -138,8 +138,9 @@ async def _keys() -> Signers:
 
 async def _rotate() -> tuple[str, str]:
     async with opened() as parts:
-        old, new = (str(key) for key in parts.signing_keys.rotate())
-        await parts.log.append(access(Kind.KEY_ROTATED, old=old, new=new))
+        old, new = (str(key) for key in parts.signing_keys.prepare())
+        await parts.log.append(access(Kind.KEY_ROTATED, old=old, new=new))  # before the new one signs anything
+        parts.signing_keys.rotate()
         return old, new
 
 

@@ -9,7 +9,9 @@ from click.testing import CliRunner
 from sqlalchemy import text
 
 from audit.checkpoint import opened
+from audit.log import SqlAuditLog
 from audit.note import PublicKey
+from audit.ports import AuditUnavailableError
 from audit.proof import LogProof
 from gateway.cli import main
 from gateway.database import make_engine
@@ -114,6 +116,22 @@ def test_keys_change_and_what_was_signed_before_stays_valid(attest, append, tmp_
     secret = (tmp_path / "signing" / "current.key").read_text().strip().split("+", 4)[4]
     assert len(base64.b64decode(secret)) == 33
     assert secret not in attest("audit", "keys", "list")
+
+
+def test_keys_do_not_change_without_a_record(attest, append, monkeypatch):
+    async def unavailable(*_):
+        raise AuditUnavailableError("The audit log cannot take records now.")
+
+    append(*a_turn())
+    attest("audit", "checkpoint")
+    before = attest("audit", "keys", "list")
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlAuditLog, "append", unavailable)
+        attest("audit", "keys", "rotate", code=3)
+    assert attest("audit", "keys", "list") == before
+    attest("audit", "keys", "rotate")
+    record = json.loads(attest("audit", "records", "--kind", "key.rotated"))
+    assert record["detail"]["old"] == before.strip()
 
 
 def test_a_gateway_whose_signing_key_cannot_be_used_says_so_and_does_not_start(attest, append, tmp_path):

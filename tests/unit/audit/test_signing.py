@@ -63,6 +63,23 @@ def test_a_change_of_keys_signs_once_with_both_and_keeps_the_old_public_key(tmp_
     assert set(keys.load().known) == {old, new, third}
 
 
+def test_a_key_that_was_made_ready_signs_nothing_until_it_is_put_to_work(tmp_path):
+    keys = SigningKeys(tmp_path)
+    keys.load_or_create()
+    old, new = keys.prepare()
+    assert old != new
+    assert ([one.public for one in keys.load().signing], keys.load().known) == ([old], (old,))
+    assert (tmp_path / "next.key").stat().st_mode & 0o777 == 0o600
+    assert keys.prepare() == keys.rotate() == (old, new), "one that was made before is taken again"
+    assert not (tmp_path / "next.key").exists()
+    signers = keys.load()
+    assert [one.public for one in signers.signing] == [new, old]
+    keys.signed("note", signers)
+    (tmp_path / "next.key").write_bytes((tmp_path / "current.key").read_bytes())  # as if killed before it was removed
+    (tmp_path / "next.key").chmod(0o600)
+    assert keys.prepare()[1] != new
+
+
 def test_a_change_that_was_killed_in_the_midst_goes_on(tmp_path):
     keys = SigningKeys(tmp_path)
     keys.load_or_create()
