@@ -5,6 +5,7 @@ tokenizer cuts a word it is found with the token that completes it. Case, width 
 a Latin word must stand alone, so that one is known only with what follows it.
 """
 
+import codecs
 import hashlib
 import threading
 import unicodedata
@@ -46,6 +47,8 @@ class _Step(msgspec.Struct, frozen=True):
     folded: bytes
     hits: tuple[tuple[int, _Word], ...]
     """Ends of words within `folded`."""
+    rest: bytes
+    """The bytes of a last character that is not whole yet: they are read with what follows."""
 
 
 class Automaton:
@@ -59,7 +62,7 @@ class Automaton:
         self._found: list[tuple[_Word, ...]] = [()]
         for part in lists:
             for word in part.words:
-                self._add(part.rule, fold(word.strip().encode("utf-8", "replace")))
+                self._add(part.rule, b" ".join(fold(word.encode("utf-8", "replace").decode()).split()))
                 if self.nodes > MOST_NODES:
                     raise RequestRefusedError("The forbidden words are too long together.", param="forbidden")
         self._fail = self._failures()
@@ -71,21 +74,24 @@ class Automaton:
         """How large it is."""
         return len(self._next)
 
-    def step(self, node: int, *, after_space: bool, token: int) -> _Step:
-        """Return where a token leads from a node; each is computed once."""
+    def step(self, node: int, *, after_space: bool, token: int, rest: bytes) -> _Step:
+        """Return where a token leads from a node, after what is left of the one before; most are computed once."""
+        if rest:
+            return self.walk(node, rest + self._piece(token), after_space=after_space)
         key = (node, after_space, token)
         step = self._steps.get(key)
         if step is None:
             if len(self._steps) >= _MOST_STEPS:
                 self._steps.clear()
-            step = self._steps[key] = self.walk(node, fold(self._piece(token)), after_space=after_space)
+            step = self._steps[key] = self.walk(node, self._piece(token), after_space=after_space)
         return step
 
     def walk(self, node: int, text: bytes, *, after_space: bool) -> _Step:
-        """Return where folded text leads from a node."""
+        """Return where text in UTF-8 leads from a node."""
+        read, used = codecs.utf_8_decode(text, "surrogateescape", False)
         taken = bytearray()
         hits: list[tuple[int, _Word]] = []
-        for byte in text:
+        for byte in fold(read):
             if byte == _SPACE and after_space:
                 continue
             after_space = byte == _SPACE
@@ -94,7 +100,7 @@ class Automaton:
                 node = self._fail[node]
             node = self._next[node].get(byte, 0)
             hits += [(len(taken), word) for word in self._found[node]]
-        return _Step(node, bytes(taken), tuple(hits))
+        return _Step(node, bytes(taken), tuple(hits), text[used:])
 
     def _add(self, rule: str, word: bytes) -> None:
         if not word:
@@ -135,17 +141,18 @@ class Walk:
         """The folded end of the answer: enough to see what stands before a word."""
         self._pending: str = ""
         """Rule of a Latin word that the answer ends with: forbidden unless a letter or digit follows."""
-        self._after: bytes = b""
-        """What stands after that word: the first byte of a character that may be a letter, or nothing."""
+        self._rest = b""
+        """The bytes of a character that is not whole yet."""
 
     def token(self, index: int) -> str:
         """Take a token; return the rule of a word that is complete now, else nothing."""
-        return self._take(self._automaton.step(self._node, after_space=self._after_space, token=index))
+        step = self._automaton.step(self._node, after_space=self._after_space, token=index, rest=self._rest)
+        return self._take(step)
 
     def text(self, text: str) -> str:
         """Take text instead of a token."""
-        folded = fold(text.encode("utf-8", "replace"))
-        return self._take(self._automaton.walk(self._node, folded, after_space=self._after_space))
+        read = self._rest + text.encode("utf-8", "replace")
+        return self._take(self._automaton.walk(self._node, read, after_space=self._after_space))
 
     def end(self) -> str:
         """Return the rule of a word that the answer ended with, else nothing."""
@@ -157,23 +164,21 @@ class Walk:
         return self._tail.endswith(b" ")
 
     def _take(self, step: _Step) -> str:
+        self._rest = step.rest
         if not step.folded:
             return ""
         before, self._node = self._tail, step.node
         whole = before + step.folded
-        pending, after = self._pending, self._after + step.folded
-        self._pending, self._after = "", b""
-        if pending and _undecided(after):
-            self._pending, self._after = pending, after
-        elif pending and not _continues(after):
+        pending, self._pending = self._pending, ""
+        if pending and not _continues(step.folded):
             return pending
         for end, word in step.hits:
             first = len(before) + end - word.length
             if word.opens_latin and _ends_latin(whole[:first]):
                 continue
             rest = step.folded[end:]
-            if word.ends_latin and (not rest or _undecided(rest)):
-                self._pending, self._after = word.rule, rest
+            if word.ends_latin and not rest:
+                self._pending = word.rule
             elif not word.ends_latin or not _continues(rest):
                 return word.rule
         self._tail = whole[-(self._automaton.longest + 8) :]
@@ -211,14 +216,14 @@ class Lexicons:
                 self._kept.popitem(last=False)
 
 
-def fold(text: bytes) -> bytes:
-    """Return text as it is compared: NFKC, without case, every blank a space. What is no text stays as it is."""
-    try:
-        read = text.decode()
-    except UnicodeDecodeError:
-        return text
-    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", read).casefold())
-    return "".join(" " if char.isspace() else char for char in plain if char not in _IGNORED).encode()
+def fold(text: str) -> bytes:
+    """Return text as it is compared: NFKC, without case, every blank a space.
+
+    Bytes that are no text (surrogates, PEP 383) stay as they are.
+    """
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    blank = "".join(" " if char.isspace() else char for char in plain if char not in _IGNORED)
+    return blank.encode("utf-8", "surrogateescape")
 
 
 def _latin(char: str) -> bool:
@@ -227,13 +232,8 @@ def _latin(char: str) -> bool:
 
 def _continues(text: bytes) -> bool:
     """Whether a Latin letter or digit comes first."""
-    return _latin(text[:4].decode("utf-8", "ignore")[:1] or " ")
-
-
-def _undecided(text: bytes) -> bool:
-    """Whether this is only the first of two bytes of a character, as every Latin one beyond ASCII has."""
-    return len(text) == 1 and 0xC0 <= text[0] < 0xE0  # noqa: PLR2004 - UTF-8, RFC 3629
+    return _latin(text[:4].decode("utf-8", "replace")[:1] or " ")
 
 
 def _ends_latin(text: bytes) -> bool:
-    return _latin(text[-4:].decode("utf-8", "ignore")[-1:] or " ")
+    return _latin(text[-4:].decode("utf-8", "replace")[-1:] or " ")

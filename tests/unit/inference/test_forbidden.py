@@ -87,6 +87,31 @@ def test_an_answer_cut_off_within_a_letter_ends_with_the_word():
     assert said(walk_of(), b"a fox\xc3") == "company.projects"
 
 
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("fox", "the ＦＯＸ."),
+        ("Müller", "HERR MÜLLER"),
+        ("Проект", "это ПРОЕКТ"),
+        ("Project  Nightingale", "the project \u3000\tnightingale"),
+        ("夜莺　　计划", "夜莺 计划"),
+        (" \u200bfox ", "a fox"),
+    ],
+)
+def test_case_width_and_blanks_make_no_difference_however_characters_come(tiny_checkpoint, word, text):
+    lists, tokenizer = (ForbiddenWords("r", (word,)),), tiny_checkpoint.tokenizer
+    assert said(walk_of(None, lists), [text]) == "r"
+    assert said(walk_of(None, lists), text.encode()) == "r"
+    assert said(walk_of(tokenizer, lists), tokenizer.encode(text)) == "r"
+
+
+@pytest.mark.parametrize("before", [b"\xff", b"\xc3", b"\xe4\xbd", b"\xf0\x9f\x98"])
+def test_bytes_that_are_no_text_hide_nothing(before):
+    assert said(walk_of(), before + b"FOX.") == "company.projects"
+    assert said(walk_of(), b"FOX" + before + b".") == "company.projects"
+    assert said(walk_of(), b"x" + before + b"FOX" + before + b"x") == "company.projects", "this is no letter"
+
+
 def test_a_word_in_bytes_is_found(tiny_checkpoint):
     tokenizer = tiny_checkpoint.tokenizer
     ids = tokenizer.encode("鑫")
