@@ -81,10 +81,13 @@ class TurnExport:
                 listed = await self._search.listed(page)
                 yield Part(_csv([summary_cells(summary) for summary in listed]), len(listed))
 
-    async def bundle(self, query: TurnQuery | Chosen, target: Path, *, content: bool) -> int:
+    async def bundle(
+        self, query: TurnQuery | Chosen, target: Path, *, content: bool, continues: Sequence[int] = ()
+    ) -> int:
         """Write a bundle of the records of the turns found, or of the whole log where nothing filters.
 
-        Returns how many records it has. Raises `OSError`, too, also when `target` is there already.
+        `continues`: sizes of checkpoints that the receiver holds. Returns how many records it has. Raises `OSError`,
+        too, also when `target` is there already.
         """
         try:
             signers = await asyncio.to_thread(self._keys.load)
@@ -93,7 +96,7 @@ class TurnExport:
         narrowed = isinstance(query, Chosen) or query.filters() or query.text
         chosen = self._places(query) if narrowed else None
         bundles = BundleExport(self._engine, signers, self._master)
-        return (await bundles.write(target, BundleOrder(texts=content), chosen)).records
+        return (await bundles.write(target, BundleOrder(texts=content, continues=tuple(continues)), chosen)).records
 
     async def _pages(self, query: TurnQuery | Chosen, at_once: int) -> AsyncIterator[tuple[str, ...]]:
         """Yield the turns' ids, as columns hold them, so many at once."""

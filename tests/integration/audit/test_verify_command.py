@@ -103,6 +103,27 @@ def test_an_older_copy_is_found_even_without_a_checkpoint_from_outside(url, tmp_
     )
 
 
+def test_chosen_turns_continue_the_checkpoints_that_the_receiver_keeps(url, tmp_path):
+    notes = []
+    for at in range(3):
+        fill(url, tmp_path, 3)
+        notes.append(tmp_path / f"kept-{at}")
+        notes[at].write_text(attest("audit", "checkpoint"))
+    fill(url, tmp_path, 3)
+    chosen = ("audit", "export", "--format", "bundle", "--subject", "a")
+    held = [f"--continues={notes[1]}", f"--continues={notes[2]}"]
+    attest(*chosen, *held, str(tmp_path / "chosen.zip"))
+    verify = ("audit", "verify", str(tmp_path / "chosen.zip"), "--checkpoint")
+    assert "OK: all holds" in attest(*verify, str(notes[1]))
+    assert "OK: all holds" in attest(*verify, str(notes[2]))
+    attest(*chosen, str(tmp_path / "without.zip"))
+    attest("audit", "verify", str(tmp_path / "without.zip"), "--checkpoint", str(notes[1]), code=3)
+    (tmp_path / "none").write_text("no checkpoint")
+    attest(*chosen, f"--continues={tmp_path / 'none'}", str(tmp_path / "other.zip"), code=2)
+    attest("audit", "export", *held, str(tmp_path / "other.ndjson"), code=2)
+    assert not list(tmp_path.glob("other*"))
+
+
 def test_bundles_and_proofs_are_verified(url, tmp_path):
     fill(url, tmp_path)
     path = bundle(url, tmp_path)
