@@ -16,6 +16,7 @@ SCRIPT = {
         {"contains": "CARD", "text": CARD, "chunk": 4},
         {"contains": "SLOW", "text": "One sentence comes now. Another one follows it. A third one is last. " * 8,
          "chunk": 6, "delay_ms": 8},
+        {"contains": "HANG", "text": "At last.", "first_delay_ms": 60_000},
         {"contains": "STORY", "text": "This is one sentence of a long story. " * 400, "chunk": 6, "delay_ms": 60},
         {"contains": "BREAKS", "text": "The beginning is fine. The end", "chunk": 8, "error": "broken_off"},
         {"contains": "DOWN", "error": "failed"},

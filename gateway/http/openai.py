@@ -15,6 +15,7 @@ from litestar.response.base import ASGIResponse
 
 from gateway.auth.access import open_to
 from gateway.auth.principal import Principal, Role
+from gateway.http.connection import CLIENT_GONE, ClientGoneError, while_connected
 from gateway.http.openai_types import (
     AnswerMessage,
     AttestInfo,
@@ -85,10 +86,15 @@ async def chat_completions(
     """
     turn = _turn_request(request, data, await chat.catalogue.resolve(data.model), chat.settings)
     events = chat.turns.run(turn)
-    if not data.stream:
-        return ASGIResponse(body=_encode(await _whole(events, turn.model)), media_type="application/json")
-    # Nothing is sent before there is something to show, so that a model that is down can still be answered with 503.
-    turn_id, opening = await _opening(events)
+    try:
+        if not data.stream:
+            answer = await while_connected(request.receive, _whole(events, turn.model))
+            return ASGIResponse(body=_encode(answer), media_type="application/json")
+        # Nothing is sent before there is something to show: a model that is down can still be answered with 503.
+        turn_id, opening = await while_connected(request.receive, _opening(events))
+    except ClientGoneError:
+        await events.aclose()
+        return ASGIResponse(status_code=CLIENT_GONE)
     include_usage = data.stream_options is not None and data.stream_options.include_usage
     chunks = with_heartbeat(_chunks(turn_id, opening, events, turn.model, include_usage=include_usage))
     return EventStreamResponse(chunks, events.aclose)

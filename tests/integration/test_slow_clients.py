@@ -4,6 +4,8 @@ import json
 import socket
 import time
 
+import pytest
+
 from tests.integration.client import by_api
 from tests.rig.process import accepts
 from tests.rig.product import Product, eventually
@@ -74,6 +76,22 @@ def test_a_reader_that_never_reads_holds_nobody_up(product: Product):
     finally:
         for connection in stalled:
             connection.close()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_hangs_up_before_the_first_word_frees_the_place(product: Product, stream: bool):
+    body = json.dumps({"messages": [{"role": "user", "content": "HANG please"}], "stream": stream}).encode()
+
+    def newest() -> dict[str, object]:
+        found: list[dict[str, object]] = json.loads(product.attest("audit", "list", "--limit", "1", "--json"))
+        return found[0]
+
+    before = newest()["turn_id"]
+    with connect(product) as leaving:
+        leaving.sendall(head(product, body) + body)
+        assert eventually(lambda: newest()["turn_id"] != before, 20)
+    assert eventually(lambda: newest()["closing_kind"] == "turn.aborted", 20)
+    assert newest()["reason"] == "client_gone"
 
 
 def test_bytes_that_are_no_http_are_refused(product: Product):
