@@ -33,10 +33,14 @@ _TOGETHER = 256
 class Halves:
     """Activations (rows x columns) as 16-bit integers, cut into two halves of eight bits.
 
-    Layers that read the same activations share one, so that they are cut once.
+    Layers that read the same activations share one, so that they are cut once. Nothing is kept when the last of them
+    has read: of a long prompt that would be gigabytes in all layers, and somebody's words while nobody asks.
     """
 
     def __init__(self) -> None:
+        self.readers = 0
+        """Layers that share it; each reads the same activations once."""
+        self._left = 0
         self._of: Tensor | None = None
         self._found: tuple[Tensor, Tensor] | None = None
 
@@ -46,8 +50,12 @@ class Halves:
         A row is about (256 x high + low) x scale; what is lost is at most 1/65,000 of the row's largest value.
         """
         if self._found is None or self._of is not activations:
-            self._of, self._found = activations, _halves(activations)
-        return self._found
+            self._of, self._found, self._left = activations, _halves(activations), self.readers
+        found = self._found
+        self._left -= 1
+        if self._left == 0:
+            self._of = self._found = None
+        return found
 
 
 def _halves(activations: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,6 +78,7 @@ class Int8Linear(QuantLinear):
     def __init__(self, in_features: int, out_features: int, *, bias: bool, halves: Halves | None = None) -> None:
         super().__init__(in_features, out_features, bias=bias)
         self._halves = halves or Halves()
+        self._halves.readers += 1
         self._ordered: Tensor | None = None
         self._widening: torch.dtype | None = None
         self.register_buffer("weight", torch.empty(out_features, in_features, dtype=torch.int8))

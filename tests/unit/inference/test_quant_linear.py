@@ -1,5 +1,7 @@
 """Matrices in eight, four and sixteen bits: what they lose, and that a row's result never depends on its batch."""
 
+import weakref
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -161,6 +163,7 @@ def test_a_kernel_that_cuts_sums_off_or_is_not_there_is_found_out(monkeypatch, f
 
 def test_activations_are_left_alone_and_cut_once_for_layers_that_share_them():
     halves = Halves()
+    halves.readers = 3
     rows = random(3, 64)
     before = rows.clone()
     low_high, scale = halves.of(rows)
@@ -169,6 +172,17 @@ def test_activations_are_left_alone_and_cut_once_for_layers_that_share_them():
     assert halves.of(before)[0] is not low_high
     low, high = low_high.float() - 128
     assert ((256 * high + low) * scale[:, None] - rows).abs().max() <= rows.abs().max() / 60_000
+
+
+def test_nothing_of_activations_is_kept_when_all_layers_that_share_them_have_read():
+    halves = Halves()
+    layers = [Int8Linear(64, 32, bias=False, halves=halves) for _ in range(2)]
+    assert halves.readers == len(layers)
+    rows = random(3, 64)
+    kept = weakref.ref(halves.of(rows)[0])
+    assert kept() is not None
+    halves.of(rows)
+    assert kept() is None
 
 
 def test_a_kernel_of_another_order_is_not_read_as_if_it_were_known(monkeypatch):
