@@ -3,22 +3,20 @@
 Counted by the times at which turns were opened, in microseconds, so that a search can be told how far it may ask there.
 """
 
-import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 from sqlalchemy import Select, exists, or_, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit.elastic.families import AUDIT, CONTENT, Family, months_between, next_month
 from audit.facets import OPENING_KINDS
-from audit.ports import AuditUnavailableError
 from audit.record import CLOSING_KINDS
 from audit.rows import microseconds
+from audit.search.reading import reading
 from audit.tables import AUDIT_ENTRY, AUDIT_TURN, OUTBOX
 
 LATE_S = 60.0
@@ -75,7 +73,7 @@ class Holdings:
 
     async def _compared(self) -> Held:
         indices = await self._indices()
-        async with self._connected() as connection:
+        async with reading(self._engine) as connection:
             # Asked after the indices: what came into the log meanwhile is younger than LATE_S.
             settled_us = time.time_ns() // 1000 - int(LATE_S * 1e6)
             late = (await connection.execute(_late(settled_us))).scalars().all()
@@ -88,14 +86,6 @@ class Holdings:
                 await _held_from(connection, family, indices, first_us, settled_us) for family in (AUDIT, CONTENT)
             ]
         return Held(turns, texts, tuple(late))
-
-    @contextlib.asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            async with self._engine.connect() as connection:
-                yield connection
-        except (SQLAlchemyError, OSError) as error:
-            raise AuditUnavailableError(f"The audit log cannot be read now ({type(error).__name__}).") from error
 
 
 _OLDEST = select(AUDIT_TURN.c.opened_us).order_by(AUDIT_TURN.c.opened_us).limit(1)

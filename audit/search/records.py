@@ -1,24 +1,22 @@
 """Records of any kind found by who made them and about whom: who read what. From SQL, in bounded pages."""
 
 import asyncio
-import contextlib
 import hashlib
 import heapq
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 from sqlalchemy import Select, select
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.canonical import column, text_bytes
-from audit.ports import AuditUnavailableError
 from audit.record import Entry, Kind
 from audit.rows import microseconds
 from audit.search.ports import Position
 from audit.search.query import LONGEST_VALUE, Order, QueryError
+from audit.search.reading import reading
 from audit.tables import AUDIT_ENTRY
 from audit.trail import checked_entry
 
@@ -81,7 +79,7 @@ class RecordSearch:
         """Return the next records behind a position, at most `limit`."""
         newest = query.order is Order.NEWEST
         window = WINDOW if query.subject else limit + 1
-        async with self._connected() as connection:
+        async with reading(self._engine) as connection:
             walks = [
                 (await connection.execute(_walk(query, kind, after, window))).all()
                 for kind in dict.fromkeys(query.kinds)
@@ -90,14 +88,6 @@ class RecordSearch:
         found, place = await asyncio.to_thread(_matching, query, rows, limit)
         at_the_end = len(rows) < window and (not rows or place == rows[-1].entry_id)
         return RecordPage(found, None if at_the_end else Position(0, place))
-
-    @contextlib.asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            async with self._engine.connect() as connection:
-                yield connection
-        except (SQLAlchemyError, OSError) as error:
-            raise AuditUnavailableError(f"The audit log cannot be read now ({type(error).__name__}).") from error
 
 
 def _walk(query: RecordQuery, kind: Kind, after: Position | None, window: int) -> Select[Any]:

@@ -1,21 +1,20 @@
 """Search in SQL: metadata by index, texts by decrypting and reading what the other filters leave."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.canonical import column
 from audit.keys import MasterKey
-from audit.ports import AuditIntegrityError, AuditUnavailableError, TurnSummary, TurnTrail
+from audit.ports import AuditIntegrityError, TurnSummary, TurnTrail
 from audit.readers import Readers, TurnEnds
 from audit.search.counts import count_turns
 from audit.search.ports import ALTERED, Counts, Position, TurnPage
 from audit.search.positions import Positions, find_positions
 from audit.search.query import TurnQuery
+from audit.search.reading import reading
 from audit.search.words import Phrase
 
 READ_AT_ONCE = 50
@@ -51,19 +50,19 @@ class SqlTurnSearch:
         if query.text:
             async with self._reading:
                 return await self._read_through(query, after, limit)
-        async with self._connected() as connection:
+        async with reading(self._engine) as connection:
             return await find_positions(connection, query, after, limit)
 
     async def counts(self, query: TurnQuery, bar_seconds: int) -> Counts:
         """Count turns; see `audit.search.ports.TurnSearch`."""
-        async with self._connected() as connection:
+        async with reading(self._engine) as connection:
             return await count_turns(connection, query, bar_seconds)
 
     async def _read_through(self, query: TurnQuery, after: Position | None, limit: int) -> Positions:
         """Read the texts of candidates until a page is full or `READ_FOR_A_PAGE` were read."""
         phrase, found, read, place = Phrase(query.text), list[Position](), 0, after
         while True:
-            async with self._connected() as connection:
+            async with reading(self._engine) as connection:
                 candidates = await find_positions(connection, query, place, READ_AT_ONCE)
             holding = await self._holding(candidates.found, phrase)
             read += len(candidates.found)
@@ -111,14 +110,6 @@ class SqlTurnSearch:
         ends = await self._readers.ends([one.id for one in positions]) if positions else {}
         found = [ends[one.id] for one in positions if one.id in ends]
         return await asyncio.to_thread(lambda: tuple(_summary(one) for one in found))
-
-    @contextlib.asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            async with self._engine.connect() as connection:
-                yield connection
-        except (SQLAlchemyError, OSError) as error:
-            raise AuditUnavailableError(f"The audit log cannot be read now ({type(error).__name__}).") from error
 
 
 def texts_of(trail: TurnTrail) -> Iterator[str]:

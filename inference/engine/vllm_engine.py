@@ -184,7 +184,7 @@ class VllmEngine:
                             yield delta
                             if delta.finish_reason is not None:
                                 return
-        except _UNANSWERED as error:
+        except (aiohttp.ClientError, OSError, *_UNREADABLE) as error:
             raise InferenceError(f"vLLM did not answer as it should ({type(error).__name__}).", retry_after=2) from None
         raise InferenceError("vLLM ended the answer before its end.", retry_after=1)
 
@@ -264,10 +264,7 @@ class VllmEngine:
             return False
 
 
-_UNANSWERED = (
-    *(aiohttp.ClientError, TimeoutError, OSError),
-    *(EventTooLargeError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError),
-)
+_UNREADABLE = (EventTooLargeError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _JSON = {"Content-Type": "application/json"}
 
 
