@@ -37,6 +37,8 @@ from inference.errors import ContextOverflowError
 from inference.ports import ChatModel, ChatRequest, Delta, InferenceError
 from safety.verdict import Decision
 
+ENDING_S = 10.0
+"""How long a gateway that ends waits for the closing records of its turns."""
 TICK_S = 0.25
 """How often a silent model is looked after: overdue half sentences are examined and released."""
 
@@ -81,8 +83,10 @@ class TurnService:
         """End all running turns; each gets its closing record, and its usage is written."""
         for task in tuple(self.running):
             task.cancel()
-        if self.running:
-            await asyncio.wait(tuple(self.running), timeout=10)
+        until = time.monotonic() + ENDING_S
+        # A turn that ends may leave its closing record to another task, which counts as running from then on.
+        while self.running and (left := until - time.monotonic()) > 0:
+            await asyncio.wait(tuple(self.running), timeout=left)
         await self.mirroring.close()
         await self.allowances.aclose()
 

@@ -209,6 +209,19 @@ async def test_what_a_reader_left_unread_is_bounded_and_has_no_hole(monkeypatch:
     assert (trace.entries[-1].kind, trace.entries[-1].reason) == (Kind.TURN_ABORTED, "client_gone")
 
 
+async def test_a_gateway_that_ends_waits_for_the_closing_records_of_its_turns():
+    trace = Trace()
+    turns = service(trace, ScriptedModel(trace, "One. ", hangs=True), ListLog(trace, slow_s=0.2))
+    reading = asyncio.create_task(run(turns, "hello", trace=trace))
+    while "TextReleased" not in trace.events:  # noqa: ASYNC110 - the trace has no event for it
+        await asyncio.sleep(0.01)
+    await turns.close()
+    assert trace.entries[-1].kind is Kind.TURN_ABORTED
+    assert not turns.running
+    reading.cancel()
+    await asyncio.wait([reading])
+
+
 @pytest.mark.parametrize("slow_s", [0, 0.01])
 async def test_a_client_that_goes_away_leaves_a_closing_record(slow_s: float):
     trace = Trace()
