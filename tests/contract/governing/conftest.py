@@ -14,6 +14,7 @@ from audit.hold import Holds
 from audit.ledger import ErasureLedger
 from audit.log import SqlAuditLog
 from audit.record import Entry
+from audit.retention import MINIMUM, Keeping, Retention
 from audit.sequencer import Sequencer
 from audit.signing import SigningKeys
 from audit.writers import postgres, sqlite
@@ -125,3 +126,14 @@ def meanwhile(monkeypatch) -> Callable[[Callable[[], Awaitable[object]]], list[o
         return done
 
     return once
+
+
+async def erase(erasures: Erasures, subject: str = "alice"):
+    """Erase a person, as the command does."""
+    await erasures.check(subject, "GDPR-4")
+    return await erasures.carry_out((await erasures.request(subject, "GDPR-4", "cli:carol")).erasure_id)
+
+
+@pytest.fixture
+def retention(governor) -> Retention:
+    return Retention(governor, Keeping(MINIMUM))

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from click.testing import CliRunner
@@ -11,50 +11,17 @@ from sqlalchemy import text
 
 from audit.canonical import leaf_hash
 from audit.delivery import DeliveryLimits
-from audit.elastic.client import Server, connect
 from audit.elastic.families import AUDIT, CONTENT
 from audit.elastic.projection import document_id
 from audit.elastic.roles import BOOTSTRAP, COMPLIANCE, SECURITY, VERIFIER
-from audit.elastic.verify import StoreVerifier
-from audit.governing import Governor
 from audit.keys import FileMasterKey
 from audit.ports import AuditUnavailableError
 from audit.record import Kind
-from audit.retention import MINIMUM, Keeping, Retention
 from audit.signing import SigningKeys
-from audit.verify import Finding
 from gateway.cli import main
 from tests.contract.audit.turns import accepted, completed, entry, released
-from tests.integration.elastic.conftest import MASTER, Line, closing, identity, prepare, this_month
-
-KEEP = timedelta(days=215)
-AGO = datetime.now(UTC) - timedelta(days=200)
-"""When records were made that are pruned by now, though their month is still kept."""
-
-
-async def verified(line: Line, master=MASTER, role: str = VERIFIER):
-    found: list[Finding] = []
-    client = connect(Server((line.server.url,)), identity(line.server, role), 30)
-    try:
-        summary = await StoreVerifier(client, line.engine, master, found.append, KEEP).run()
-    finally:
-        await client.close()
-    assert summary.ok == (not found)
-    return summary, found
-
-
-async def named(line: Line, **options) -> list[tuple[str, int | None]]:
-    return sorted(((one.code, one.record) for one in (await verified(line, **options))[1]), key=str)
-
-
-def index(family=AUDIT) -> str:
-    return f"{family.name}-{this_month()}"
-
-
-async def deliver(line: Line) -> None:
-    async with closing(line.delivery()) as delivery:
-        while await delivery.drain():
-            pass
+from tests.integration.elastic.conftest import Line, closing, prepare
+from tests.integration.elastic.verifying import deliver, get, id_of, index, named, put, verified
 
 
 @pytest.fixture
@@ -68,20 +35,6 @@ async def filled(line: Line) -> Line:
     for family in (AUDIT, CONTENT):
         line.server.call("POST", f"/{index(family)}/_refresh")
     return line
-
-
-async def id_of(line: Line, place: int) -> str:
-    async with line.engine.connect() as connection:
-        query = text("SELECT leaf_hash FROM audit_entry WHERE leaf_index = :place")
-        return document_id((await connection.execute(query, {"place": place})).scalar_one())
-
-
-def get(line: Line, doc_id: str, family=AUDIT) -> dict:
-    return line.server.call("GET", f"/{index(family)}/_doc/{doc_id}")["_source"]
-
-
-def put(line: Line, doc_id: str, source: dict, family=AUDIT, name: str = "") -> None:
-    line.server.call("PUT", f"/{name or index(family)}/_doc/{doc_id}?refresh=true", source)
 
 
 async def test_an_honest_store_holds(filled: Line):
@@ -231,70 +184,6 @@ async def test_fields_that_are_no_longer_found_are_named(filled: Line):
     mapped(CONTENT, "attest.search", type="text", analyzer="standard")
     mapped(AUDIT, "attest.turn.subject", type="keyword")
     assert await named(filled) == []
-
-
-@pytest.fixture
-async def pruned(line: Line) -> Line:
-    """Two turns and a refused one of long ago: records 0 to 6, delivered, then emptied; the record of that is 7."""
-    await prepare(line.server, AGO, datetime.now(UTC))
-    for turn in ("t0", "t1"):
-        await line.append(accepted(turn, at=AGO), released("One.", 0, turn, at=AGO), completed("One.", turn, at=AGO))
-    await line.append(entry(Kind.TURN_REFUSED, "t2", at=AGO, verdict="refused", reason="queue_full"))
-    await deliver(line)
-    done = await Retention(Governor(line.engine), Keeping(MINIMUM, delivery=True)).run()
-    assert done.pruned == 7
-    await line.append()
-    await deliver(line)
-    for family in (AUDIT, CONTENT):
-        line.server.call("POST", f"/{long_ago(family)}/_refresh")
-    return line
-
-
-def long_ago(family=AUDIT) -> str:
-    return family.index(AGO)
-
-
-async def edited(line: Line, place: int, family=AUDIT, **fields: object) -> None:
-    path = f"/{long_ago(family)}/_update/{await id_of(line, place)}?refresh=true"
-    line.server.call("POST", path, {"doc": fields})
-
-
-async def test_honest_documents_of_pruned_records_raise_no_alarm(pruned: Line):
-    summary, found = await verified(pruned)
-    assert (found, summary.records) == ([], 8)
-    assert await named(pruned, master=None) == []
-
-
-async def test_an_edited_field_of_a_pruned_record_is_named(pruned: Line):
-    await edited(pruned, 0, user={"id": "nobody"})
-    await edited(pruned, 2, attest={"turn": {"verdict": "allowed", "group": "others"}})
-    await edited(pruned, 4, CONTENT, user={"id": "nobody"})
-    await edited(pruned, 5, CONTENT, attest={"turn": {"subject": "nobody"}})
-    await edited(pruned, 6, attest={"turn": {"verdict": "allow"}})
-    _, found = await verified(pruned)
-    assert sorted((one.record, one.code, one.what.rpartition(": ")[2]) for one in found) == [
-        (0, "projection", "user.id"),
-        (2, "projection", "attest.turn.group, attest.turn.verdict"),
-        (4, "projection", "user.id"),
-        (5, "projection", "attest.turn.subject"),
-        (6, "projection", "attest.turn.verdict"),
-    ]
-
-
-async def test_a_pruned_record_without_its_leaf_or_in_another_month_is_named(pruned: Line):
-    await edited(pruned, 0, event={"original": None})
-    doc_id = await id_of(pruned, 1)
-    source = pruned.server.call("GET", f"/{long_ago()}/_doc/{doc_id}")["_source"]
-    put(pruned, doc_id, source)
-    put(pruned, "copied", source)
-    assert await named(pruned) == [("altered", 0), ("duplicate", 1), ("duplicate", 1)]
-
-
-async def test_the_turn_of_a_closing_record_whose_opening_is_gone_is_left_open(pruned: Line):
-    pruned.server.call("DELETE", f"/{long_ago()}/_doc/{await id_of(pruned, 0)}?refresh=true")
-    assert await named(pruned) == []
-    await edited(pruned, 2, user={"id": "nobody"})
-    assert await named(pruned) == [("projection", 2)]
 
 
 async def test_an_identity_that_may_not_read_is_a_clear_error(filled: Line):
