@@ -12,6 +12,9 @@ from safety.policy_shape import WordList
 from safety.ports import TurnContext
 from safety.verdict import Category, Finding
 
+_FINDING = b"2"
+"""How words are found. Raised with every change of that, so that a record tells which way looked at its text."""
+
 
 class CompanyWords(Lookup):
     """A guard over word lists; implements `SwiftGuard`. Without lists it says that it was skipped."""
@@ -20,7 +23,7 @@ class CompanyWords(Lookup):
 
     def __init__(self, lists: Mapping[str, WordList]) -> None:
         """Build one automaton for each list; raise `ValueError` for an empty word."""
-        self.version = hashlib.sha256(msgspec.json.encode(dict(lists), order="sorted")).hexdigest()[:16]
+        self.version = hashlib.sha256(_FINDING + msgspec.json.encode(dict(lists), order="sorted")).hexdigest()[:16]
         self._lists = tuple((f"{Category.COMPANY}.{name}", part) for name, part in lists.items() if part.words)
         self._finders = tuple(WordFinder(part.words, part.allow) for _, part in self._lists)
 
