@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from typing import Any
 
 import msgspec
 import structlog
@@ -17,6 +18,7 @@ from gateway.auth.principal import Credential, Principal
 from gateway.auth.provider import Provider
 from gateway.auth.roles import RoleMap
 from gateway.auth.tokens import TokenError, Verified, check_standard_claims, verify
+from gateway.ending.ended import FORGOTTEN_S
 from gateway.problems import ProviderUnavailableError
 
 CACHE_ENTRIES = 4096
@@ -121,15 +123,19 @@ class BearerTokens:
             raise TokenError("claim_aud")
         if await self._introspection.possible() and not await self._introspection.active(token):
             raise TokenError("inactive")
-        session, issued = claims.get("sid"), claims.get("iat")
-        credential = Credential(
-            "token",
-            key,
-            int(issued) if isinstance(issued, int | float) else 0,
-            session if isinstance(session, str) else "",
-        )
+        credential = _credential(claims, key)
         principal = msgspec.structs.replace(self._roles.principal(claims, session=False), credential=credential)
         return Known(token, principal, now, float(claims["exp"]))
+
+
+def _credential(claims: dict[str, Any], key: str) -> Credential:
+    """Return what an ending would be about. Raises `TokenError` for a session's token that may outlive an ending."""
+    session, issued = claims.get("sid"), claims.get("iat")
+    issued_at = int(issued) if isinstance(issued, int | float) else 0
+    named = session if isinstance(session, str) else ""
+    if named and claims["exp"] - issued_at > FORGOTTEN_S:
+        raise TokenError("lifetime")
+    return Credential("token", key, issued_at, named)
 
 
 def _check_is_access_token(verified: Verified) -> None:

@@ -4,13 +4,14 @@ The list only ever takes away. While it cannot be read for longer than the inter
 with a session, token or key is let in.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from enum import StrEnum
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.auth.principal import Principal
 from gateway.auth.roles import RoleMap, bare
@@ -21,6 +22,11 @@ POLL_S = 1.0
 """How often the list is read."""
 OVERLAP_US = 300_000_000
 """Changes are looked for this far back: the clocks of gateways differ, and transactions take time."""
+FORGOTTEN_S = 90 * 86_400
+"""How long an ended session of the provider stays on the list, in seconds; what names a session counts no longer."""
+_TIDY_EVERY_S = 3600
+_PAGE = 1000
+"""Rows that are taken at a time: requests are answered in between."""
 
 
 class Scope(StrEnum):
@@ -65,20 +71,54 @@ class EndedAccess:
         self._monotonic = monotonic
         self._read_at = float("-inf")
         self._seen_us = 0
+        self._taken = (0, 0)
+        """What `_look` says of the changes that were taken already."""
+        self._tidied_at = monotonic()
         self._known: dict[tuple[str, str], Ending] = {}
         self._people: dict[str, set[str]] = {}
         """Subjects that are on the list, by what they are folded to."""
 
     async def refresh(self) -> None:
         """Read what changed since the last time. Raises `sqlalchemy.exc.SQLAlchemyError` or `OSError`."""
-        table, asked_at = tables.ended, self._monotonic()
-        query = sa.select(table).where(table.c.changed_us >= self._seen_us - OVERLAP_US).order_by(table.c.changed_us)
+        since, asked_at = self._seen_us - OVERLAP_US, self._monotonic()
         async with self._engine.connect() as connection:
-            rows = (await connection.execute(query)).all()
-        for row in rows:
-            self._take(row)
-            self._seen_us = max(self._seen_us, row.changed_us)
+            if not self._seen_us or await self._look(connection, since) != self._taken:
+                await self._read(connection, since)
         self._read_at = asked_at
+        if asked_at - self._tidied_at > _TIDY_EVERY_S:
+            self._tidied_at = asked_at
+            self._forget(self._unix_time() - FORGOTTEN_S)
+
+    async def _look(self, connection: AsyncConnection, since: int) -> tuple[int, int]:
+        """Return how many changes there are from a time on (µs), and the sum of what they are later by.
+
+        A change only ever gets a later time (`Endings`), so where both are the same, the changes are.
+        """
+        changed = tables.ended.c.changed_us
+        look = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(changed - since), 0)).where(changed >= since)
+        count, later = (await connection.execute(look)).one()
+        return count, int(later)
+
+    async def _read(self, connection: AsyncConnection, since: int) -> None:
+        """Take the changes from a time on (µs)."""
+        table, seen = tables.ended, list[int]()
+        query = sa.select(table).where(table.c.changed_us >= since).order_by(table.c.changed_us)
+        async for rows in (await connection.stream(query)).partitions(_PAGE):
+            for row in rows:
+                self._take(row)
+            seen += [row.changed_us for row in rows]
+            await asyncio.sleep(0)
+        self._seen_us = max([self._seen_us, *seen[-1:]])
+        oldest = self._seen_us - OVERLAP_US
+        again = [at - oldest for at in seen if at >= oldest]
+        self._taken = (len(again), sum(again))
+
+    def _forget(self, before: float) -> None:
+        """Drop the provider's sessions that ended before (Unix seconds); `Endings` takes them from the table."""
+        known = self._known.items()
+        old = [key for key, one in known if key[0] == Scope.PROVIDER_SESSION and one.since < before]
+        for key in old:
+            del self._known[key]
 
     def _take(self, row: sa.Row[tuple[object, ...]]) -> None:
         key = (row.scope, row.value)

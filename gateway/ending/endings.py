@@ -13,7 +13,7 @@ from audit.governing import Governor, moment, now_us
 from audit.record import Entry, Kind
 from gateway.auth import tables as sign_in
 from gateway.ending import tables
-from gateway.ending.ended import Scope
+from gateway.ending.ended import FORGOTTEN_S, Scope
 
 PROVIDER = "provider"
 """Who ended it, where the identity provider did."""
@@ -22,6 +22,8 @@ _MOST_NAMED = 20
 Detail = dict[str, str | int | float | bool]
 Step = Callable[[AsyncConnection], Awaitable[None]]
 """Something done in the transaction of an ending, before it: where it raises, nothing has ended."""
+_FORGET_EVERY_S = 3600
+_FORGOTTEN_AT_ONCE = 10_000
 _AT_ONCE = 250
 """Changes and records that one step of a long transaction writes: the event loop is free in between."""
 
@@ -40,6 +42,7 @@ class Endings:
     def __init__(self, governor: Governor, unix_time: Callable[[], float] = time.time) -> None:
         self._governor = governor
         self._unix_time = unix_time
+        self._forgot_at = 0.0
 
     async def end_session(self, id_hash: str, *, reason: str, by: str = PROVIDER) -> bool:
         """End one session; whether there was one."""
@@ -54,6 +57,7 @@ class Endings:
         async with self._governor.transaction() as connection:
             if first is not None:
                 await first(connection)
+            await self._forget(connection)
             await self._note(connection, Scope.PROVIDER_SESSION, sid, lasting=False, reason=reason, by=PROVIDER)
             ended = await self._delete(connection, sign_in.session.c.provider_session == sid)
             for_whom = (ended[0].subject if ended else subject) or PROVIDER
@@ -88,7 +92,12 @@ class Endings:
         lasting = _lasting(subject)
         if only_by is not None:
             lasting = sa.and_(lasting, table.c.ended_by == only_by)
-        changed = {"lasting": False, "since": int(self._unix_time()), "changed_us": now_us(), "ended_by": by}
+        changed = {
+            "lasting": False,
+            "since": int(self._unix_time()),
+            "changed_us": await _later(connection),
+            "ended_by": by,
+        }
         done = await connection.execute(sa.update(table).where(lasting).values(**changed))
         if done.rowcount:
             await self._governor.record(connection, _entry(Kind.PERSON_RESTORED, subject, reason, by, {}))
@@ -153,6 +162,17 @@ class Endings:
         deleting = sa.delete(table).where(which).returning(table.c.subject, table.c.name, table.c.created_at)
         return list((await connection.execute(deleting)).all())
 
+    async def _forget(self, connection: AsyncConnection) -> None:
+        """Take sessions of the provider off the list in which nothing counts any more; once an hour is enough."""
+        now = self._unix_time()
+        if now - self._forgot_at < _FORGET_EVERY_S:
+            return
+        self._forgot_at = now
+        table = tables.ended
+        over = sa.and_(table.c.scope == Scope.PROVIDER_SESSION.value, table.c.since < int(now) - FORGOTTEN_S)
+        some = sa.select(table.c.value).where(over).limit(_FORGOTTEN_AT_ONCE)
+        await connection.execute(sa.delete(table).where(over, table.c.value.in_(some)))
+
     async def _note(
         self,
         connection: AsyncConnection,
@@ -167,7 +187,8 @@ class Endings:
         dialect = postgresql if self._governor.postgresql else sqlite
         table = tables.ended
         now = int(self._unix_time())
-        values: dict[str, Any] = {"since": now, "reason": reason[:64], "ended_by": by[:255], "changed_us": now_us()}
+        values: dict[str, Any] = {"since": now, "reason": reason[:64], "ended_by": by[:255]}
+        values["changed_us"] = await _later(connection)
         adding = dialect.insert(table).values(
             scope=scope.value, value=value, group_name="", lasting=bool(lasting), **values
         )
@@ -183,7 +204,7 @@ class Endings:
         dialect = postgresql if self._governor.postgresql else sqlite
         table = tables.ended
         common = {"scope": Scope.PERSON.value, "since": int(self._unix_time()), "reason": reason[:64],
-                  "ended_by": by[:255], "changed_us": now_us()}  # fmt: skip
+                  "ended_by": by[:255], "changed_us": await _later(connection)}  # fmt: skip
         rows = [
             {"value": move.subject, "group_name": group, "lasting": group in move.gone, **common}
             for move in moves
@@ -194,6 +215,15 @@ class Endings:
         changed = {name: adding.excluded[name] for name in ("lasting", "since", "reason", "ended_by", "changed_us")}
         if rows:
             await connection.execute(adding.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+
+
+async def _later(connection: AsyncConnection) -> int:
+    """Return a time (µs) after every change on the list, also while the clock stands before the last one.
+
+    Gateways ask for what is later than what they know: a change with an earlier time would never reach them.
+    """
+    last = await connection.scalar(sa.select(sa.func.max(tables.ended.c.changed_us)))
+    return max(now_us(), (last or 0) + 1)
 
 
 def _entry(kind: Kind, subject: str, reason: str, by: str, detail: Detail) -> Entry:

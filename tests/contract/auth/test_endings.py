@@ -9,13 +9,13 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit.governing import Governor
+from audit.governing import Governor, now_us
 from audit.tables import AUDIT_ENTRY
 from gateway.auth.principal import Credential, Principal, Role
 from gateway.auth.roles import RoleMap
 from gateway.auth.session import Sessions, SessionTimes
 from gateway.ending import tables
-from gateway.ending.ended import EndedAccess
+from gateway.ending.ended import FORGOTTEN_S, EndedAccess
 from gateway.ending.endings import Endings, Move
 from gateway.ending.watch import AccessWatch
 from gateway.problems import AccessEndedError, ProviderUnavailableError
@@ -39,6 +39,17 @@ class Time:
         return self.now
 
 
+class Statements:
+    """How many rows of the list were read, from now on."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.rows = 0
+        sa.event.listen(engine.sync_engine, "before_cursor_execute", self._see)
+
+    def _see(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        self.rows += "ended_by" in statement and statement.startswith("SELECT")
+
+
 class Rig:
     """Two gateways on one database: one changes, the other must notice."""
 
@@ -47,7 +58,7 @@ class Rig:
         self.time, self.monotonic = Time(), Time()
         self.endings = Endings(Governor(engine), self.time)
         self.sessions = Sessions(engine, ROLES, SessionTimes(3600, 36_000), self.time)
-        self.ended = EndedAccess(engine, ROLES, 60, monotonic=self.monotonic)
+        self.ended = EndedAccess(engine, ROLES, 60, unix_time=self.time, monotonic=self.monotonic)
 
     async def let_in(self, principal: Principal) -> bool:
         await self.ended.refresh()
@@ -144,6 +155,47 @@ async def test_a_list_that_cannot_be_read_lets_nobody_in(rig: Rig) -> None:
     rig.monotonic.now += 2
     with pytest.raises(ProviderUnavailableError):
         rig.ended.standing(person())
+
+
+async def test_many_changes_are_read_once(rig: Rig) -> None:
+    many = [Move(f"p{number}", gone=frozenset({"audit"})) for number in range(2500)]
+    async with Governor(rig.engine).transaction() as connection:
+        await rig.endings.move_in(connection, many, reason="scim_groups", by="scim")
+    await rig.ended.refresh()
+    assert {rig.ended.standing(person(each.subject)).groups for each in many} == {("/staff",)}
+    statements = Statements(rig.engine)
+    await rig.ended.refresh()
+    assert statements.rows == 0
+    await rig.endings.disable("p7", reason="administrator", by="ada")
+    assert not await rig.let_in(person("p7"))
+    assert statements.rows > 0
+
+
+async def test_an_ending_is_noticed_although_the_clock_went_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.endings.disable("bob", reason="administrator", by="ada")
+    assert await rig.let_in(person())
+    monkeypatch.setattr("gateway.ending.endings.now_us", lambda: now_us() - 3_600_000_000)
+    await rig.endings.disable("alice", reason="administrator", by="ada")
+    assert not await rig.let_in(person())
+    await rig.endings.restore("alice", reason="administrator", by="ada")
+    assert await rig.let_in(person(issued_at=NOW + 1))
+
+
+async def test_sessions_of_the_provider_that_ended_long_ago_are_forgotten(rig: Rig) -> None:
+    await rig.endings.end_provider_session("old", reason="backchannel_logout", subject="")
+    await rig.endings.disable("bob", reason="administrator", by="ada")
+    rig.time.now += FORGOTTEN_S - 10
+    await rig.endings.end_provider_session("newer", reason="backchannel_logout", subject="")
+    assert not await rig.let_in(person(sid="old"))
+    rig.time.now += 3700
+    rig.monotonic.now += FORGOTTEN_S
+    await rig.endings.end_provider_session("newest", reason="backchannel_logout", subject="")
+    async with rig.engine.connect() as connection:
+        left = set((await connection.execute(sa.select(tables.ended.c.value))).scalars())
+    assert left == {"bob", "newer", "newest"}
+    assert await rig.let_in(person(sid="old")), "nothing that names a session counts as long as that"
+    assert not await rig.let_in(person(sid="newer"))
+    assert not await rig.let_in(person("bob", issued_at=NOW + FORGOTTEN_S))
 
 
 class Found:

@@ -14,6 +14,7 @@ from gateway.auth.introspection import Introspection
 from gateway.auth.principal import Role
 from gateway.auth.roles import RoleMap
 from gateway.auth.tokens import TOKEN_LIMIT, TokenError
+from gateway.ending.ended import FORGOTTEN_S
 from gateway.problems import ProviderUnavailableError
 from gateway.settings import load
 from tests.unit.auth.tokens_rig import ISSUER, Documents, access_claims, provider, rsa, sign
@@ -71,10 +72,17 @@ async def test_a_good_token_names_its_person() -> None:
         ({"typ": "Refresh"}, "type"),
         ({"typ": None, "nonce": "n"}, "type"),
         ({"typ": None, "at_hash": "h"}, "type"),
+        ({"sid": "s", "exp": int(time.time()) + FORGOTTEN_S + 600}, "lifetime"),
+        ({"sid": "s", "iat": None}, "lifetime"),
     ],
 )
 async def test_wrong_claims_are_refused(changes: dict[str, Any], expected: str) -> None:
     assert await reason(sign(KEY, access_claims(**changes))) == expected
+
+
+async def test_a_long_lived_token_that_names_no_session_counts() -> None:
+    token = sign(KEY, access_claims(exp=int(time.time()) + 2 * FORGOTTEN_S))
+    assert (await bearer().principal(token)).subject == "u-1"
 
 
 async def test_a_text_audience_is_enough() -> None:
