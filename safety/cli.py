@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from safety.policy import DEFAULT_POLICY, complete, load_policy, policy_hash
 from safety.ports import Direction, TurnContext
 from safety.trial import try_rules
 
+_LONE = re.compile("[\ud800-\udfff]")
+"""Half of a pair; the interpreter makes them of bytes that are no text."""
 _BLOCKED = 3
 """Exit code of `check` for a text that may not pass."""
 
@@ -47,6 +50,7 @@ def check(
     """
     if text == "-":
         text = sys.stdin.read()
+    text = _LONE.sub("\ufffd", text)
     try:
         pipeline = build_safety(policy_file, model_dir)
     except (ValueError, OSError) as error:

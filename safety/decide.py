@@ -2,7 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 
-from safety.policy_shape import CLASSIFIER, SECOND_OPINION, Mode, Override, Policy, Thresholds, category_action
+from safety.policy_shape import (
+    CLASSIFIER,
+    SECOND_OPINION,
+    Mode,
+    Override,
+    Policy,
+    RuleEntry,
+    Thresholds,
+    category_action,
+)
 from safety.ports import Direction, TurnContext
 from safety.verdict import (
     Action,
@@ -83,10 +92,16 @@ def _judge(finding: Finding, policy: Policy, layers: tuple[Override, ...], direc
         key=severity_of,
     )
     entries = [part.rules[finding.rule] for part in _parts(policy, layers) if finding.rule in part.rules]
-    modes = [entry.mode for entry in entries if entry.mode is not None]
+    modes = [mode for entry in entries if (mode := _mode(entry, direction)) is not None]
     band = Band.BLOCK if action in _STOPS else Band.ALLOW
     shadow = bool(modes) and Mode.ENFORCE not in modes
     return Verdict(finding=finding, band=band, threshold=_FILTER_THRESHOLD, action=action, shadow=shadow)
+
+
+def _mode(entry: RuleEntry, direction: Direction) -> Mode | None:
+    """Return whether an entry puts the rule on trial or to work: an action that it names is meant to be carried out."""
+    named = getattr(entry, direction.value) is not None
+    return entry.mode or (Mode.ENFORCE if named else None)
 
 
 def _judge_opinion(finding: Finding, policy: Policy, layers: tuple[Override, ...]) -> Verdict:

@@ -1,14 +1,18 @@
 """What the policy makes of findings: bands, shadow rules, groups, failed guards, redactions."""
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safety.policy import decide
+from safety.policy_shape import Override
 from safety.ports import Direction, TurnContext
 from safety.verdict import Action, Band, Category, Examination, StageStatus, severity_of
 from tests.unit.safety.guards import INPUT, OUTPUT, default_policy, finding, ran
 from tests.unit.safety.test_policy import usable
+
+MAIL = "personal_data.email"
 
 
 def decided(*examinations, policy=None, context=INPUT):
@@ -59,6 +63,24 @@ def test_a_shadow_rule_is_recorded_and_not_carried_out():
     assert decision.verdicts[0].shadow
     assert decision.verdicts[0].action is Action.BLOCK
     assert decision.redactions == ()
+
+
+@pytest.mark.parametrize(
+    ("entry", "action", "shadow"),
+    [
+        ({"input": "block"}, Action.BLOCK, False),
+        ({"input": "block", "mode": "shadow"}, Action.ALLOW, True),
+        ({"output": "block"}, Action.ALLOW, True),
+        ({"mode": "enforce"}, Action.REDACT, False),
+    ],
+)
+def test_a_rule_on_trial_for_all_is_carried_out_for_a_group_that_says_what_to_do(entry, action, shadow):
+    policy = usable("rules/personal_data.email", {"mode": "shadow"})
+    policy = msgspec.structs.replace(policy, groups={"sales": msgspec.convert({"rules": {MAIL: entry}}, Override)})
+    sales = TurnContext(direction=Direction.INPUT, groups=("sales",))
+    decision = decided(ran(finding(rule=MAIL)), policy=policy, context=sales)
+    assert (decision.action, decision.verdicts[0].shadow) == (action, shadow)
+    assert decided(ran(finding(rule=MAIL)), policy=policy).action is Action.ALLOW
 
 
 def test_a_group_gets_its_stricter_rule_and_nobody_else_does():

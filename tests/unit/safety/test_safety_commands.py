@@ -50,7 +50,7 @@ def test_check_in_the_other_direction():
     assert report["delivered"] == "Call [PHONE] now."
 
 
-@pytest.mark.parametrize("text", ["", "   ", "\0", "😀" * 300])
+@pytest.mark.parametrize("text", ["", "   ", "\0", "😀" * 300, "half of a pair \udcff"])
 def test_check_takes_odd_texts(text):
     assert json.loads(run("check", "--json", "--", text).output)["verdict"] == "pass"
 
