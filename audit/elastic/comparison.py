@@ -66,6 +66,10 @@ def _flat(fields: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, bytes
             yield prefix + name, msgspec.json.encode(value, order="sorted")
 
 
+_MEANING = frozenset({"analysis", "similarity", "mapping", "default_pipeline", "final_pipeline"})
+"""Settings of an index that say what its fields mean, or what becomes of a document on its way in."""
+
+
 def foreign_mappings(family: Family, mappings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (index, what) for whatever in the mappings of indices is not ours: a field, or how it is searched."""
     ours, earlier = MAPPINGS[family.name], EARLIER.get(family.name, {})
@@ -77,6 +81,17 @@ def foreign_mappings(family: Family, mappings: Mapping[str, Any]) -> Iterator[tu
             yield index, what
         for what in _fields(ours["properties"], mapping.get("properties", {}), earlier):
             yield index, what
+
+
+def foreign_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (index, what) for settings of indices that change how documents are found or stored: we make none of them.
+
+    An analyser of an index's own may be called `standard`, too.
+    """
+    for index, answer in settings.items():
+        for name, value in sorted(answer.get("settings", {}).get("index", {}).items()):
+            if name in _MEANING:
+                yield index, f"it has the setting {name} {msgspec.json.encode(value).decode()[:_LONGEST_NAME]}"
 
 
 def _fields(

@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit.canonical import leaf_hash
-from audit.elastic.comparison import TURN, Hit, differences, foreign_mappings, normal
+from audit.elastic.comparison import TURN, Hit, differences, foreign_mappings, foreign_settings, normal
 from audit.elastic.expected import Expected, PrunedRecords, leaf_of
 from audit.elastic.families import AUDIT, CONTENT, Family, next_month
 from audit.elastic.projection import Record, document_id, metadata_document
@@ -120,7 +120,8 @@ class StoreVerifier:
                 "or give the identity of ATTEST_ELASTICSEARCH_VERIFIER the role attest_verifier."
             )
         self._months[family.name] = frozenset(mappings)
-        for index, what in foreign_mappings(family, mappings):
+        settings = (await self._client.indices.get_settings(index=family.pattern)).body
+        for index, what in (*foreign_mappings(family, mappings), *foreign_settings(settings)):
             self._report.add("mapping", f"index {index}: {what}: searches may not see what is stored")
 
     async def _compare_all(self, connection: AsyncConnection, scans: dict[str, "Scan"]) -> int:

@@ -186,6 +186,20 @@ async def test_fields_that_are_no_longer_found_are_named(filled: Line):
     assert await named(filled) == []
 
 
+async def test_settings_by_which_words_are_cut_otherwise_are_named(filled: Line):
+    """An analyser of the index's own, under the name of the one that every server has."""
+    own = {"analysis": {"analyzer": {"standard": {"type": "standard", "max_token_length": 2}}}}
+    assert filled.server.status("POST", f"/{index(CONTENT)}/_close") == 200
+    assert filled.server.status("PUT", f"/{index(CONTENT)}/_settings", {"index": own}) == 200
+    assert filled.server.status("POST", f"/{index(CONTENT)}/_open?wait_for_active_shards=1") == 200
+    assert filled.server.status("PUT", f"/{index()}/_settings", {"index": {"default_pipeline": "theirs"}}) == 200
+    _, found = await verified(filled)
+    assert [(one.code, one.what.partition(": ")[2].partition(":")[0].split("{")[0]) for one in found] == [
+        ("mapping", 'it has the setting default_pipeline "theirs"'),
+        ("mapping", "it has the setting analysis "),
+    ]
+
+
 async def test_an_identity_that_may_not_read_is_a_clear_error(filled: Line):
     with pytest.raises(AuditUnavailableError, match=r"attest-content-.*attest_verifier"):
         await verified(filled, role=SECURITY)
