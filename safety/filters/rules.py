@@ -9,6 +9,9 @@ import yaml
 from safety.verdict import Category, Severity
 
 RULES = Path(__file__).parent.parent / "rules"
+_FINDING = b"1"
+"""How rules find: validators, places, allowances. Raised with every change of that, so that a record tells what looked
+at its text, and a replay does not call other findings of another release a difference."""
 
 
 class RuleError(ValueError):
@@ -60,7 +63,7 @@ class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LoadedPack(msgspec.Struct, frozen=True):
-    """A pack and the hash of the file that it was read from."""
+    """A pack, and a hash of the file that it was read from and of how its rules find."""
 
     rules: tuple[Rule, ...]
     version: str
@@ -82,4 +85,4 @@ def load_pack(path: Path) -> LoadedPack:
         if not rule.match or not rule.no_match:
             raise RuleError(f"{path.name}: {rule.id}: a rule has texts that must match and texts that must not")
         seen.add(rule.id)
-    return LoadedPack(rules=pack.rules, version=hashlib.sha256(raw).hexdigest()[:16])
+    return LoadedPack(rules=pack.rules, version=hashlib.sha256(_FINDING + raw).hexdigest()[:16])

@@ -161,6 +161,17 @@ def test_a_damaged_pack_is_refused_with_the_rule_named(tmp_path, more, message):
         RuleGuard("t", load_pack(file)).validate()
 
 
+def test_a_pack_has_another_version_where_its_rules_find_otherwise(tmp_path, monkeypatch):
+    file = tmp_path / "t.yaml"
+    file.write_text(PACK % ", pattern: abc", "utf-8")
+    before = load_pack(file).version
+    assert load_pack(file).version == before
+    monkeypatch.setattr("safety.filters.rules._FINDING", b"other")
+    otherwise = load_pack(file).version
+    file.write_text(PACK % ", pattern: abcd*", "utf-8")
+    assert len({before, otherwise, load_pack(file).version}) == 3
+
+
 @pytest.mark.parametrize("unit", UNITS, ids=[unit[:20] for unit in UNITS])
 def test_hostile_text_takes_time_in_proportion(unit):
     seconds(unit, 1000)
