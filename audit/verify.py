@@ -433,6 +433,8 @@ class Forms:
     LONGEST = 2**16
     LONGEST_FORM = 2**13
     """Bytes of a regular expression: what is kept of them all is bounded by it."""
+    MOST_READ = 4
+    """How often a form may read a byte of a leaf before it says that the leaf has another one."""
     MOST_IN_VAIN = 1000
     """Leaves that did not have the form that was made of them (a text has an escape, say): it takes milliseconds."""
 
@@ -475,8 +477,8 @@ class Forms:
         if len(known) >= self.MOST_OF_A_KIND or (not known and len(self._by_kind) >= self.MOST_KINDS):
             return
         with suppress(RecursionError, OverflowError):
-            pattern = _form_of(fields)
-            if len(pattern) > self.LONGEST_FORM:
+            pattern, times = _form_of(fields)
+            if len(pattern) > self.LONGEST_FORM or times > self.MOST_READ:
                 return
             form = re.compile(pattern)
             if form.fullmatch(leaf):
@@ -493,25 +495,33 @@ def _is_text(data: bytes) -> bool:
     return True
 
 
-def _form_of(fields: dict[str, Any]) -> bytes:
+def _form_of(fields: dict[str, Any]) -> tuple[bytes, int]:
+    """Return the regular expression of leaves that are built as this one, and how often it may read one."""
     known = {"entry_id": b'"(' + _UUID.pattern.encode() + b')"', "kind": re.escape(_literal(fields["kind"]))}
-    return rb"\{" + b",".join(_name(name) + known.get(name, _like(one)) for name, one in fields.items()) + rb"\}"
+    parts = {name: (known[name], 1) if name in known else _like(one) for name, one in fields.items()}
+    return _like_object(parts)
 
 
-def _like(value: Any) -> bytes:
-    """Return the regular expression of values that are built as this one.
+def _like(value: Any) -> tuple[bytes, int]:
+    """Return the regular expression of values that are built as this one, and how often it may read one.
 
-    Each part of the value stands in it once, and what a part took is never tried again in another way: so neither the
-    expression nor the time to try it grows out of proportion, whatever the value.
+    Each part of the value stands in it once, and what a part took is never tried again in another way; but each element
+    of a list is tried as every element of the value, so a byte may be read as often as there are ways around it.
     """
     if isinstance(value, dict):
-        return rb"\{" + b",".join(_name(name) + _like(one) for name, one in value.items()) + rb"\}"
+        return _like_object({name: _like(one) for name, one in value.items()})
     if isinstance(value, list):
-        each = b"(?:" + b"|".join(dict.fromkeys(map(_like, value))) + b")"
-        return rb"\[(?:" + each + rb"(?:,(?!\])|(?=\])))++\]" if value else rb"\[\]"
+        ways = dict(map(_like, value))
+        each = b"(?:" + b"|".join(ways) + b")"
+        return rb"\[(?:" + each + rb"(?:,(?!\])|(?=\])))++\]" if value else rb"\[\]", max(1, sum(ways.values()))
     if isinstance(value, str):
-        return _TEXT
-    return b"(?:true|false|null)" if value is None or isinstance(value, bool) else _PLAIN
+        return _TEXT, 1
+    return b"(?:true|false|null)" if value is None or isinstance(value, bool) else _PLAIN, 1
+
+
+def _like_object(parts: dict[str, tuple[bytes, int]]) -> tuple[bytes, int]:
+    expression = b",".join(_name(name) + part for name, (part, _) in parts.items())
+    return rb"\{" + expression + rb"\}", max((times for _, times in parts.values()), default=1)
 
 
 def _name(name: str) -> bytes:
@@ -678,7 +688,8 @@ class Pruned:
 def _uncovered(first: int, last: int, spans: list[list[int]]) -> Iterator[tuple[int, int]]:
     """Yield the parts of a range that disjoint, sorted spans do not cover; take the others from their counts."""
     at = first
-    for span in spans[bisect.bisect_left(spans, first, key=lambda one: one[1]) :]:
+    for number in range(bisect.bisect_left(spans, first, key=lambda one: one[1]), len(spans)):
+        span = spans[number]
         if span[0] > last:
             break
         if span[0] > at:

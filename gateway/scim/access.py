@@ -83,7 +83,8 @@ class DirectoryAccess:
         gone = await self._endings.without_group_in(connection, before) if before else frozenset()
         back = await self._endings.without_group_in(connection, after) if after else frozenset()
         lose = {*went, *(stayed if renamed else ())} - gone if before else set()
-        regain = {*came, *(stayed if renamed else ())} & back
+        returned = {self._folded(each) for each in (*came, *(stayed if renamed else ()))}
+        regain = {each for each in back if self._folded(each) in returned}  # under every spelling that it was lost by
         moves = [
             Move(
                 subject,
@@ -94,6 +95,10 @@ class DirectoryAccess:
             if subject
         ]
         await self._endings.move_in(connection, moves, reason="scim_groups", by=SCIM)
+
+    def _folded(self, subject: str) -> str:
+        """Return the same for subjects that are one person: user names are looked up without regard to case."""
+        return subject.casefold() if self._subject is ScimSubject.USER_NAME else subject
 
     async def _restore(self, connection: AsyncConnection, subject: str) -> None:
         spellings = [subject]

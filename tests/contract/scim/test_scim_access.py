@@ -99,6 +99,20 @@ async def test_a_user_name_in_another_case_is_let_in_again(make_scim: Any) -> No
     assert scim.ended.disabled("other")
 
 
+async def test_a_user_name_in_another_case_gets_a_group_back(make_scim: Any) -> None:
+    scim = await make_scim(scim_subject="userName")
+    scim.ended._fold = str.casefold
+    zoe = await scim.user("Zoe@corp", externalId="00u1")
+    body = {"schemas": [GROUP], "displayName": "audit", "members": [{"value": zoe["id"]}]}
+    group = await scim.send("POST", "/Groups", body, 201)
+    await scim.patch(f"/Groups/{group['id']}", {"op": "remove", "path": f'members[value eq "{zoe["id"]}"]'})
+    await scim.patch(f"/Users/{zoe['id']}", {"op": "replace", "path": "userName", "value": "zoe@corp"})
+    assert await scim.standing("zoe@corp", "staff", "audit") == {Role.STAFF}
+    members = {"op": "add", "path": "members", "value": [{"value": zoe["id"]}]}
+    await scim.patch(f"/Groups/{group['id']}", members)
+    assert await scim.standing("zoe@corp", "staff", "audit") == {Role.STAFF, Role.COMPLIANCE}
+
+
 @pytest.mark.parametrize("by", ["provider", "ada"])
 async def test_sessions_that_others_end_do_not_make_the_directorys_ending_theirs(scim: Scim, by: str) -> None:
     alice = await scim.user("alice")

@@ -184,6 +184,20 @@ def test_no_leaf_makes_forms_that_cost_much():
     assert forms.entry_id(wide) is None, "long leaves are always read the long way"
 
 
+def test_a_form_reads_no_part_of_a_leaf_more_often_than_it_may():
+    """Elements that only the last of many ways fits: each way would read all of them before it gave up."""
+    forms, ways = Forms(), [{"": "t", f"{way:02x}": []} for way in range(Forms.MOST_READ + 1)]
+    many = canonical_json({**LEAF, "context": ways})
+    assert forms.read(many) == read_leaf(many)
+    assert forms.entry_id(many) is None
+    nested = canonical_json({**LEAF, "context": [[ways[:-1]], ways[0]]})
+    assert forms.read(nested) == read_leaf(nested)
+    assert forms.entry_id(nested) is None
+    few = canonical_json({**LEAF, "context": ways[:-1]})
+    assert forms.read(few) == read_leaf(few)
+    assert forms.entry_id(few) == LEAF["entry_id"]
+
+
 def test_forms_are_not_made_in_vain_for_ever(monkeypatch):
     monkeypatch.setattr(Forms, "MOST_IN_VAIN", 3)
     forms, escaped = Forms(), canonical_json({**LEAF, "subject": '"'})
