@@ -25,6 +25,10 @@ _ESCAPE = re.compile(r"\\(\\|u[0-9a-f]{4})")
 _UNFIT_FOR_COLUMN = re.compile("[\x00\ud800-\udfff]")
 
 
+LONGEST_LEAF = 2**24
+"""Bytes. A verifier reads lines of four times as much (`audit.verify`): what it could not read is never written."""
+
+
 class UnrecordableError(ValueError):
     """The entry has a value that canonical JSON cannot hold; the message names the field, not the value."""
 
@@ -32,7 +36,8 @@ class UnrecordableError(ValueError):
 def leaf_of(entry: Entry) -> bytes:
     """Return the leaf of an entry whose id, commitments and context are filled in; texts are left out.
 
-    Raises `UnrecordableError` for a time without zone and for numbers that JSON has not (NaN, infinity).
+    Raises `UnrecordableError` for a time without zone, for numbers that JSON has not (NaN, infinity) and for more than
+    `LONGEST_LEAF` bytes.
     """
     if entry.at.tzinfo is None:
         raise UnrecordableError("an entry's time needs a time zone")
@@ -42,11 +47,14 @@ def leaf_of(entry: Entry) -> bytes:
     except (TypeError, ValueError) as error:
         raise UnrecordableError("an entry has a value of a type that a leaf cannot hold") from error
     try:
-        return canonical_json(fields)
+        leaf = canonical_json(fields)
     except UnicodeEncodeError:
         fields = _map_texts(fields, escape)
         fields["escaped"] = True
-        return canonical_json(fields)
+        leaf = canonical_json(fields)
+    if len(leaf) > LONGEST_LEAF:
+        raise UnrecordableError(f"an entry is longer than {LONGEST_LEAF} bytes")
+    return leaf
 
 
 def entry_of(leaf: bytes) -> Entry:

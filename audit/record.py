@@ -9,6 +9,14 @@ from enum import StrEnum
 
 import msgspec
 
+LONGEST_AGENT = 512
+"""Most characters of a client's own name in a record."""
+
+
+def user_agent(said: str) -> str:
+    """Return what a record holds of the name that a client gives itself: anybody may write anything there."""
+    return "".join(c for c in said[: 4 * LONGEST_AGENT] if c.isprintable())[:LONGEST_AGENT]
+
 
 class Kind(StrEnum):
     """Every kind of record. docs/events.md describes each; a test compares."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from audit.ports import AuditLog, AuditOverloadedError, AuditUnavailableError
-from audit.record import Content, Entry, FindingRecord, Kind
+from audit.record import Content, Entry, FindingRecord, Kind, user_agent
 from gateway.answer import Answer, Release
 from gateway.dialogue import ExaminedDialogue
 from gateway.model_activation import Use
@@ -50,7 +50,7 @@ class TurnLog:
             roles=tuple(sorted(role.value for role in principal.roles)),
             surface=request.surface.value + (".stream" if request.streamed else ""),
             source_ip=request.source_ip,
-            user_agent=request.user_agent[:512],
+            user_agent=user_agent(request.user_agent),
             trace_id=telemetry.trace_id(),
             model=request.model,
             policy_hash=safety.policy_hash,

@@ -10,14 +10,13 @@ import structlog
 from litestar.connection import ASGIConnection
 
 from audit.ports import AuditLog, AuditUnavailableError
-from audit.record import Entry, Kind
+from audit.record import Entry, Kind, user_agent
 from gateway.auth.principal import Principal
 from gateway.problems import AuditUnavailableProblemError
 
 ANONYMOUS = "anonymous"
 FAILURES_A_MINUTE = 60
 """Refused sign-ins recorded one by one; the rest of a minute's flood is counted in the next record (`suppressed`)."""
-_USER_AGENT_LIMIT = 256
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
@@ -76,7 +75,6 @@ class Trail:
     def _entry(
         self, kind: Kind, connection: Connection, principal: Principal | None, reason: str = "", suppressed: int = 0
     ) -> Entry:
-        agent = connection.headers.get("user-agent", "")
         return Entry(
             kind=kind,
             at=self._clock(),
@@ -86,7 +84,7 @@ class Trail:
             roles=tuple(sorted(principal.roles)) if principal else (),
             surface="page",
             source_ip=connection.client.host if connection.client else "",
-            user_agent="".join(c for c in agent if c.isprintable())[:_USER_AGENT_LIMIT],
+            user_agent=user_agent(connection.headers.get("user-agent", "")),
             reason=reason,
             detail={"suppressed": suppressed} if suppressed else {},
         )

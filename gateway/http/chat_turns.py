@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter, SkipValidation
 
 from audit.ports import AuditLog, AuditUnavailableError
-from audit.record import Content, Entry, Kind
+from audit.record import Content, Entry, Kind, user_agent
 from gateway.auth.access import own_only
 from gateway.auth.principal import Principal, Role
 from gateway.history.records import RUNNING, StoredMessage
@@ -133,7 +133,7 @@ def _feedback_entry(principal: Principal, answer: StoredMessage, feedback: Feedb
         conversation_id=answer.conversation_id,
         surface=Surface.PAGE,
         source_ip=request.client.host if request.client else "",
-        user_agent=request.headers.get("user-agent", ""),
+        user_agent=user_agent(request.headers.get("user-agent", "")),
         detail={"rating": feedback.rating},
         contents=(Content("comment", "user", feedback.comment),) if feedback.comment else (),
     )

@@ -7,13 +7,12 @@ import structlog
 from opentelemetry.trace import format_trace_id, get_current_span
 
 from audit.ports import AuditLog, AuditOverloadedError, AuditUnavailableError
-from audit.record import Content, Entry, Kind
+from audit.record import Content, Entry, Kind, user_agent
 from gateway.auth.principal import Principal, Role
 from gateway.problems import AuditUnavailableProblemError
 
 PURPOSE_LIMIT = 100
 """Characters of a case number."""
-_USER_AGENT_LIMIT = 512
 _ID_LIMIT = 200
 ANONYMOUS = "anonymous"
 
@@ -52,7 +51,7 @@ def access_entry(
         roles=tuple(sorted(role.value for role in principal.roles)) if principal else (),
         surface=officer.surface,
         source_ip=officer.source_ip,
-        user_agent="".join(c for c in officer.user_agent if c.isprintable())[:_USER_AGENT_LIMIT],
+        user_agent=user_agent(officer.user_agent),
         trace_id=format_trace_id(span.trace_id) if span.is_valid else "",
         turn_id=turn_id[:_ID_LIMIT],
         reason=reason,

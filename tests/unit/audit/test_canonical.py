@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from audit.canonical import (
     EXACT_INTEGER,
+    LONGEST_LEAF,
     UnrecordableError,
     canonical_json,
     column,
@@ -21,6 +22,7 @@ from audit.canonical import (
     unescape,
 )
 from audit.record import Commitment, Content, Entry, FindingRecord, Kind, StageRecord
+from audit.verify import LONGEST_LINE
 
 AT = datetime(2026, 11, 20, 8, 30, 0, 123456, tzinfo=UTC)
 any_text = st.text(st.characters(codec=None), max_size=40)
@@ -67,6 +69,12 @@ def test_integers_that_not_every_reader_keeps_become_strings():
 def test_numbers_that_json_has_not_are_refused(number):
     with pytest.raises(UnrecordableError):
         leaf_of(entry(detail={"x": number}))
+
+
+def test_what_a_verifier_could_not_read_is_not_written():
+    assert 4 * LONGEST_LEAF <= LONGEST_LINE
+    with pytest.raises(UnrecordableError, match="longer"):
+        leaf_of(entry(name="x" * LONGEST_LEAF))
 
 
 def test_a_time_without_zone_is_refused():

@@ -3,7 +3,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from litestar.testing import AsyncTestClient
 
-from audit.record import Kind
+from audit.record import LONGEST_AGENT, Kind
 from tests.unit.web.scripted import MemoryAudit, ScriptedTurns, events, say
 
 Make = Callable[..., Awaitable[str]]
@@ -19,8 +19,10 @@ async def test_feedback_is_on_record_first(
     assert (await page.post(path, json={"rating": 1})).status_code == 503
     assert 'data-rating="1" aria-pressed="false"' in (await page.get(f"/chat/messages/{message_id}")).text
     audit.down = False
-    assert (await page.post(path, json={"rating": -1, "comment": "wrong date"})).status_code == 204
+    body, headers = {"rating": -1, "comment": "wrong date"}, {"user-agent": "U" * 10_000}
+    assert (await page.post(path, json=body, headers=headers)).status_code == 204
     (entry,) = audit.entries
+    assert entry.user_agent == "U" * LONGEST_AGENT
     assert (entry.kind, entry.detail, entry.subject) == (Kind.FEEDBACK_GIVEN, {"rating": -1}, "alice")
     assert [(c.name, c.text) for c in entry.contents] == [("comment", "wrong date")]
     assert entry.conversation_id == cid
