@@ -61,6 +61,8 @@ class TurnService:
     """Chooses the version of the model that answers; its being in use is on record by then."""
     mirroring: Mirroring
     running: set[asyncio.Task[None]] = field(default_factory=set)
+    closings: set[asyncio.Task[None]] = field(default_factory=set)
+    """Closing records that turns left to tasks of their own."""
 
     async def run(self, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
         """Run one turn and yield what may be shown, as it may be shown.
@@ -84,9 +86,9 @@ class TurnService:
         for task in tuple(self.running):
             task.cancel()
         until = time.monotonic() + ENDING_S
-        # A turn that ends may leave its closing record to another task, which counts as running from then on.
-        while self.running and (left := until - time.monotonic()) > 0:
-            await asyncio.wait(tuple(self.running), timeout=left)
+        # A turn that ends may leave its closing record to a task of its own, which is not cancelled.
+        while (ending := (*self.running, *self.closings)) and (left := until - time.monotonic()) > 0:
+            await asyncio.wait(ending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         await self.mirroring.close()
         await self.allowances.aclose()
 
@@ -292,8 +294,8 @@ class _Conductor:
         """Leave the closing record to a task of its own: nobody waits for it, or the log is gone for now."""
         service = self._service
         task = asyncio.create_task(self._log.closed_without_reader(Kind.TURN_ABORTED, self._answer, reason))
-        service.running.add(task)
-        task.add_done_callback(service.running.discard)
+        service.closings.add(task)
+        task.add_done_callback(service.closings.discard)
         return self._ended(Outcome.ABORTED, reason=reason)
 
     async def _refused(self, error: AttestError) -> None:

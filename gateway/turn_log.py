@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
@@ -216,8 +217,11 @@ class TurnLog:
         except AuditUnavailableError as error:
             raise AuditUnavailableProblemError(retry_after=5) from error
         except asyncio.CancelledError:
-            # Cancelled while the commit is under way: whether it stands decides what must follow, so wait for it.
-            await asyncio.wait([appending])
+            # Cancelled while the commit is under way: whether it stands decides what must follow, so wait for it,
+            # however often it is said (the client goes, and the gateway ends).
+            while not appending.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([appending])
             raise
         finally:
             if appending.done():

@@ -167,7 +167,7 @@ def request(*texts: str) -> TurnRequest:
 
 async def all_ended(turns: TurnService) -> None:
     for _ in range(3):  # a turn, then the closing record that it left to a task of its own
-        await asyncio.gather(*turns.running, return_exceptions=True)
+        await asyncio.gather(*turns.running, *turns.closings, return_exceptions=True)
         await asyncio.sleep(0)
 
 
