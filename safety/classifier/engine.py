@@ -1,7 +1,7 @@
 """The classifier without concurrency: texts in, calibrated scores out. What evaluation, export and the guard share."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,7 +10,7 @@ import numpy as np
 from safety.classifier.manifest import LABELS, MODEL_FILE, OUTPUTS, TOKENIZER_FILE, Calibration, Manifest
 from safety.classifier.onnx import Logits, Model, OnnxModel
 from safety.classifier.specialists import Reader, WithSpecialists
-from safety.classifier.tokenise import Tokeniser
+from safety.classifier.tokenise import Ids, Tokeniser
 from safety.classifier.wording import WithWording, WordingReader
 from safety.verdict import Category
 
@@ -69,8 +69,11 @@ class Engine:
         first = OnnxModel(folder / model_file, threads=threads)
         readers = [Reader(OnnxModel(folder / asked.file, threads=threads), asked) for asked in manifest.specialists]
         model: Model = WithSpecialists(first, readers, self.tokeniser.scripts) if readers else first
+        self.wording: Callable[[Ids], float] | None = None
+        """Says how harmful the wording of a framed sequence is."""
         if wording := manifest.wording:
-            model = WithWording(model, WordingReader(folder / wording.file, wording), wording.share)
+            reader = WordingReader(folder / wording.file, wording)
+            model, self.wording = WithWording(model, reader, wording.share), reader.logit
         self.model: Model = model
         self.first: Model = first
         self._each: tuple[Model, ...] = (first, *(reader.model for reader in readers))

@@ -1,15 +1,13 @@
 """The classifier as a guard: per sentence, per message and over the rolling conversation window.
 
-A message is judged as a whole and by its sentences (`tokenise`), decoded segments each by themselves. On the way to
-the model it is judged once more behind the conversation's latest texts: harm that was split over turns shows only
-there. Such a finding counts when the new text makes the difference, so that a harmless turn passes after anything.
+A message is judged as a whole and by its sentences (`stretches`). On the way to the model it is judged once more
+behind the conversation's latest texts: harm that was split over turns shows only there. Such a finding counts when the
+new text makes the difference, so that a harmless turn passes after anything.
 """
 
 import asyncio
-import bisect
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,8 @@ import numpy as np
 from safety.classifier.batch import Batcher
 from safety.classifier.engine import Engine, Scores, by_category
 from safety.classifier.manifest import LABELS, OUTPUTS, SHIPPED, Manifest, load
-from safety.classifier.tokenise import Ids, Tokens, Unit
+from safety.classifier.stretches import Stretch, cut
+from safety.classifier.tokenise import Ids, Tokens
 from safety.normalise import NormalisedText
 from safety.ports import Direction, TurnContext
 from safety.verdict import Category, Examination, Finding, StageStatus
@@ -32,16 +31,13 @@ CONTRIBUTION = 0.25
 """How much surer the window must be with the message than without it for its finding to count."""
 INLINE = 2000
 """Texts up to so many characters are tokenised in place (0.5 ms); longer ones in a thread."""
+ASKED = 8
+"""Windows of a long text of which the sentences are asked, the surest ones. Others count as they are."""
+BEARING_DOUBT = 2.0
+"""A sentence bears a window out as far as half of its distance to certainty goes."""
+UNCERTAIN = 0.5
+"""Most that a window counts which no sentence bears out: less than the lowest threshold to block, more than nothing."""
 MESSAGE_RULE, WINDOW_RULE = "model.message", "model.window"
-
-
-@dataclass(frozen=True, slots=True)
-class _Stretch:
-    """A unit to judge and the span of the original that a finding in it names."""
-
-    ids: Ids
-    start: int
-    end: int
 
 
 class HarmClassifier:
@@ -71,15 +67,16 @@ class HarmClassifier:
         """Judge one text and its decoded segments."""
         began = time.perf_counter()
         long = len(text.text) + sum(len(segment.text) for segment in text.segments) > INLINE
-        cut = asyncio.to_thread(self._stretches, text, context.overlap) if long else None
-        stretches, tokens = await cut if cut is not None else self._stretches(text, context.overlap)
+        how = (text, context.overlap, self._engine.tokeniser, self._engine.wording)
+        stretches, tokens = await asyncio.to_thread(cut, *how) if long else cut(*how)
         # What ends inside the overlap was judged when it was new.
         stretches = [stretch for stretch in stretches if stretch.end > context.overlap]
         window = self._window(context, tokens)
         sequences = [stretch.ids for stretch in stretches]
         logits = await self._batcher.judge([*sequences, *([window] if window is not None else [])])
         scores = self._engine.calibrator.scores(logits)
-        own = scores[: len(stretches)]
+        own = [_doubted(row, stretch.doubt) for stretch, row in zip(stretches, scores, strict=False)]
+        own = await self._borne_out(stretches, own)
         findings = self._own_findings(stretches, own)
         if window is not None:
             findings += await self._window_findings(scores[-1], own, context, len(text.original))
@@ -96,16 +93,22 @@ class HarmClassifier:
         """End the worker thread."""
         await self._batcher.close()
 
-    def _stretches(self, text: NormalisedText, overlap: int) -> tuple[list[_Stretch], Tokens]:
-        tokeniser = self._engine.tokeniser
-        tokens = tokeniser.encode(text.text)
-        first_new = bisect.bisect_left(tokens.offsets, overlap, key=lambda at: text.original_span(*at)[0])
-        units = tokeniser.units_after(tokens, first_new) if overlap else tokeniser.units(tokens)
-        stretches = [_placed(unit, text) for unit in units]
-        for segment in text.segments:
-            units = tokeniser.units(tokeniser.encode(segment.text))
-            stretches += [_Stretch(unit.ids, segment.start, segment.end) for unit in units]
-        return stretches, tokens
+    async def _borne_out(self, stretches: Sequence[Stretch], scores: Scores) -> Scores:
+        """Return the scores, those of windows of a long text no surer than the surest sentence in them lets them be.
+
+        Only the surest windows are asked about, and what no sentence bears out stays uncertain: it is not cleared.
+        """
+        asked = [at for at, stretch in enumerate(stretches) if stretch.parts and max(scores[at]) > UNCERTAIN]
+        asked = sorted(asked, key=lambda at: -max(scores[at]))[:ASKED]
+        if not asked:
+            return scores
+        logits = await self._batcher.judge([part for at in asked for part in stretches[at].parts])
+        rows = iter(self._engine.calibrator.scores(logits))
+        most = {at: max(max(_doubted(next(rows), BEARING_DOUBT)) for _ in stretches[at].parts) for at in asked}
+        return [
+            [min(score, max(UNCERTAIN, most[at])) for score in row] if at in most else row
+            for at, row in enumerate(scores)
+        ]
 
     def _earlier(self, context: TurnContext) -> Ids | None:
         """Tokens of the latest texts of the conversation, read from their ends; None when there are none."""
@@ -121,7 +124,7 @@ class HarmClassifier:
             return None
         return self._engine.tokeniser.joined(earlier, tokens, WINDOW_TOKENS)
 
-    def _own_findings(self, stretches: Sequence[_Stretch], scores: Scores) -> list[Finding]:
+    def _own_findings(self, stretches: Sequence[Stretch], scores: Scores) -> list[Finding]:
         """One finding a category: where it is surest."""
         best: dict[Category, Finding] = {}
         for stretch, row in zip(stretches, scores, strict=True):
@@ -161,6 +164,5 @@ class HarmClassifier:
         return self._engine.calibrator.scores(np.maximum(together, first))[0]
 
 
-def _placed(unit: Unit, text: NormalisedText) -> _Stretch:
-    start, end = text.original_span(unit.start, unit.end)
-    return _Stretch(unit.ids, start, end)
+def _doubted(row: list[float], doubt: float) -> list[float]:
+    return row if doubt == 1 else [max(0.0, 1 - doubt * (1 - score)) for score in row]

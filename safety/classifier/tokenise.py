@@ -4,7 +4,8 @@ One encoding of the whole text; its *units* are slices of it:
 - *windows* of `WINDOW` tokens with `OVERLAP` tokens in common cover the whole text, so that nothing goes unexamined;
 - *chunks*, whole sentences together up to `CHUNK` tokens, so that one harmful sentence is not drowned by its
   neighbours. Only for texts of more than one chunk and at most `CHUNKED` tokens.
-A text of one chunk is one unit. Tokens judged are at most twice the text's own; `MAX_WINDOWS` bounds the cost.
+A text of one chunk is one unit. Of one that is longer than `CHUNKED` some sentences are judged alone (`stretches`).
+Tokens judged are at most twice the text's own; `MAX_WINDOWS` bounds the cost.
 """
 
 import bisect
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from safety.classifier.manifest import ClassifierError
+from safety.classifier.numbers import says_nothing, unread
 
 Ids = NDArray[np.int64]
 
@@ -24,6 +26,8 @@ WINDOW = 126
 OVERLAP = 24
 CHUNK = 56
 CHUNKED = 512
+SHORTEST = 4
+"""Least tokens of a sentence that is judged alone."""
 CONTEXT = 24
 """Most tokens of what was released before that stand before a new stretch of a stream."""
 MAX_WINDOWS = 512
@@ -89,11 +93,15 @@ class Tokeniser:
         self._begin, self._end = np.array([begin]), np.array([end])
 
     def encode(self, text: str) -> Tokens:
-        """Tokenise a text in time linear in it; raises `TextTooLongError` over `MAX_CHARACTERS`."""
+        """Tokenise a text in time linear in it, without rows of numbers and random signs (`numbers`).
+
+        Raises `TextTooLongError` over `MAX_CHARACTERS`.
+        """
         if len(text) > MAX_CHARACTERS:
             raise TextTooLongError(f"the text has more than {MAX_CHARACTERS} characters")
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        return Tokens(np.asarray(encoding.ids, np.int64), encoding.offsets, text)
+        tokens = Tokens(np.asarray(encoding.ids, np.int64), encoding.offsets, text)
+        return _without(tokens, spans) if (spans := unread(text)) else tokens
 
     def units(self, tokens: Tokens) -> list[Unit]:
         """Cut a text into the units to judge; empty for a text without tokens.
@@ -124,6 +132,15 @@ class Tokeniser:
             units.append(self._unit(tokens, first_new, count))
         return units
 
+    def parts(self, tokens: Tokens, first: int = 0) -> list[Unit]:
+        """Cut a text from a token on into its sentences, in order; one of at most `CHUNKED` tokens has none.
+
+        What is too short to say anything stands with the next one.
+        """
+        if len(tokens.ids) - first <= CHUNKED:
+            return []
+        return [self._unit(tokens, start, end) for start, end in sentences(tokens, first)]
+
     def joined(self, earlier: Ids, tokens: Tokens, room: int) -> Ids:
         """Frame the earlier tokens' tail and the text's head, cut to `room` tokens, half each when both are long."""
         head = tokens.ids[: max(room // 2, room - len(earlier))]
@@ -138,6 +155,17 @@ class Tokeniser:
         return Unit(self.framed(tokens.ids[start:end]), tokens.offsets[start][0], tokens.offsets[end - 1][1])
 
 
+def _without(tokens: Tokens, spans: list[tuple[int, int]]) -> Tokens:
+    """Leave out what begins in spans of the text; everything where nothing in words would be left."""
+    if says_nothing(tokens.text, spans):
+        return Tokens(tokens.ids[:0], [], tokens.text)
+    begins = [begin for begin, _ in tokens.offsets]
+    keep = np.ones(len(begins), np.bool_)
+    for start, end in spans:
+        keep[bisect.bisect_left(begins, start) : bisect.bisect_left(begins, end)] = False
+    return Tokens(tokens.ids[keep], [at for at, kept in zip(tokens.offsets, keep, strict=True) if kept], tokens.text)
+
+
 def windows(count: int) -> list[tuple[int, int]]:
     """Cut `count` tokens into overlapping windows of near-equal length that cover all of them."""
     if count <= WINDOW:
@@ -145,6 +173,18 @@ def windows(count: int) -> list[tuple[int, int]]:
     step = WINDOW - OVERLAP
     starts = list(range(0, count - WINDOW, step))
     return [(start, start + WINDOW) for start in starts] + [(count - WINDOW, count)]
+
+
+def sentences(tokens: Tokens, first: int = 0) -> list[tuple[int, int]]:
+    """Cut a text from a token on into sentences of at least `SHORTEST` and at most `WINDOW` tokens."""
+    begins = [start for start, _ in tokens.offsets]
+    ends = [bisect.bisect_left(begins, match.end()) for match in _SENTENCE_END.finditer(tokens.text)]
+    cuts, start = list[tuple[int, int]](), first
+    for end in [*ends, len(tokens.ids)]:
+        if end - start >= SHORTEST or end == len(tokens.ids) > start:
+            cuts.append((start, end))
+            start = end
+    return [part for cut in cuts for part in _halved(*cut)]
 
 
 def chunks(tokens: Tokens) -> list[tuple[int, int]]:
