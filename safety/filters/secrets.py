@@ -9,6 +9,8 @@ VALIDATORS: dict[str, Validator] = {
     "high_entropy": check.high_entropy,
     "real_value": check.real_value,
     "secret_value": check.secret_value,
+    "quoted_value": check.quoted_value,
+    "credentials": check.credentials,
 }
 
 

@@ -8,10 +8,12 @@ from safety.filters.engine import Candidate
 
 _LEAST_BITS = 3.5
 _LEAST_BITS_SHORT = 2.5
+_LEAST_BITS_HEADER = 3.0
 _LEAST_CLASSES = 3
 _LONG = 16
 _PLACEHOLDER = re.compile(
-    r"(?i)[<{$%\[(]|^(?:x+|\*+|\.+|-+|_+)$|your[-_]|change[-_]?me|example|placeholder|dummy|redacted|\*{3,}|x{4,}|\.{3}"
+    r"(?i)^(?:<|\$?\{|\$\(|\[|\(|%\(|\$[A-Za-z_]\w*$|%[A-Za-z_]+%?$)|^(?:x+|\*+|\.+|-+|_+)$"
+    r"|your[-_]|change[-_]?me|example|placeholder|dummy|redacted|\*{3,}|x{4,}|\.{3}"
 )
 _COMMON = frozenset(
     [
@@ -30,11 +32,22 @@ _COMMON = frozenset(
         "guest",
     ]
 )
-_CODE = re.compile(r"[()\[\]{}<>]|\w\.[A-Za-z_]\w*|^(?:None|null|true|false|undefined|string|str)$|::|->")
+_CODE = re.compile(
+    r"^[\w.]+[(\[{]|^[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+$|^(?:None|null|true|false|undefined|string|str)$"
+    r"|::|->|\$\{|^[/~]|^[\w-]+\.[a-z]{2,4}$|^[a-z_]+="
+)
+_NAME = re.compile(r"^[\w.]+\(.*\)$|^\w+(?:[./:_-][a-zA-Z]\w*)*$")
+"""Calls and names of things, as they stand between quotation marks in code."""
+_LINKED = re.compile(r"[:=|,>是为成了→就在即设置改係\"'`“「『【《(（]|\b(?:is|was|to|now|value)\b")
+"""What says that a value follows, right before it; a blank alone says little."""
+_BEFORE = 6
+"""Characters before a value in which that stands."""
+_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _PART = re.compile(r"[A-Za-z0-9]{20,}")
 _DIGITS = re.compile(r"[0-9]+")
 _LEAST_DIGIT_GROUPS = 3
 _AFTER_TOKEN = re.compile(r"[^A-Za-z0-9._~+/=-]")
+_NEXT_PARAMETER = re.compile(r"&[A-Za-z_]\w*=")
 _JUDGED = 4_000
 """Characters of a value that are looked at; a longer one is judged by its beginning and cut whole."""
 _KEY_ENDS = re.compile(r"-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----$")
@@ -87,27 +100,50 @@ def _lines_end(value: str, at: int) -> int:
 def secret_value(candidate: Candidate) -> int:
     """Measure what stands after 'password =' and is neither a word, nor code, nor a placeholder.
 
-    A long token is one whatever follows it without a space: the rest of an address, a bracket.
+    A long token is one whatever follows it without a space: the rest of an address, a bracket. Behind a blank alone
+    only what nothing but a password looks like is one.
     """
-    value = candidate.value.rstrip(".,!?")
-    if _is_secret(value[:_JUDGED]):
+    value = _NEXT_PARAMETER.split(candidate.value, 1)[0].rstrip(".,!?:()")
+    judged, token = value[:_JUDGED], _AFTER_TOKEN.split(value, 1)[0]
+    linked = _LINKED.search(candidate.text[max(0, candidate.start - _BEFORE) : candidate.start])
+    if not linked and (_classes(judged) < _LEAST_CLASSES or _UUID.fullmatch(judged)):
+        return 0
+    if _is_secret(judged) and not _CODE.search(judged):
         return len(value)
-    token = _AFTER_TOKEN.split(value, 1)[0]
     return len(token) if _has_random_part(token[:_JUDGED]) and _is_secret(token[:_JUDGED]) else 0
 
 
-def _is_secret(value: str) -> bool:
-    code = _CODE.search(value) and not _has_random_part(value)
-    if code or _PLACEHOLDER.search(value) or not value.isascii():
-        return False
-    kinds = (str.isdigit, str.islower, str.isupper, lambda c: not c.isalnum())
-    classes = sum(any(map(kind, value)) for kind in kinds)
+def quoted_value(candidate: Candidate) -> int:
+    """Measure what stands between quotation marks after 'password =': any sign may be in it, but it is no sentence."""
+    value = candidate.value
+    random = _has_random_part(value[:_JUDGED])
+    said = " " in value or _NAME.search(value)
+    return len(value) if _is_secret(value[:_JUDGED]) and (random or not said) else 0
+
+
+def credentials(candidate: Candidate) -> int:
+    """Measure what a header says after `Bearer` or `Basic`: letters and digits that look random."""
+    value = candidate.value[:_JUDGED]
     mixed = any(map(str.isdigit, value)) and any(map(str.isalpha, value))
-    if not mixed:
+    return (
+        len(candidate.value) if mixed and _bits(value) >= _LEAST_BITS_HEADER and not _PLACEHOLDER.search(value) else 0
+    )
+
+
+def _is_secret(value: str) -> bool:
+    if _PLACEHOLDER.search(value) or not value.isascii():
+        return False
+    if not (any(map(str.isdigit, value)) and any(map(str.isalpha, value))):
         return False
     if len(value) >= _LONG:
         return _bits(value) >= _LEAST_BITS_SHORT + 0.5
-    return classes >= _LEAST_CLASSES and _bits(value) >= _LEAST_BITS_SHORT
+    return _classes(value) >= _LEAST_CLASSES and _bits(value) >= _LEAST_BITS_SHORT
+
+
+def _classes(value: str) -> int:
+    """Return how many kinds of signs there are: digits, small and capital letters, others."""
+    kinds = (str.isdigit, str.islower, str.isupper, lambda c: not c.isalnum())
+    return sum(any(map(kind, value)) for kind in kinds)
 
 
 def _has_random_part(value: str) -> bool:
