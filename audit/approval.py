@@ -59,6 +59,10 @@ class Approval(msgspec.Struct, frozen=True):
         return not self.decision and at_us < self.expires_us
 
 
+SERVICE = "service:"
+"""How the subjects of keys begin. Whoever makes keys has as many as they like: none of them is a second person."""
+
+
 class Approvals:
     """Takes requests and decisions."""
 
@@ -69,6 +73,7 @@ class Approvals:
 
     async def request(self, action: Action, arguments: Mapping[str, str], by: str) -> Approval:
         """Ask for a second person; recorded when this returns. Raises `GoverningError`, `AuditUnavailableError`."""
+        _check_person(by)
         written = msgspec.json.encode(dict(arguments)).decode()
         if len(written) > _LONGEST_ARGUMENTS:
             raise GoverningError("The request is too long.")
@@ -96,6 +101,7 @@ class Approvals:
             raise UnknownError("There is no such request.")
         if not (approval := _approval(row)).waits(at):
             raise GoverningError(f"There is no request {approval_id} that waits: it was decided, or it expired.")
+        _check_person(by)
         if by == approval.requested_by:
             raise GoverningError("Who asked cannot decide: somebody else must.")
         decided = msgspec.structs.replace(approval, decided_by=by, decided_us=at, decision=decision.value)
@@ -150,3 +156,9 @@ def _entry(kind: Kind, approval: Approval, by: str, at_us: int) -> Entry:
     if approval.decision:
         detail |= {"decision": approval.decision, "requested_by": approval.requested_by}
     return Entry(kind=kind, at=moment(at_us), subject=by, detail=detail)
+
+
+def _check_person(by: str) -> None:
+    """Raise `GoverningError` for the subject of a key."""
+    if by.startswith(SERVICE):
+        raise GoverningError("A key is no person: people ask, and other people decide.")

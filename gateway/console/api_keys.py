@@ -1,6 +1,7 @@
 """Keys of service accounts: made, rotated and revoked by administrators. A key is on one page, once."""
 
 import time
+from collections.abc import Collection
 from typing import Any, Literal
 
 import msgspec
@@ -12,12 +13,12 @@ from litestar.response import Response
 from audit.governing import GoverningError, UnknownError
 from audit.ports import AuditUnavailableError
 from gateway.auth.access import recorded_for
-from gateway.auth.principal import Role
+from gateway.auth.principal import Principal, Role
 from gateway.console.section import Group, Part, Section
 from gateway.console.shell import ConsoleRequest, console_page
 from gateway.keys.registry import ApiKeys, Made, NewKey
 from gateway.models import ModelCatalogue
-from gateway.problems import AttestError, AuditUnavailableProblemError, BadRequestError, NotFoundError
+from gateway.problems import AttestError, AuditUnavailableProblemError, BadRequestError, ForbiddenError, NotFoundError
 from gateway.web.pages import Pages
 
 SECTION = Section(
@@ -75,8 +76,11 @@ async def key_changed(
     by, made = request.user.subject, None
     try:
         if data.action == "create":
-            made = await keys.create(data.wanted(), by)
+            wanted = data.wanted()
+            _check_given(request, wanted.roles)
+            made = await keys.create(wanted, by)
         elif data.action == "rotate":
+            _check_given(request, (await keys.key(data.key_id)).roles)
             made = await keys.rotate(data.key_id, by, days=data.lifetime(), overlap_s=OVERLAP_S)
         else:
             await keys.revoke(data.key_id, by)
@@ -91,6 +95,20 @@ async def key_changed(
     return await _page(request, pages, keys, catalogue, made)
 
 
+def _given(request: ConsoleRequest) -> frozenset[Role]:
+    """Return the roles that an administrator gives a key: their own, and those that read nobody's texts.
+
+    Otherwise an administrator would read with a key what is not theirs to read. Other keys are made by command.
+    """
+    principal: Principal = request.user
+    return principal.roles | {Role.STAFF, Role.PROVISIONING}
+
+
+def _check_given(request: ConsoleRequest, roles: Collection[str]) -> None:
+    if not _given(request).issuperset(roles):
+        raise ForbiddenError("A key has roles of whoever makes it; others are given with attest api-keys.")
+
+
 async def _page(
     request: ConsoleRequest, pages: Pages, keys: ApiKeys, catalogue: ModelCatalogue, made: Made | None
 ) -> Response[str]:
@@ -101,7 +119,9 @@ async def _page(
     listed, now = await keys.listed(), int(time.time())
     response = await console_page(
         request, pages, SECTION, "console/api_keys.html",
-        keys=listed, made=made, models=models, roles=[role.value for role in Role], days=DAYS,
+        keys=listed, made=made, models=models, days=DAYS,
+        roles=[role.value for role in Role if role in _given(request)],
+        mine={key.key_id for key in listed if _given(request).issuperset(key.roles)},
         states={key.key_id: key.state(now) for key in listed},
     )  # fmt: skip
     response.headers["cache-control"] = "no-store"

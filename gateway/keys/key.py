@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from audit.approval import SERVICE
 from gateway.auth.principal import Credential, Principal, Role
 from gateway.auth.sealing import fingerprint
 
@@ -37,7 +38,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def subject(self) -> str:
         """Whose records its turns are."""
-        return f"service:{self.key_id}"
+        return f"{SERVICE}{self.key_id}"
 
     def state(self, now: int) -> str:
         """Return `active`, `expired` or `revoked`."""

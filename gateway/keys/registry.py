@@ -121,6 +121,11 @@ class ApiKeys:
                 await self._record(connection, Kind.API_KEY_REVOKED, key, by)
         return key
 
+    async def key(self, key_id: str) -> ApiKey:
+        """Return a key."""
+        async with self._governor.reading() as connection:
+            return await self._read(connection, key_id)
+
     async def listed(self) -> tuple[ApiKey, ...]:
         """Return every key, newest first."""
         query = sa.select(tables.api_key).order_by(tables.api_key.c.created_at.desc(), tables.api_key.c.key_id)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import pytest
@@ -27,6 +28,19 @@ def chat(text: str, model: str = "scripted", *, stream: bool = False) -> dict[st
 def status(product: Product, key: str, path: str = "/auth/me", body: object = None) -> int:
     try:
         with ask(product, key, path, body) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def change(product: Product, key: str, **fields: str) -> int:
+    """Send the form of the console's page of keys."""
+    body = urllib.parse.urlencode(fields).encode()
+    request = urllib.request.Request(product.url + "/console/api-keys", data=body)
+    request.add_header("Authorization", f"Bearer {key}")
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         with error:
@@ -75,3 +89,13 @@ def test_a_key_asks_its_models_only(product: Product) -> None:
         assert (error.code, json.loads(error.read())["error"]["code"]) == (403, "forbidden")
     with ask(product, key, "/v1/models") as answer:
         assert json.loads(answer.read())["data"] == []
+
+
+def test_who_may_not_read_texts_gives_no_key_that_may(product: Product) -> None:
+    admin = product.attest("api-keys", "create", "an administrator", "--role", "admin").strip()
+    reads = product.attest("api-keys", "create", "export", "--role", "compliance").strip().split("_")[1]
+    assert change(product, admin, action="create", name="mine", role="compliance", days="9") == 403
+    assert change(product, admin, action="create", name="mine", role="security", days="9") == 403
+    assert change(product, admin, action="rotate", key_id=reads, days="9") == 403
+    assert change(product, admin, action="create", name="theirs", role="staff", days="9") == 200
+    assert change(product, admin, action="revoke", key_id=reads) == 200

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from audit.approval import Action, Approvals, Decision
+from audit.approval import SERVICE, Action, Approvals, Decision
 from audit.governing import GoverningError
 
 WHAT = {"subject": "alice", "case_number": "GDPR-4"}
@@ -40,6 +40,17 @@ async def test_nobody_grants_what_they_asked_for(log, approvals):
     for decision in Decision:
         with pytest.raises(GoverningError, match="somebody else"):
             await approvals.decide(asked.approval_id, decision, "cli:carol")
+    assert await approvals.listed() == (asked,)
+    assert await log.records("approval.decided") == []
+
+
+async def test_a_key_is_no_person(log, approvals):
+    with pytest.raises(GoverningError, match="no person"):
+        await approvals.request(Action.ERASE, WHAT, f"{SERVICE}9f2c41d07ab3")
+    asked = await approvals.request(Action.ERASE, WHAT, "cli:carol")
+    for decision in Decision:
+        with pytest.raises(GoverningError, match="no person"):
+            await approvals.decide(asked.approval_id, decision, f"{SERVICE}9f2c41d07ab3")
     assert await approvals.listed() == (asked,)
     assert await log.records("approval.decided") == []
 
