@@ -11,6 +11,7 @@ import uvicorn
 from audit.keys import KeyFileError
 from audit.signing import SigningKeyError
 from gateway.app import create_app
+from gateway.http.head import BoundedHead
 from gateway.logging import configure_logging
 from gateway.settings import SettingsError, load
 
@@ -40,7 +41,7 @@ def serve() -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http="httptools",
+        http=BoundedHead,
         log_config=None,
         access_log=False,
         server_header=False,

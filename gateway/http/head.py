@@ -1,0 +1,111 @@
+"""Bounds on what stands before a request's body: uvicorn's parser reads headers of any length, for as long as it takes.
+
+Nobody is signed in while a head is read, so whoever reaches the port could take the gateway's memory with one.
+"""
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+LONGEST_HEAD = 65_536
+"""Bytes of a request line and headers, and of whatever else of a request is no body. Browsers send 16 KB at most."""
+FRAMED = 8
+"""Bytes around a byte of a body in chunks, at most: a chunk of one byte has six."""
+HEAD_S = 30.0
+"""Seconds from a connection's beginning, or a request's first byte, to the end of its head."""
+_REFUSAL = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 0\r\nconnection: close\r\n\r\n"
+)
+
+
+class _TooLongError(Exception):
+    """The head is longer than it may be; ends the parser."""
+
+
+class BoundedHead(HttpToolsProtocol):
+    """One connection. Answers 431 to a head that is too long, and closes on one that does not come."""
+
+    _open = False
+    """Whether a request has begun and its end was not read yet."""
+    _head = _fed = _body = 0
+    """Of that request: bytes of line and headers, bytes that came after its first piece, bytes of its body."""
+    _too_long = False
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a head."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._have()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; refuse what grows without being a body."""
+        if self._too_long:
+            return
+        open_before = self._open
+        super().data_received(data)
+        self._fed += len(data) if open_before and self._open else 0
+        if self._fed > LONGEST_HEAD + (1 + FRAMED) * self._body and not self._too_long:
+            self._refuse()
+
+    def on_message_begin(self) -> None:
+        """Begin to count, and to wait for the head's end."""
+        super().on_message_begin()
+        self._open, self._head, self._fed, self._body = True, 0, 0, 0
+        self._wait()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the request line."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or a trailer."""
+        self._count(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Go on with the body."""
+        self._have()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body; how long it may be is `BodyLimit`'s."""
+        self._body += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        self._open = False
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer to what cannot be parsed."""
+        if not self._too_long:
+            super().send_400_response(msg)
+
+    def _count(self, size: int) -> None:
+        self._head += size
+        if self._head > LONGEST_HEAD:
+            self._refuse()
+            raise _TooLongError
+
+    def _refuse(self) -> None:
+        self._too_long = True
+        self._have()
+        self.transport.write(_REFUSAL)
+        self.transport.close()
+
+    def _wait(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def _have(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

@@ -1,0 +1,116 @@
+"""What stands before a body is bounded in size and time, before anybody is signed in."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+import uvicorn
+
+from gateway.http import head
+from gateway.http.head import LONGEST_HEAD, BoundedHead
+
+
+async def echo(scope, receive, send):
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    body = f"{scope['path']} {size}".encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@contextlib.asynccontextmanager
+async def served() -> AsyncIterator[int]:
+    config = uvicorn.Config(echo, host="127.0.0.1", port=0, http=BoundedHead, log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve())
+    async with asyncio.timeout(10):
+        while not server.started:  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await running
+
+
+async def answers(*pieces: bytes, wait_s: float = 0.0) -> bytes:
+    """Return everything that comes back for what is sent, piece by piece."""
+    async with served() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            with contextlib.suppress(ConnectionError):
+                for piece in pieces:
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(wait_s)
+            async with asyncio.timeout(10):
+                with contextlib.suppress(ConnectionError):
+                    return await reader.read()
+            return b""
+        finally:
+            writer.close()
+
+
+HOST = b"Host: x\r\n"
+END = b"Connection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"GET / HTTP/1.1\r\n" + HOST, *[b"X-A: b\r\n" * 2000] * 40],
+        [b"GET / HTTP/1.1\r\n" + HOST + b"X-A: ", *[b"y" * 20_000] * 40],
+        [b"GET /", *[b"y" * 20_000] * 40],
+        [b"GET /" + b"y" * 200_000 + b" HTTP/1.1\r\n" + HOST + END],
+        [
+            b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-T: ",
+            *[b"y" * 20_000] * 40,
+        ],
+        [
+            b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+            *[b"X-T: y\r\n" * 2000] * 40,
+        ],
+    ],
+    ids=["headers", "a header", "an address", "an address at once", "a trailer", "trailers"],
+)
+async def test_a_head_without_end_is_refused(pieces):
+    answer = await answers(*pieces, wait_s=0.002)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_the_refusal_is_read_by_whoever_reads():
+    answer = await answers(b"GET / HTTP/1.1\r\n" + HOST + b"X-A: " + b"y" * (LONGEST_HEAD + 10) + b"\r\n" + END)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_long_heads_and_bodies_in_pieces_are_answered():
+    long = b"X-Long: " + b"y" * (LONGEST_HEAD - 200) + b"\r\n"
+    assert b"/a 0" in await answers(b"GET /a HTTP/1.1\r\n" + HOST + long + END)
+    body = b"POST /b HTTP/1.1\r\n" + HOST + b"Content-Length: 3000000\r\n" + END
+    assert b"/b 3000000" in await answers(body, *[b"y" * 100_000] * 30)
+    chunked = b"POST /c HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n" + END
+    assert b"/c 20000" in await answers(chunked, *[b"1\r\ny\r\n" * 1000] * 20, b"0\r\n\r\n")
+
+
+async def test_requests_on_one_connection_are_counted_one_by_one():
+    one = b"POST /d HTTP/1.1\r\n" + HOST + b"X-Long: " + b"y" * 40_000 + b"\r\nContent-Length: 5\r\n\r\nhello"
+    answer = await answers(one, one, one + one, b"GET /e HTTP/1.1\r\n" + HOST + END)
+    assert answer.count(b"HTTP/1.1 200") == 5
+    assert b"/e 0" in answer
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost:"])
+async def test_a_head_that_does_not_come_ends_the_connection(monkeypatch, sent):
+    monkeypatch.setattr(head, "HEAD_S", 0.2)
+    assert await answers(sent) == b""
+
+
+async def test_a_request_may_take_longer_than_its_head(monkeypatch):
+    monkeypatch.setattr(head, "HEAD_S", 0.2)
+    body = b"POST /f HTTP/1.1\r\n" + HOST + b"Content-Length: 6\r\n" + END
+    assert b"/f 6" in await answers(body, b"abc", b"def", wait_s=0.4)
