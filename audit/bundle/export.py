@@ -31,7 +31,8 @@ from audit.rows import NONCE_BYTES, content_about
 from audit.signing import Signers
 from audit.tiles import read_nodes
 from audit.tree import consistency_spans, inclusion_spans, nodes_of, path
-from audit.verification.source import SharedRows, Source, Values, snapshot
+from audit.verification.drivers import SharedRows, Values
+from audit.verification.source import Source, snapshot
 
 WHOLE_PAGE = 1000
 CHOSEN_PAGE = 200

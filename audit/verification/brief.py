@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from audit.canonical import column
 from audit.record import Kind
-from audit.verification.source import Values
+from audit.verification.drivers import Values
 
 OPENS = Kind.TURN_ACCEPTED.value
 _ERASED = Kind.SUBJECT_ERASED.value

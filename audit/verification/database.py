@@ -13,10 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.keys import KeyFileError, MasterKey
 from audit.record import Kind
+from audit.verification.drivers import Values
 from audit.verification.helpers import Help, Sound, hire
 from audit.verification.page import Page
 from audit.verification.rows import check_columns
-from audit.verification.source import PAGE, Source, Values, opened_source
+from audit.verification.source import PAGE, Source, opened_source
 from audit.verification.texts import Texts
 from audit.verification.tiles import Tiles
 from audit.verify import (
@@ -103,7 +104,7 @@ class _Verification:
         self._walk.expect([one for one in outside if one.size > end])
         self._walk.end()
         self._records.end()
-        self._texts.end()
+        await self._texts.end()
         return self._summary(size, waiting)
 
     async def _pages(self, end: int, size: int, outside: Sequence[Checkpoint]) -> None:
@@ -137,6 +138,7 @@ class _Verification:
             index = row[0] if type(row[0]) is int else None
             self._report.add("extra", f"no checkpoint covers it: place {row[0]!r}", index)
         await self._tiles.check_upper(size)
+        await self._page.turns.check_strangers()
         for row in [*await self._source.checkpoints(-(2**62), 0), *await self._source.checkpoints(end, 2**62)]:
             self._checkpoint(row)
 

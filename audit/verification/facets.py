@@ -7,11 +7,12 @@ from typing import Any, cast
 from audit.canonical import column, unescape
 from audit.record import CLOSING_KINDS
 from audit.verification.brief import Brief, Read
-from audit.verification.source import Source, Values
+from audit.verification.drivers import Values
+from audit.verification.source import Source
 from audit.verify import Report, read_leaf
 
 _CLOSING = frozenset(kind.value for kind in CLOSING_KINDS)
-_OPENING = frozenset({"turn.accepted", "turn.refused"})
+OPENING = frozenset({"turn.accepted", "turn.refused"})
 
 _MOST_KNOWN = 4096
 _LONGEST_KNOWN = 2**13
@@ -65,15 +66,20 @@ class Facets:
     async def check(self, told: Sequence[tuple[int, str, dict[str, Any]]], turns: dict[str, Values]) -> None:
         """Check records that open or close turns: (index, turn, fields), and the rows of these turns."""
         stored: dict[str, set[Facet]] = {}
+        elsewhen: dict[str, set[str]] = {}
         for turn, facet, value, opened_us in await self._source.facets(sorted(turns)):
-            if opened_us == turns[turn][1]:  # any other is at a time at which nobody looks
+            if opened_us == turns[turn][1]:
                 stored.setdefault(turn, set()).add((facet, value))
+            else:
+                elsewhen.setdefault(turn, set()).add(facet)
         said: dict[str, set[Facet]] = {}
         for index, turn, fields in told:
             if turn not in turns:
                 continue
             expected = set(facets_of(fields))
             said.setdefault(turn, set()).update(expected)
+            for facet in sorted(elsewhen.get(turn, ())) if fields["kind"] in OPENING else ():
+                self._report.add("turn", f"its turn is found by a {facet} at another time than its own", index)
             for facet in sorted({facet for facet, _ in expected - stored.get(turn, set())}):
                 self._report.add("turn", f"its turn is not found by its {facet}", index)
         for turn, facets in stored.items():
@@ -95,14 +101,14 @@ class Facets:
 def facets_of(fields: dict[str, Any]) -> Iterator[Facet]:
     """Yield what a turn is searched by because of a record: nothing for records that neither open nor close one."""
     kind = fields.get("kind")
-    if kind not in _OPENING and kind not in _CLOSING:
+    if kind not in OPENING and kind not in _CLOSING:
         return
     findings = [one for one in _list(fields, "findings") if isinstance(one, dict)]
     values: dict[str, Iterable[Any]] = {
         "category": [*_list(fields, "categories"), *(one.get("category") for one in findings)],
         "rule": [one.get("rule") for one in findings],
     }
-    if kind in _OPENING:
+    if kind in OPENING:
         values |= {"group": _list(fields, "groups"), "role": _list(fields, "roles"), "model": [fields.get("model")]}
     for name, several in values.items():
         for value in several:

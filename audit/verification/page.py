@@ -6,8 +6,9 @@ from typing import Protocol
 import msgspec
 
 from audit.verification.brief import Read, agrees, brief_of
+from audit.verification.drivers import Values
 from audit.verification.rows import check_columns, us_of
-from audit.verification.source import PAGE, Source, Values
+from audit.verification.source import PAGE, Source
 from audit.verification.texts import Texts
 from audit.verification.tiles import Tiles
 from audit.verification.turns import Turns
@@ -39,7 +40,7 @@ class Page:
         """What each record is held to by itself."""
         self._tiles = Tiles(report, source)
         self._texts = texts
-        self._turns = Turns(report, source)
+        self.turns = Turns(report, source)
 
     async def check(self, begin: int, end: int, size: int) -> list[Read]:
         """Check the records from `begin` up to `end` of a tree of `size`; return those that could be read."""
@@ -47,7 +48,7 @@ class Page:
         tiles = await self._tiles.leaf_hashes(begin, begin + PAGE, size)
         read = await self._source.beside(self._check_page, begin, end, rows, tiles)
         await self._texts.check(begin, end, read)
-        await self._turns.check(read, pruned=self.records.pruned.any)
+        await self.turns.check(read, pruned=self.records.pruned.any)
         return read
 
     def _check_page(self, begin: int, end: int, rows: Sequence[Values], tiles: dict[int, bytes]) -> list[Read]:

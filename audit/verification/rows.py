@@ -5,7 +5,7 @@ from typing import Any
 
 from audit.canonical import column, unescape
 from audit.rows import microseconds
-from audit.verification.source import Values
+from audit.verification.drivers import Values
 from audit.verify import Report
 
 _NAMES = ("entry_id", "kind", "at_us", "subject", "turn_id")

@@ -3,25 +3,22 @@
 Values are whatever is stored, of whatever type: a database that was tampered with owes nobody the right one.
 """
 
-import asyncio
 import contextlib
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from audit.verification.drivers import LoneRows, Rows, SharedRows, Values
 
 PAGE = 1024
 """Records at once: four whole tiles, which fit into a processor's cache."""
 MOST_NAMED = 10_000
 """Rows of one kind that belong nowhere and are named one by one."""
-
-Values = Sequence[Any]
-_T = TypeVar("_T")
 
 _ROWS = "SELECT leaf_index, entry_id, leaf, leaf_hash, kind, at_us, subject, turn_id FROM audit_entry"
 _SEALED = "t.wrapped_key, t.sealed, k.key_id, k.subject, k.wrapped"
@@ -37,59 +34,6 @@ _TURNS = (
 )
 _FACETS = "SELECT turn_id, facet, value, opened_us FROM audit_facet WHERE turn_id"
 _AMONG_IN_SQLITE = " IN (SELECT value FROM json_each(:some))"
-
-
-class Rows(Protocol):
-    """Reads the rows of one snapshot."""
-
-    sqlite: bool
-
-    async def all(self, statement: str, values: Mapping[str, Any]) -> list[Values]:
-        """Return rows as the driver has them: SQLAlchemy's own cost as much again as reading them."""
-
-    async def beside(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """Run work that computes long, so that whatever else goes on here does not wait for it."""
-
-
-class SharedRows:
-    """Reads through SQLAlchemy, while others use the same event loop."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-        self.sqlite = connection.dialect.name == "sqlite"
-
-    async def all(self, statement: str, values: Mapping[str, Any]) -> list[Values]:
-        """See `Rows`."""
-
-        def fetch(connection: Connection) -> list[Values]:
-            cursor = connection.execute(text(statement), values).cursor
-            return [tuple(row) for row in cursor.fetchall()] if cursor is not None else []
-
-        return await self._connection.run_sync(fetch)
-
-    async def beside(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """See `Rows`."""
-        return await asyncio.to_thread(work, *arguments)
-
-
-class LoneRows:
-    """Reads SQLite where nobody else waits: without threads, whose handing over takes as long as the reading."""
-
-    sqlite = True
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    async def all(self, statement: str, values: Mapping[str, Any]) -> list[Values]:
-        """See `Rows`."""
-        try:
-            return self._connection.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
-            raise DBAPIError.instance(statement, None, error, sqlite3.Error) from error
-
-    async def beside(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """See `Rows`."""
-        return work(*arguments)
 
 
 class Source:
@@ -181,6 +125,22 @@ class Source:
         """Return the texts of these records, as `contents`."""
         return await self._among(f"{_CONTENTS} WHERE e.leaf_index", indices)
 
+    async def emptied(self, indices: Sequence[int]) -> list[Values]:
+        """Return (leaf_index,) of those of these records of which only the hash is left."""
+        return await self._among("SELECT leaf_index FROM audit_entry WHERE length(leaf) = 0 AND leaf_index", indices)
+
+    async def left_of(self, subject: str, before: int, before_us: int) -> list[Values]:
+        """Return (leaf_index,) of a person's records, before a place and a time, that have a text with its key."""
+        return await self._all(
+            "SELECT DISTINCT e.leaf_index FROM audit_entry e JOIN audit_content t ON t.entry_id = e.entry_id"
+            " JOIN subject_key k ON k.key_id = t.key_id WHERE e.subject = :subject AND e.leaf_index < :before"
+            " AND e.at_us < :before_us AND k.wrapped IS NOT NULL ORDER BY e.leaf_index LIMIT :limit",
+            subject=subject,
+            before=before,
+            before_us=before_us,
+            limit=MOST_NAMED,
+        )
+
     async def texts(self, text_ids: Sequence[str]) -> list[Values]:
         """Return (text_id, wrapped_key, sealed, key_id, subject, wrapped) of dialogue texts."""
         return await self._among(f"{_TEXTS} WHERE t.text_id", text_ids)
@@ -200,6 +160,24 @@ class Source:
     async def facets_at_once(self, turn_ids: Sequence[str], expected: int) -> list[Values]:
         """Return what `facets` returns, in order where these turns lie together; a row may be wanting."""
         return await self._near(_FACETS, turn_ids, "turn_id, facet, value", 2 * expected)
+
+    async def unopened_turns(self) -> list[Values]:
+        """Return (turn_id, opened_entry) of turns in the list that no record opened: some of them."""
+        return await self._all(
+            "SELECT t.turn_id, t.opened_entry FROM audit_turn t WHERE NOT EXISTS (SELECT 1 FROM audit_entry e"
+            " WHERE e.entry_id = t.opened_entry AND e.turn_id = t.turn_id"
+            " AND e.kind IN ('turn.accepted', 'turn.refused')) ORDER BY t.turn_id LIMIT :limit",
+            limit=MOST_NAMED,
+        )
+
+    async def facets_of_no_turn(self) -> list[Values]:
+        """Return (turn_id,) of what turns are searched by where there is no such turn: some of them."""
+        return await self._all(
+            "SELECT DISTINCT f.turn_id FROM audit_facet f"
+            " WHERE NOT EXISTS (SELECT 1 FROM audit_turn t WHERE t.turn_id = f.turn_id)"
+            " ORDER BY f.turn_id LIMIT :limit",
+            limit=MOST_NAMED,
+        )
 
     async def leaves_of(self, turn_id: str) -> list[bytes]:
         """Return the leaves of a turn."""

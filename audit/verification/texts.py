@@ -6,14 +6,15 @@ from typing import Any
 
 from cryptography.exceptions import InvalidTag
 
-from audit.canonical import bytes_text, commitment, unescape
+from audit.canonical import bytes_text, column, commitment, unescape
 from audit.keys import KeyFileError, MasterKey, SubjectKey, decrypt
 from audit.record import Kind
 from audit.ring import KeyRing
 from audit.rows import NONCE_BYTES, content_about
 from audit.verification.brief import Read
+from audit.verification.drivers import Values
 from audit.verification.rows import at_us_of, text_of
-from audit.verification.source import Source, Values
+from audit.verification.source import Source
 from audit.verify import Report
 
 _AT_ONCE_US = 60_000_000
@@ -79,14 +80,21 @@ class Texts:
             if fields["kind"] == Kind.SUBJECT_ERASED.value:
                 self.erased(index, fields)
             self._check_record(index, fields, rows.pop(index, {}))
+        for index in sorted(row[0] for row in await self._source.emptied(list(rows))):
+            self._report.add("content", "a text is stored though of its record only the hash is left", index)
         await self._check_dialogues(told)
 
     def erased(self, index: int, fields: dict[str, Any]) -> None:
         """Take a record that says that a person was erased."""
         self._erased[text_of(fields, "subject")] = (index, at_us_of(fields) or 0)
 
-    def end(self) -> None:
-        """Report what is gone though nobody was erased."""
+    async def end(self) -> None:
+        """Report what is gone though nobody was erased, and what is there though its person was."""
+        for subject, (place, erased_us) in sorted(self._erased.items()):
+            for (index,) in await self._source.left_of(column(subject), place, erased_us - _AT_ONCE_US):
+                self._report.add(
+                    "content", "its texts can be read, though the log says that its person was erased", index
+                )
         for subject, (first, last, at_us) in self._gone.items():
             index, erased_us = self._erased.get(subject, (-1, 0))
             if index < last and at_us > erased_us + _AT_ONCE_US:

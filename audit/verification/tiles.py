@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from audit.verification.source import PAGE, Source, Values
+from audit.verification.drivers import Values
+from audit.verification.source import PAGE, Source
 from audit.verify import Report, whole_root
 
 WIDTH = 256

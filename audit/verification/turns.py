@@ -1,15 +1,17 @@
 """The table that lists of turns are made from, against the records that it is a projection of."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from audit.canonical import column
 from audit.record import CLOSING_KINDS
 from audit.verification.brief import OPENS, Brief, Read
-from audit.verification.facets import Facets
+from audit.verification.drivers import Values
+from audit.verification.facets import OPENING, Facets
 from audit.verification.rows import at_us_of, text_of, turn_of
-from audit.verification.source import Source, Values
-from audit.verify import Report
+from audit.verification.source import Source
+from audit.verify import Report, read_leaf
 
 _CLOSING = frozenset(kind.value for kind in CLOSING_KINDS)
 
@@ -76,10 +78,38 @@ class Turns:
                 continue
             if fields["kind"] in _CLOSING and await self._closed_again(row, fields):
                 continue
-            for name in _differences(row, fields):
+            differences = _differences(row, fields)
+            if fields["kind"] == OPENS and not await self._is_closed_by_its_own(row):
+                differences.append("closing record")
+            if fields["kind"] in _CLOSING and not fields.get("verdict") and row[4] != await self._first_verdict(turn):
+                differences.append("verdict")
+            for name in differences:
                 self._report.add("turn", f"the list of turns has another {name} than it says", index)
         if rows:
             await self._facets.check(told, rows)
+
+    async def check_strangers(self) -> None:
+        """Name turns that no record opened, and what is searched by that belongs to no turn: lists would show them."""
+        for turn, _ in await self._source.unopened_turns():
+            self._report.add("turn", f"the list of turns has {str(turn)[:64]!r}, which no record opened")
+        for (turn,) in await self._source.facets_of_no_turn():
+            self._report.add("turn", f"something is found as turn {str(turn)[:64]!r}, of which there is none")
+
+    async def _is_closed_by_its_own(self, row: Values) -> bool:
+        """Whether what the list names as a turn's closing record, if anything, is one of that turn."""
+        closed = row[6]
+        if closed is None:
+            return True
+        turn, kind = await self._source.turn_and_kind(str(closed))
+        return turn == row[0] and kind in _CLOSING
+
+    async def _first_verdict(self, turn: str) -> str | None:
+        """Return the verdict with which a turn was opened: it stays where the closing record has none."""
+        for leaf in await self._source.leaves_of(turn):
+            with suppress(ValueError, TypeError, AttributeError):  # altered: reported where it stands
+                if (fields := read_leaf(leaf))["kind"] == OPENS:
+                    return column(text_of(fields, "verdict"))
+        return None
 
     async def _closed_again(self, row: Values, fields: dict[str, Any]) -> bool:
         """Whether another record closed the turn once more; then the list may name that one.
@@ -116,7 +146,7 @@ def _tells(fields: dict[str, Any]) -> bool:
 def _differences(row: Values, fields: dict[str, Any]) -> list[str]:
     _, opened_us, subject, conversation, verdict, opened_entry, closed_entry = row
     pairs: list[tuple[str, Any, Any]] = [("subject", subject, column(text_of(fields, "subject")))]
-    if fields["kind"] == OPENS:
+    if fields["kind"] in OPENING:
         pairs += [
             ("opening record", opened_entry, fields["entry_id"]),
             ("time", opened_us, at_us_of(fields)),
@@ -124,7 +154,7 @@ def _differences(row: Values, fields: dict[str, Any]) -> list[str]:
         ]
         if closed_entry is None:
             pairs.append(("verdict", verdict, column(text_of(fields, "verdict"))))
-    else:
+    if fields["kind"] != OPENS:
         pairs.append(("closing record", closed_entry, fields["entry_id"]))
         if fields.get("verdict"):
             pairs.append(("verdict", verdict, column(text_of(fields, "verdict"))))

@@ -207,7 +207,8 @@ async def test_pruned_records_raise_no_alarm(database, filled, keys, log):
         "DELETE FROM audit_content WHERE entry_id IN (SELECT entry_id FROM audit_entry WHERE leaf_index < 30)"
     )
     for at in range(10):
-        await filled.run(f"DELETE FROM audit_turn WHERE turn_id = 't{at}'")
+        for table in ("audit_turn", "audit_facet"):
+            await filled.run(f"DELETE FROM {table} WHERE turn_id = 't{at}'")
     assert await named(database, trust_of(keys)) == []
     await filled.run(f"UPDATE audit_entry SET leaf = {empty} WHERE leaf_index = 40")
     assert ("missing", 40, 40) in await named(database, trust_of(keys))

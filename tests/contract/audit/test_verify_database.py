@@ -70,6 +70,9 @@ async def roll_back(raw: Raw, size: int) -> None:
     for table in ("audit_content", "outbox"):
         gone = f"SELECT entry_id FROM audit_entry WHERE leaf_index >= {size}"
         await raw.run(f"DELETE FROM {table} WHERE entry_id IN ({gone})")
+    turns = f"SELECT turn_id FROM audit_entry WHERE leaf_index >= {size}"
+    for table in ("audit_turn", "audit_facet"):
+        await raw.run(f"DELETE FROM {table} WHERE turn_id IN ({turns})")
     await raw.run(f"DELETE FROM audit_entry WHERE leaf_index >= {size}")
 
 

@@ -66,6 +66,42 @@ async def test_erased_people_raise_no_alarm(log: Log, erasures, tmp_path):
     assert await bundle_findings(log, tmp_path / "whole.zip") == []
 
 
+async def test_an_erasure_that_was_undone_is_found(log: Log, erasures, raw):
+    await log.add_turn("t1", history=("Earlier",))
+    await log.add_turn("t2", "bob")
+    await log.sign()
+    await raw.disarm()
+    await raw.run("CREATE TABLE kept_key AS SELECT * FROM subject_key")
+    await raw.run("CREATE TABLE kept_content AS SELECT * FROM audit_content")
+    await erase(erasures)
+    await log.sign()
+    await log.add_turn("t3", "bob")
+    await log.sign()
+    await raw.run("UPDATE audit_entry SET at_us = at_us - 120000000 WHERE turn_id IN ('t1', 't2')")
+    before = {found for found in await findings(log) if found[0] == "content"}
+    wrapped = "(SELECT wrapped FROM kept_key k WHERE k.key_id = subject_key.key_id)"
+    await raw.run(f"UPDATE subject_key SET wrapped = {wrapped}, destroyed_us = NULL WHERE wrapped IS NULL")
+    await raw.run(
+        "INSERT INTO audit_content SELECT * FROM kept_content k"
+        " WHERE k.entry_id NOT IN (SELECT entry_id FROM audit_content)"
+    )
+    found = {found for found in await findings(log) if found[0] == "content"}
+    assert before == set()
+    assert {place for _, place in found} == {0, 1, 2}
+
+
+async def test_texts_that_stay_of_pruned_records_are_found(log: Log, governor: Governor, raw):
+    await log.add_turn("old", age=OLD)
+    await log.sign()
+    await raw.disarm()
+    await raw.run("CREATE TABLE kept_content AS SELECT * FROM audit_content")
+    assert (await Retention(governor, Keeping(MINIMUM)).run()).pruned == 3
+    await log.sign()
+    assert await findings(log) == []
+    await raw.run("INSERT INTO audit_content SELECT * FROM kept_content")
+    assert {code for code, _ in await findings(log)} == {"content"}
+
+
 async def test_what_the_log_does_not_say_is_still_found(pruned: Log, raw):
     await pruned.sign()
     await raw.disarm()
