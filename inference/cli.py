@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -115,7 +116,10 @@ def inference(
     _refuse_idle(ctx, kind, following=following)
     listening = ctx.with_resource(_bind(host, port))
 
+    threads: Any = None
+
     def opened(folder: Path, named: str) -> Engine:
+        nonlocal threads
         # Imported by name: only these engines need torch, and a scripted tier starts without it.
         if kind == "vllm":
             vllm = importlib.import_module("inference.engine.vllm_engine")
@@ -124,7 +128,10 @@ def inference(
             return remote
         torch_engine = importlib.import_module("inference.engine.torch_engine")
         limits = torch_engine.Limits(places=slots, queue=queue, context=context, cache_tokens=cache_tokens)
-        engine: Engine = torch_engine.open_engine(folder, dtype=dtype, device=device, name=named, limits=limits)
+        threads = threads or torch_engine.Threads()
+        engine: Engine = torch_engine.open_engine(
+            folder, dtype=dtype, device=device, name=named, limits=limits, threads=threads
+        )
         return engine
 
     try:
@@ -207,6 +214,9 @@ def _refuse_idle(ctx: click.Context, kind: str, *, following: bool) -> None:
     for option, engine in _OF_ENGINE.items():
         if engine != kind and _typed(ctx, option):
             raise click.UsageError(f"--{option.replace('_', '-')} is for --engine {engine} only.")
+    if (following and kind == "vllm") or (kind == "scripted" and _typed(ctx, "registry")):
+        # One vLLM, or one script, cannot be several versions: records would name one that did not answer.
+        raise click.UsageError("--registry is for --engine torch only: another engine serves one folder, with --model.")
     if _typed(ctx, "warm") and not following:
         raise click.UsageError("--warm is for --registry only.")
 

@@ -25,15 +25,21 @@ def encrypt(folder: Path, out: Path, *, key_file: Path | None) -> None:
     if not any(path.suffix in WEIGHTS for path in folder.iterdir()):
         raise click.ClickException(f"{folder} has no weights that are not encrypted (*{', *'.join(WEIGHTS)})")
     made: Path | None = None
+    partial = out.with_name(out.name + ".partial")
+    if partial.exists():
+        raise click.UsageError(f"{partial} is there already: another run writes it, or was killed; remove it")
     try:
         environ = dict(os.environ)
         if key_file is not None:
             new_key(key_file)
             made, environ = key_file, {"ATTEST_MODEL_KEY_FILE": str(key_file)}
-        count = seal_folder(folder, out, keys_from(environ))
-    except (WeightKeyError, OSError) as error:
-        shutil.rmtree(out, ignore_errors=True)
+        count = seal_folder(folder, partial, keys_from(environ))
+        partial.rename(out)
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
         if made is not None:
             made.unlink(missing_ok=True)  # nothing is encrypted with it, and it would stand in the way of the next try
-        raise click.ClickException(str(error)) from None
+        if isinstance(error, WeightKeyError | OSError):
+            raise click.ClickException(str(error)) from None
+        raise
     click.echo(f"{out}: {count} {'file' if count == 1 else 'files'} encrypted")

@@ -152,6 +152,7 @@ class BatchLoop:
             failed = list(jobs)
             jobs.clear()
         for job in failed:
+            job.forget()
             with contextlib.suppress(Exception):
                 job.say(error)
 
@@ -172,6 +173,7 @@ class BatchLoop:
             for jobs in (self._running, self._waiting):
                 for job in [job for job in jobs if job.cancelled.is_set()]:
                     jobs.remove(job)
+                    job.forget()
             while self._one_may_start():
                 job = self._waiting.popleft()
                 job.clock.admitted = time.monotonic()
@@ -226,6 +228,7 @@ class BatchLoop:
         if job.choose(logits):
             with self._changed:
                 self._running.remove(job)
+            job.forget()
             job.finish()
 
     @contextlib.contextmanager
@@ -239,4 +242,5 @@ class BatchLoop:
             LOG.exception("one request failed in the decode loop")
             with self._changed, contextlib.suppress(ValueError):
                 self._running.remove(job)
+            job.forget()
             job.say(EngineFailedError())

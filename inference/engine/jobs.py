@@ -74,6 +74,10 @@ class Job:
         """Tokens of the prompt that have not been read."""
         return len(self.prompt) - self.read
 
+    def forget(self) -> None:
+        """Give back what was kept of the tokens: whoever reads slowly must not hold memory that others wait for."""
+        self.memory = self.reading = None
+
     def choose(self, logits: Tensor) -> bool:
         """Choose the next token from logits (vocabulary) and deliver what it adds; return whether it is the last."""
         return self.take(self.sampler.choose(logits + self.bias))

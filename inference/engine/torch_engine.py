@@ -177,8 +177,27 @@ class TorchEngine:
         return self._tokenizer
 
 
-def open_engine(folder: Path, *, dtype: str, name: str, limits: Limits, device: str = "cpu") -> TorchEngine:
-    """Load a folder and return its engine, not yet started. Raises `ModelFolderError`."""
+class Threads:
+    """How many threads torch computes with: a number of the whole process, so that of its largest model."""
+
+    def __init__(self) -> None:
+        self._all = torch.get_num_threads()
+        self._largest = 0
+
+    def opens(self, parameters: int) -> None:
+        """Set it for a model that is opened beside the others."""
+        self._largest = max(self._largest, parameters)
+        # Matrices that small cost more in handing them to threads than in computing them.
+        torch.set_num_threads(1 if self._largest < _SMALL_PARAMETERS else self._all)
+
+
+def open_engine(
+    folder: Path, *, dtype: str, name: str, limits: Limits, device: str = "cpu", threads: Threads | None = None
+) -> TorchEngine:
+    """Load a folder and return its engine, not yet started. Raises `ModelFolderError`.
+
+    `threads` are those of the process; without them the model is taken for its only one.
+    """
     try:
         with plain_view(folder) as plain:
             try:
@@ -193,8 +212,6 @@ def open_engine(folder: Path, *, dtype: str, name: str, limits: Limits, device: 
     if checkpoint.precision == BFLOAT16 and not devices.computes_bfloat16(on):
         LOG.warning("this device has no instructions for bfloat16: --dtype auto is several times as fast")
     LOG.info("computing", extra={"device": devices.name(on), "dtype": checkpoint.precision.name})
-    if checkpoint.published.parameters < _SMALL_PARAMETERS:
-        # Matrices this small cost more in handing them to threads than in computing them.
-        torch.set_num_threads(1)
+    (threads or Threads()).opens(checkpoint.published.parameters)
     chunk = PREFILL_CHUNK if checkpoint.published.quantization_config is None else QUANTISED_CHUNK
     return TorchEngine(checkpoint, name or folder.resolve().name, limits, chunk=chunk)

@@ -98,7 +98,16 @@ class VllmEngine:
         """Open connections and look whether vLLM is well, from now on."""
         headers = {"Authorization": f"Bearer {self._upstream.api_key}"} if self._upstream.api_key else {}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S)
-        self._session = aiohttp.ClientSession(headers=headers, timeout=timeout, trust_env=False)
+        # One connection for each request and one for the look at vLLM, which no request may keep waiting.
+        connector = aiohttp.TCPConnector(limit=self._most + 1, keepalive_timeout=_KEPT_S)
+        self._session = aiohttp.ClientSession(
+            headers=headers | {"Accept-Encoding": "identity"},
+            connector=connector,
+            timeout=timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
         await self._look()
         self._watching = asyncio.create_task(self._watch())
 
@@ -172,7 +181,8 @@ class VllmEngine:
             raise ClosedError
         url, body = f"{self._upstream.url.rstrip('/')}/completions", self._body(job, request)
         try:
-            async with self._session.post(url, data=body, headers=(headers or {}) | _JSON) as response:
+            posting = self._session.post(url, data=body, headers=(headers or {}) | _JSON, allow_redirects=False)
+            async with posting as response:
                 if response.status != 200:  # noqa: PLR2004 - OK
                     raise _refused(response.status)
                 async for choice in _choices(response):
@@ -258,13 +268,15 @@ class VllmEngine:
             return False
         url = self._upstream.url.rstrip("/").removesuffix("/v1") + "/health"
         try:
-            async with asyncio.timeout(_CONNECT_S), self._session.get(url) as response:
-                return response.ok
+            async with asyncio.timeout(_CONNECT_S), self._session.get(url, allow_redirects=False) as response:
+                return response.status == 200  # noqa: PLR2004 - OK
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
 
 
 _UNREADABLE = (EventTooLargeError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_KEPT_S = 4.0
+"""How long an idle connection is kept: shorter than common servers do, so that a request seldom meets a closing one."""
 _JSON = {"Content-Type": "application/json"}
 
 

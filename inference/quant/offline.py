@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -129,7 +130,7 @@ class _Work:
         found, error = _matrix(name, tensor, bits)
         self._matrices[name] = manifest.Matrix(bits=bits, error=round(error, 6))
         # Four-bit folders keep some matrices in eight, which are never further off.
-        if error > most_error:
+        if not error <= most_error:  # what is no number is no small error
             raise LayoutError(
                 f"tensor {name} is off by {error:.2%} in {bits} bits, more than {most_error:.2%} (--max-error)"
             )
@@ -137,7 +138,10 @@ class _Work:
 
     def _write_part(self, part: dict[str, Tensor]) -> str:
         file = f"model-{len(self._parts) + 1:05d}.safetensors"
-        save_file(part, self._target / file, metadata={"format": "pt"})
+        try:
+            save_file(part, self._target / file, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise LayoutError(f"{self._target / file} cannot be written: {error}") from None
         # The library writes for the owner alone; weights are no secret to whoever may read the folder.
         (self._target / file).chmod(0o644)
         self._parts.append(file)

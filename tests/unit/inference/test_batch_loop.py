@@ -277,3 +277,18 @@ async def test_the_last_stretch_says_where_the_time_went(tiny_checkpoint):
         last = (await drain(engine.stream(request(max_tokens=5))))[-1]
     assert 0 <= last.timing.queued_s <= last.timing.first_s
     assert last.timing.decode_s > 0
+
+
+async def test_an_answer_that_ended_keeps_no_memory_until_it_is_read(tiny_checkpoint, monkeypatch):
+    jobs = []
+    submit = batch.BatchLoop.submit
+    monkeypatch.setattr(batch.BatchLoop, "submit", lambda loop, job: (jobs.append(job), submit(loop, job))[1])
+    async with running(tiny_checkpoint, places=1, queue=4) as engine:
+        streams = [engine.stream(request(max_tokens=5)) for _ in range(3)]
+        for stream in streams:
+            await anext(stream)
+            await until(lambda: not engine.load().running)
+        assert len(jobs) == 3
+        assert all(job.memory is None and job.reading is None for job in jobs)
+        for stream in streams:
+            assert (await drain(stream))[-1].finish_reason

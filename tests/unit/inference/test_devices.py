@@ -15,7 +15,7 @@ from transformers.models.glm.modeling_glm import GlmRotaryEmbedding
 from inference.cli import inference
 from inference.engine import devices, slots
 from inference.engine.base import ClosedError
-from inference.engine.torch_engine import Limits, open_engine
+from inference.engine.torch_engine import Limits, Threads, open_engine
 from inference.errors import EngineFailedError
 from inference.quant import precision
 from inference.quant.precision import BFLOAT16, FLOAT16, FLOAT32
@@ -144,6 +144,14 @@ def test_bfloat16_that_is_imitated_is_served_with_a_warning(tiny_folder, monkeyp
     open_engine(tiny_folder, dtype=dtype, name="tiny", limits=Limits())
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == ["this device has no instructions for bfloat16: --dtype auto is several times as fast"] * warned
+
+
+def test_a_large_version_computes_with_all_threads_whatever_else_is_open(monkeypatch, one_thread):
+    torch.set_num_threads(2)
+    threads = Threads()
+    for parameters, used in ((28_000_000, 1), (6_000_000_000, 2), (28_000_000, 2)):
+        threads.opens(parameters)
+        assert torch.get_num_threads() == used
 
 
 async def test_a_device_that_computes_no_more_is_not_tried_again(tiny_checkpoint, monkeypatch):

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
@@ -223,3 +224,20 @@ def test_the_command(tiny_folder, tmp_path):
     again = run(inference, ["quantise", str(tiny_folder), str(tmp_path / "out"), "--bits", "8"])
     assert (again.exit_code, "exists already" in again.output) == (1, True)
     assert run(inference, ["quantise", str(tiny_folder), str(tmp_path / "x"), "--bits", "5"]).exit_code == 2
+
+
+def test_an_error_that_is_no_number_is_none_that_may_be(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(offline, "_matrix", lambda name, tensor, _bits: ({name: tensor}, math.nan))
+    with pytest.raises(QuantiseError, match="nan"):
+        quantise(tiny_folder, tmp_path / "out", 8)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_is_said(tiny_folder, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(offline, "save_file", full)
+    with pytest.raises(QuantiseError, match=r"cannot be written: .*No space left"):
+        quantise(tiny_folder, tmp_path / "out", 8)
+    assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from inference import sealing
 from inference.chatglm3.check import check
 from inference.chatglm3.folder import find_weights, revision
 from inference.cli import inference
@@ -220,3 +221,16 @@ def test_a_key_that_nothing_is_encrypted_with_does_not_stay(tiny_folder, tmp_pat
     assert done.exit_code == 1
     assert not key.exists()
     assert CliRunner().invoke(inference, ["encrypt", str(tiny_folder), *arguments]).exit_code == 0
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("no space")])
+def test_encrypting_that_is_interrupted_leaves_nothing(tiny_folder, monkeypatch, tmp_path, error):
+    def seal_one(_folder, out, _keys):
+        out.mkdir()
+        (out / "model.safetensors.sealed").write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(sealing, "seal_folder", seal_one)
+    arguments = ["encrypt", str(tiny_folder), str(tmp_path / "out"), "--new-key", str(tmp_path / "key")]
+    assert CliRunner().invoke(inference, arguments).exit_code == 1
+    assert list(tmp_path.iterdir()) == []
