@@ -136,7 +136,7 @@ class Allowances:
             names = ((PERSON, principal.subject), *(("group", name) for name in self.budgets.groups(principal)))
             self.usage.note(self.budgets.today(now), names, prompt, completion)
             if held is not None:
-                self._later(self._correct(charges, prompt + completion - held.tokens))
+                self._later(self._correct(charges, held, prompt + completion, 1))
 
     async def used(self, principal: Principal) -> tuple[tuple[Charge, int, int], ...]:
         """Return the budgets of a person with the tokens and turns that count against each now."""
@@ -170,10 +170,10 @@ class Allowances:
     async def _give_back(self, holding: asyncio.Future[Held | Exceeded], charges: tuple[Charge, ...]) -> None:
         answer = await holding
         if isinstance(answer, Held):
-            await self._counters.correct(tuple(charge.counter for charge in charges), -answer.tokens, -1)
+            await self._correct(charges, answer, 0, 0)
 
-    async def _correct(self, charges: tuple[Charge, ...], tokens: int) -> None:
-        await self._counters.correct(tuple(charge.counter for charge in charges), tokens, 0)
+    async def _correct(self, charges: tuple[Charge, ...], held: Held, tokens: int, turns: int) -> None:
+        await self._counters.correct(tuple(charge.counter for charge in charges), held, tokens, turns)
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -27,6 +27,8 @@ class Held(msgspec.Struct, frozen=True):
     """Tokens that it may use: what was wanted, or what is left."""
     used: tuple[tuple[int, int], ...]
     """Tokens and turns of each charge before it."""
+    makings: tuple[str, ...] = ()
+    """Which making of each counter holds it, where a counter can be lost and made anew."""
 
 
 class Exceeded(msgspec.Struct, frozen=True):
@@ -41,8 +43,11 @@ class Counters(Protocol):
     async def hold(self, charges: tuple[Charge, ...], tokens: int, least: int) -> Held | Exceeded:
         """Count one turn and up to `tokens` in all charges, or nothing where a limit leaves less than `least`."""
 
-    async def correct(self, counters: tuple[Counter, ...], tokens: int, turns: int) -> None:
-        """Add to counters; negative amounts give back."""
+    async def correct(self, counters: tuple[Counter, ...], held: Held, tokens: int, turns: int) -> None:
+        """Count what a turn used in the place of what it held; `counters` are those of its charges, in their order.
+
+        `turns` is 1, or 0 for a turn that did not begin.
+        """
 
     async def used(self, counters: tuple[Counter, ...]) -> tuple[tuple[int, int], ...]:
         """Return tokens and turns of counters."""
@@ -107,10 +112,10 @@ class SqlCounters:
         """Count a turn; see `Counters`."""
         return await self._do(charges, tokens, least, 1, correcting=False)
 
-    async def correct(self, counters: tuple[Counter, ...], tokens: int, turns: int) -> None:
-        """Add to counters; see `Counters`."""
+    async def correct(self, counters: tuple[Counter, ...], held: Held, tokens: int, turns: int) -> None:
+        """Count what a turn used; see `Counters`."""
         charges = tuple(Charge(counter, None, None) for counter in counters)
-        await self._do(charges, tokens, 0, turns, correcting=True)
+        await self._do(charges, tokens - held.tokens, 0, turns - 1, correcting=True)
 
     async def used(self, counters: tuple[Counter, ...]) -> tuple[tuple[int, int], ...]:
         """Return tokens and turns; see `Counters`."""

@@ -15,7 +15,7 @@ from gateway.limits.rate import redis_client
 from gateway.usage import counters, tables
 from gateway.usage.budget import Charge, Counter
 from gateway.usage.counters import Counters, Exceeded, Held, SqlCounters
-from gateway.usage.redis_counters import RedisCounters
+from gateway.usage.redis_counters import RedisCounters, key_of
 from tests.rig.databases import migrated
 from tests.rig.redis import redis_url
 
@@ -38,7 +38,7 @@ async def main(database, redis):
     async def turn(number):
         answer = await counters.hold(charges, 100, 40)
         if isinstance(answer, Held):
-            await counters.correct(tuple(charge.counter for charge in charges), 60 - answer.tokens, 0)
+            await counters.correct(tuple(charge.counter for charge in charges), answer, 60, 1)
         return isinstance(answer, Held)
 
     done = 0
@@ -74,13 +74,17 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str,
         yield url, request.getfixturevalue("redis_server") if request.param == "redis" else ""
 
 
+async def emptied(redis: str) -> None:
+    client = redis_client(redis)
+    await client.flushdb()
+    await client.aclose(close_connection_pool=True)
+
+
 @pytest.fixture
 async def rig(place: tuple[str, str]) -> AsyncIterator[Rig]:
     database, redis = place
     if redis:
-        client = redis_client(redis)
-        await client.flushdb()
-        await client.aclose(close_connection_pool=True)
+        await emptied(redis)
     made = Rig(database, redis)
     yield made
     await made.counters.aclose()
@@ -91,14 +95,20 @@ def charges(tokens: int | None = 1000, turns: int | None = None) -> tuple[Charge
     return (Charge(MONTH, None, 100), Charge(DAY, tokens, turns))
 
 
+async def hold(rig: Rig, wanted: tuple[Charge, ...], tokens: int, least: int) -> Held:
+    answer = await rig.counters.hold(wanted, tokens, least)
+    assert isinstance(answer, Held)
+    return answer
+
+
 async def test_a_limit_is_never_passed(rig: Rig) -> None:
-    first = await rig.counters.hold(charges(), 700, 50)
-    assert first == Held(700, ((0, 0), (0, 0)))
-    second = await rig.counters.hold(charges(), 700, 50)
-    assert second == Held(300, ((700, 1), (700, 1))), "the answer is shortened to what is left"
+    first = await hold(rig, charges(), 700, 50)
+    assert (first.tokens, first.used) == (700, ((0, 0), (0, 0)))
+    second = await hold(rig, charges(), 700, 50)
+    assert (second.tokens, second.used) == (300, ((700, 1), (700, 1))), "the answer is shortened to what is left"
     third = await rig.counters.hold(charges(), 700, 50)
     assert third == Exceeded(charges()[1])
-    await rig.counters.correct((DAY, MONTH), 200 - 700, 0)
+    await rig.counters.correct((MONTH, DAY), first, 200, 1)
     assert await rig.counters.used((DAY, MONTH)) == ((500, 2), (500, 2))
     assert isinstance(await rig.counters.hold(charges(), 700, 500), Held)
     assert isinstance(await rig.counters.hold(charges(), 700, 1), Exceeded)
@@ -128,7 +138,8 @@ async def test_what_was_used_before_there_was_a_budget_counts(rig: Rig) -> None:
             )
     month = Counter("person", "alice", "2026-11")
     wanted = tuple(Charge(counter, 10_000, None) for counter in (month, DAY))
-    assert await rig.counters.hold(wanted, 10, 1) == Held(10, ((582, 4), (81, 2)))
+    held = await hold(rig, wanted, 10, 1)
+    assert (held.tokens, held.used) == (10, ((582, 4), (81, 2)))
 
 
 @pytest.mark.parametrize("place", ["sqlite", "postgresql"], indirect=True)  # on Redis each is one step by itself
@@ -148,7 +159,7 @@ async def test_a_correction_whose_time_comes_while_another_runs_is_made_all_the_
     loop_goes_on = rig.engine.dialect.name == "sqlite"  # there the work has a thread of its own
     if loop_goes_on:
         await asyncio.to_thread(running.wait)
-    correction = asyncio.create_task(rig.counters.correct((DAY, MONTH), 20 - 600, 0))
+    correction = asyncio.create_task(rig.counters.correct((MONTH, DAY), answer, 20, 1))
     await asyncio.sleep(3 * counters.LINGER_S if loop_goes_on else 0)
     go_on.set()
     await other
@@ -163,9 +174,9 @@ async def test_a_counter_that_redis_lost_begins_with_what_was_used(redis_server:
         rig = Rig(url, redis_server)
         client = redis_client(redis_server)
         await client.flushdb()
-        assert isinstance(await rig.counters.hold(charges(), 600, 50), Held)
+        held = await hold(rig, charges(), 600, 50)
         await client.flushdb()
-        await rig.counters.correct((DAY, MONTH), 20 - 600, 0)
+        await rig.counters.correct((MONTH, DAY), held, 20, 1)
         values = {"day": "2026-11-28", "scope": "person", "name": "alice", "turns": 40}
         async with rig.engine.begin() as connection:
             spent = sa.insert(tables.usage).values(**values, prompt_tokens=990, completion_tokens=0)
@@ -174,6 +185,36 @@ async def test_a_counter_that_redis_lost_begins_with_what_was_used(redis_server:
         await client.aclose(close_connection_pool=True)
         await rig.counters.aclose()
         await rig.engine.dispose()
+
+
+async def test_a_turn_that_did_not_begin_counts_nowhere(rig: Rig) -> None:
+    held = await hold(rig, charges(), 600, 50)
+    await rig.counters.correct((MONTH, DAY), held, 0, 0)
+    assert await rig.counters.used((MONTH, DAY)) == ((0, 0), (0, 0))
+
+
+@pytest.mark.parametrize("place", ["redis"], indirect=True)
+async def test_a_turn_that_redis_forgot_gives_nothing_back_of_what_others_hold(rig: Rig) -> None:
+    forgotten = await hold(rig, charges(10_000), 4000, 50), await hold(rig, charges(10_000), 2000, 50)
+    await emptied(rig.redis)
+    later = await hold(rig, charges(10_000), 4000, 50)
+    await rig.counters.correct((MONTH, DAY), forgotten[0], 300, 1)
+    assert await rig.counters.used((MONTH, DAY)) == ((4300, 2), (4300, 2)), "the database has no usage of it yet"
+    await rig.counters.correct((MONTH, DAY), forgotten[1], 0, 0)
+    await rig.counters.correct((MONTH, DAY), later, 200, 1)
+    assert await rig.counters.used((MONTH, DAY)) == ((500, 2), (500, 2))
+
+
+@pytest.mark.parametrize("place", ["redis"], indirect=True)
+async def test_a_counter_without_a_making_gets_one(rig: Rig) -> None:
+    """As another release makes them, and goes on counting in them."""
+    client = redis_client(rig.redis)
+    await client.hset(key_of(DAY), mapping={"tokens": 50, "turns": 2})
+    held = await hold(rig, charges(10_000), 4000, 50)
+    await client.hincrby(key_of(DAY), "tokens", -45)
+    await rig.counters.correct((MONTH, DAY), held, 0, 1)
+    assert await rig.counters.used((DAY,)) == ((5, 3),)
+    await client.aclose(close_connection_pool=True)
 
 
 async def test_several_processes_are_exact(rig: Rig) -> None:

@@ -59,13 +59,13 @@ class Answers:
 
     def __init__(self, answer: Held | Exceeded) -> None:
         self.answer = answer
-        self.corrected: list[tuple[int, int]] = []
+        self.corrected: list[tuple[Held, int, int]] = []
 
     async def hold(self, _charges, _tokens, _least):
         return self.answer
 
-    async def correct(self, _counters, tokens, turns):
-        self.corrected.append((tokens, turns))
+    async def correct(self, _counters, held, tokens, turns):
+        self.corrected.append((held, tokens, turns))
 
     async def aclose(self):
         pass
@@ -81,7 +81,8 @@ def allowances(tmp_path: Path, answer: Held | Exceeded) -> Allowances:
 
 
 async def test_what_was_not_used_is_given_back_and_a_near_limit_is_told(tmp_path: Path) -> None:
-    made = allowances(tmp_path, Held(60, ((900, 3), (20, 1))))
+    held = Held(60, ((900, 3), (20, 1)), ("one", "other"))
+    made = allowances(tmp_path, held)
     async with made.turn(ALICE, 10, 50, lambda: (4, 6)) as allowance:
         assert allowance.tokens == 60
         notice = allowance.notice()
@@ -90,7 +91,7 @@ async def test_what_was_not_used_is_given_back_and_a_near_limit_is_told(tmp_path
     await made._counters.aclose()
     for task in tuple(made._ending):
         await task
-    assert made._counters.corrected == [(-50, 0)]
+    assert made._counters.corrected == [(held, 10, 1)]
     assert made.usage.noted == (
         "2026-12-01", (("person", "alice"), ("group", "trading"), ("group", "staff"), ("group", "other")), 4, 6,
     )  # fmt: skip
