@@ -6,7 +6,7 @@ from itertools import islice
 import msgspec
 
 from safety.filters.lookup import Lookup
-from safety.filters.places import Places
+from safety.filters.places import Covered, Places
 from safety.filters.rules import LoadedPack, Rule, RuleError
 from safety.filters.words import WordFinder
 from safety.linear import Pattern, PatternSet
@@ -49,10 +49,12 @@ class RuleGuard(Lookup):
         direction: Direction | None = None,
         *,
         leet: bool = False,
+        numbers: bool = False,
     ) -> None:
         """Compile the pack; raise `RuleError`. With `direction` the guard skips texts that go the other way.
 
         With `leet` patterns are also matched against the second reading (`1gn0re`), as word lists always are.
+        With `numbers` they are also matched where signs at the ends of numbers are digits of them (`1380013800①`).
         """
         self.name = name
         self.version = pack.version
@@ -60,6 +62,7 @@ class RuleGuard(Lookup):
         self._named = {rule.id: rule for rule in pack.rules}
         self._direction = direction
         self._leet = leet
+        self._numbers = numbers
         known = validators or {}
         patterned = [rule for rule in pack.rules if rule.pattern]
         self._compiled = tuple(_compile(rule, known) for rule in patterned)
@@ -90,6 +93,8 @@ class RuleGuard(Lookup):
         places: dict[str, Places] = {}
         for rule, start, end in self._hits(text):
             places.setdefault(rule.id, Places()).add(start, end)
+        for rule, start, end in self._joined_hits(text, places) if self._numbers else ():
+            places.setdefault(rule.id, Places()).add(start, end)
         hidden = [(rule, segment) for segment in text.segments for rule in self._hit_in(segment.text)]
         spans = {(rule, *text.original_span(*span)) for rule, of in places.items() for span in of.spans()}
         spans |= {(rule.id, segment.start, segment.end) for rule, segment in hidden}
@@ -109,6 +114,15 @@ class RuleGuard(Lookup):
             yield from self._pattern_hits(NormalisedText(text.leet, text.leet))
         for rule, finder in self._worded:
             yield from ((rule, start, end) for start, end in finder.spans(text))
+
+    def _joined_hits(self, text: NormalisedText, whole: Mapping[str, Places]) -> Iterator[tuple[Rule, int, int]]:
+        """Yield what a rule finds only where a sign is joined to it; what is whole without the sign, it has found."""
+        covered = {rule: Covered(places.spans()) for rule, places in whole.items()} if text.joined else {}
+        for reading in text.joined:
+            for rule, *span in self._pattern_hits(NormalisedText(reading.text, reading.text)):
+                place = reading.span(*span)
+                if place is not None and not (rule.id in covered and covered[rule.id].meets(*place)):
+                    yield rule, *place
 
     def _pattern_hits(self, text: NormalisedText) -> Iterator[tuple[Rule, int, int]]:
         for index in self._set.found_in(text.utf8):

@@ -22,4 +22,4 @@ VALIDATORS: dict[str, Validator] = {
 
 def personal_data() -> RuleGuard:
     """Make the guard; raise `RuleError` when the pack is damaged."""
-    return RuleGuard("filters.personal_data", load_pack(RULES / "personal_data.yaml"), VALIDATORS)
+    return RuleGuard("filters.personal_data", load_pack(RULES / "personal_data.yaml"), VALIDATORS, numbers=True)

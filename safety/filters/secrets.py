@@ -16,4 +16,4 @@ VALIDATORS: dict[str, Validator] = {
 
 def secrets() -> RuleGuard:
     """Make the guard; raise `RuleError` when the pack is damaged."""
-    return RuleGuard("filters.secrets", load_pack(RULES / "secrets.yaml"), VALIDATORS)
+    return RuleGuard("filters.secrets", load_pack(RULES / "secrets.yaml"), VALIDATORS, numbers=True)

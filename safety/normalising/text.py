@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from safety.normalising.signs import Joined, joined_readings
+
 Offsets = NDArray[np.int32]
 
 _LEET = str.maketrans(
@@ -81,6 +83,11 @@ class NormalisedText:
     def leet(self) -> str:
         """A second reading for word lists: lower case, digits, signs and strokes read as letters; same offsets."""
         return self.lowered.translate(_LEET) if _LEET_SIGN.search(self.text) else self.lowered
+
+    @cached_property
+    def joined(self) -> tuple[Joined, ...]:
+        """More readings for numbers: signs of one digit at their ends (1380013800①) are digits of them."""
+        return () if self.starts is None else joined_readings(self.original, self.text, self.starts)
 
     def characters_before(self, positions: list[int]) -> list[int]:
         """Turn byte positions in `utf8` into code point positions in `text`; any order, linear in the text."""

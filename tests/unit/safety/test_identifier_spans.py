@@ -1,8 +1,13 @@
 """Identifiers and secrets are cut exactly: all of them, and nothing beside them."""
 
+import dataclasses
+import re
+import time
+
 import pytest
 
-from tests.unit.safety.hostile import hits
+from safety.normalise import normalise
+from tests.unit.safety.hostile import BY_NAME, hits
 
 WIDE_CARD = "６２２２０２１２３４５６７８９０１２８"
 
@@ -58,6 +63,73 @@ TOKEN = "aB3dE5fG7hJ9" * 20
 )
 def test_what_stands_beside_an_identifier_neither_hides_nor_joins_it(text, rule, cut):
     assert [text[f.start : f.end] for f in hits(text) if f.rule == rule] == [cut]
+
+
+@pytest.mark.parametrize(
+    ("text", "cuts"),
+    [
+        ("请打1380013800①", ["1380013800①"]),
+        ("手机号 1380013800¹，谢谢", ["1380013800¹"]),
+        ("请打①3800138000", ["①3800138000"]),
+        ("①380013800①，138001380①②", ["①380013800①", "138001380①②"]),
+        ("1380013800①，②13900139000", ["1380013800①", "13900139000"]),
+        ("手机\u200b1380013800①备用", ["1380013800①"]),
+        ("411111111111111①", ["411111111111111①"]),
+        ("My card is 4111 1111 1111 111¹ 12/27", ["4111 1111 1111 111¹"]),
+        ("4111 111① ①111 1111", ["4111 111① ①111 1111"]),
+        ("①1010519491231002X¹", ["①1010519491231002X"]),
+        ("FR1420041010⓪50500013M02606", ["FR1420041010⓪50500013M02606"]),
+    ],
+)
+def test_a_sign_at_the_end_of_a_number_is_a_digit_of_it_where_the_number_is_one_only_then(text, cuts):
+    assert [text[f.start : f.end] for f in hits(text, "personal_data", "secrets")] == cuts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "①13800138000②13900139000③",
+        "13800138000¹",
+        "¹13800138000",
+        f"{CARD}①",
+        "护照E12345678¹",
+        "①11010519491231002X¹",
+    ],
+)
+def test_a_sign_beside_a_number_that_is_whole_without_it_is_not_cut(text):
+    plain = re.sub("[①②③¹]", " ", text)
+    found = [text[f.start : f.end] for f in hits(text, "personal_data", "secrets")]
+    assert found == [plain[f.start : f.end] for f in hits(plain, "personal_data", "secrets")] != []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "时间戳 170000000①",
+        "订单号：1380013800①",
+        "411111111111111②",
+        "营收 138 亿元①，2025 年 12 月²",
+        "10¹³ m², 3800138000³",
+        "1380013800⑩",
+    ],
+)
+def test_a_number_that_is_none_with_its_sign_either_is_no_finding(text):
+    assert hits(text, "personal_data", "secrets") == []
+
+
+@pytest.mark.parametrize("unit", ["①13800138000", "1380013800①", "①380013800① ", "①1 ", "411111111111111① "])
+def test_signs_cost_time_that_grows_with_the_text(unit):
+    def seconds(size):
+        text, best = normalise(unit * (size // len(unit))), 1e9
+        for _ in range(3):
+            read = dataclasses.replace(text)  # nothing is kept from the last time
+            began = time.thread_time()
+            BY_NAME["personal_data"].look(read)
+            best = min(best, time.thread_time() - began)
+        return best
+
+    seconds(1000)
+    assert seconds(400_000) < 8 * seconds(100_000) + 0.1
 
 
 def _key(name="RSA PRIVATE KEY", headers="", mark="", end=True):
