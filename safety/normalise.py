@@ -25,7 +25,7 @@ from safety.normalising.text import NormalisedText, Segment
 
 __all__ = ["TOO_MUCH", "VERSION", "NormalisedText", "Segment", "normalise", "warm_up"]
 
-VERSION = "4"
+VERSION = "5"
 TOO_MUCH = "encoded.too_much"
 """Change that is noted when encodings were nested deeper, or held more, than is looked into."""
 
