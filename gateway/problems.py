@@ -117,6 +117,15 @@ class ConflictError(AttestError):
     openai_type = "invalid_request_error"
 
 
+class OtherPersonError(AttestError):
+    """The page is one person's, and the session is another's by now."""
+
+    code = "other-person"
+    status = 409
+    title = "Somebody else is signed in by now"
+    openai_type = "invalid_request_error"
+
+
 class TooLargeError(AttestError):
     """The body is larger than the limit."""
 

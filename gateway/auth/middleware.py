@@ -1,5 +1,6 @@
 """Who asks, put into `scope["user"]` before every handler; and the defence of cookie sessions against other sites."""
 
+import hmac
 from typing import Any
 
 import msgspec
@@ -26,10 +27,13 @@ from gateway.problems import (
     AccessEndedError,
     AttestError,
     ForbiddenError,
+    OtherPersonError,
     ProviderUnavailableError,
     UnauthenticatedError,
 )
 
+PERSON_HEADER = "x-attest-person"
+"""Whose page a request comes from (`Principal.digest`); only the scripts of our pages send it."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -51,7 +55,8 @@ class AuthenticationMiddleware(ASGIMiddleware):
     """Reads `Authorization: Bearer` or the session's cookie; a bearer token counts alone where one is sent.
 
     A missing or unknown cookie leaves nobody signed in. A bad token is put on record and raises
-    `UnauthenticatedError`, an unsafe request of a session from another site `ForbiddenError`.
+    `UnauthenticatedError`, an unsafe request of a session from another site `ForbiddenError`, and a request from a page
+    that was loaded by somebody else `OtherPersonError`.
     """
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
@@ -85,6 +90,7 @@ class AuthenticationMiddleware(ASGIMiddleware):
         principal = await self._from_cookie(cookie, connection.scope)
         if principal is not None:
             self._check_same_site(connection)
+            _check_person(connection, principal)
         return principal
 
     async def _from_token(self, token: str, connection: Connection) -> Principal:
@@ -131,3 +137,10 @@ class AuthenticationMiddleware(ASGIMiddleware):
     def _is_own_host(self, origin: str, connection: Connection) -> bool:
         host = connection.headers.get("host", "").lower()
         return bool(host) and origin in (f"http://{host}", f"https://{host}")
+
+
+def _check_person(connection: Connection, principal: Principal) -> None:
+    """Refuse what a page sends that another person loaded: in another tab somebody signed out, and somebody else in."""
+    page_of = connection.headers.get(PERSON_HEADER)
+    if page_of is not None and not hmac.compare_digest(page_of.encode(), principal.digest.encode()):
+        raise OtherPersonError("This page is another person's, and nothing was done: sign in again or reload it.")

@@ -26,6 +26,7 @@ MODULES = (
     "js/dom.js",
     "js/feedback.js",
     "js/messages.js",
+    "js/person.js",
     "js/server.js",
     "js/turns.js",
     "js/zone.js",

@@ -5,7 +5,9 @@ import json
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Open
+from audit.record import Kind
+from tests.browser.conftest import Open, Sessions, Watched
+from tests.rig.product import Product
 
 LAST = ".message-answer:last-of-type"
 
@@ -26,6 +28,27 @@ def test_an_expired_session_keeps_the_draft(open_page: Open):
         page.click('button[name="person"][value="alice"]')
     expect(page.locator("#draft")).to_have_value("do not lose this text")
     expect(page.locator(".bubble").first).to_have_text("hello before")
+
+
+def test_nothing_is_sent_as_somebody_who_signed_in_elsewhere(open_page: Open, product: Product, sessions: Sessions):
+    alice = open_page()
+    page = alice.sign_in()
+    alice.say("hello before")
+    alice.expected.append("409")
+    page.context.clear_cookies()
+    carol = Watched(page.context.new_page(), product.url, sessions)
+    carol.sign_in("carol")
+    before = len(product.records(Kind.TURN_ACCEPTED))
+    alice.say("a private word of Alice", wait=False)
+    expect(page.locator("#status")).to_contain_text("Somebody else is signed in")
+    expect(page.locator("#draft")).to_have_value("a private word of Alice")
+    page.click('[data-rating="1"]')
+    expect(page.locator(".toast")).to_contain_text("Somebody else is signed in")
+    assert len(product.records(Kind.TURN_ACCEPTED)) == before
+    carol.check()
+    page.click("#status button")
+    page.click('button[name="person"][value="alice"]')
+    expect(page.locator("#draft")).to_have_value("a private word of Alice")
 
 
 def test_a_lost_connection_keeps_text_and_says_so(open_page: Open):

@@ -23,6 +23,7 @@ from gateway.settings import SettingsError, load
 from tests.rig.sign_in import RecordingLog, application
 
 ALICE = Principal(subject="alice", name="Alice", groups=("staff",), roles=frozenset({Role.STAFF}), session=True)
+CAROL = Principal(subject="carol", name="Carol", groups=(), roles=frozenset({Role.STAFF}), session=True)
 BASE = "http://127.0.0.1:8080"
 OWN = {"origin": BASE, "sec-fetch-site": "same-origin"}
 
@@ -107,6 +108,21 @@ async def test_an_unsafe_request_must_come_from_our_own_page(
 ) -> None:
     await small.signed_in()
     assert (await small.client.post("/change", headers=headers)).status_code == status
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    ("page_of", "status"), [(ALICE.digest, 200), (CAROL.digest, 409), ("", 409), ("é", 409), (None, 200)]
+)
+async def test_a_page_that_another_person_loaded_does_nothing(
+    small: Small, method: str, page_of: str | None, status: int
+) -> None:
+    await small.signed_in()
+    headers = OWN | ({"x-attest-person": page_of.encode()} if page_of is not None else {})
+    answer = await small.client.request(method, "/secret" if method == "GET" else "/change", headers=headers)
+    assert answer.status_code == status
+    if status != 200:
+        assert answer.json()["type"] == "urn:attest:problem:other-person"
 
 
 async def test_sign_out_from_another_site_is_refused(small: Small) -> None:

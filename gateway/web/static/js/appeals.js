@@ -1,7 +1,7 @@
 // A block is contested by one click: on record and in the reviewers' queue at once; a comment may follow.
 
 import { $, announce, fromServer, say, toast } from "./dom.js";
-import { send } from "./server.js";
+import { send, whyNot } from "./server.js";
 
 /** Contest the block of an answer, then show that it is under review. */
 export async function contest(button) {
@@ -14,9 +14,9 @@ export async function contest(button) {
     $(".answer-footer", answer).replaceWith(now);
     announce(say("contested"));
     $(".appeal-comment textarea", now)?.focus();
-  } catch {
+  } catch (error) {
     button.disabled = false;
-    toast(say("failed"));
+    toast(whyNot(error));
   }
 }
 
@@ -28,7 +28,7 @@ export async function comment(form) {
     await send("POST", `/chat/messages/${form.closest(".message-answer").dataset.message}/appeal`, { comment: field.value });
     field.value = "";
     toast(say("thanks"));
-  } catch {
-    toast(say("failed"));
+  } catch (error) {
+    toast(whyNot(error));
   }
 }

@@ -1,7 +1,7 @@
 // The list of conversations: refresh, rename in place, delete with a way back.
 
 import { $, fromServer, say, toast } from "./dom.js";
-import { send } from "./server.js";
+import { send, whyNot } from "./server.js";
 
 const list = $("#conversations");
 let outdated = false;
@@ -58,8 +58,8 @@ export function rename(item) {
     try {
       if (given) await send("PATCH", `/chat/conversations/${item.dataset.conversation}`, { title });
       if (given && item.dataset.conversation === current()) showTitle(title);
-    } catch {
-      toast(say("failed"));
+    } catch (error) {
+      toast(whyNot(error));
     }
     if (given || outdated) await refreshConversations();
     if (here) $(`[data-conversation="${CSS.escape(item.dataset.conversation)}"] .conversation-link`, list)?.focus();
@@ -79,8 +79,8 @@ export async function remove(item) {
   const id = item.dataset.conversation;
   try {
     await send("DELETE", `/chat/conversations/${id}`);
-  } catch {
-    toast(say("failed"));
+  } catch (error) {
+    toast(whyNot(error));
     return;
   }
   const next = item.nextElementSibling ?? item.previousElementSibling;
@@ -94,8 +94,8 @@ export async function remove(item) {
 async function restore(id) {
   try {
     await send("POST", `/chat/conversations/${id}/restore`);
-  } catch {
-    toast(say("failed"));
+  } catch (error) {
+    toast(whyNot(error));
   }
   await refreshConversations();
 }

@@ -1,5 +1,7 @@
 // Exports with progress: the answer is read as it comes, counted, and saved when it is whole.
 
+import { whosePage } from "./person.js";
+
 /** Most turns that are kept in the browser while they come; more go straight to its own download. */
 const MOST = 100000;
 const LINE_FEED = 10;
@@ -15,7 +17,7 @@ document.addEventListener("submit", async (event) => {
   line.hidden = false;
   try {
     const data = new URLSearchParams(new FormData(form));
-    const response = await fetch(form.action, { method: "POST", body: data, redirect: "error" });
+    const response = await fetch(form.action, { method: "POST", headers: whosePage, body: data, redirect: "error" });
     if (!response.ok) throw new Error(String(response.status));
     const blob = await whole(response, Number(form.dataset.total), bar, (done) => {
       text.textContent = form.dataset.running.replace("{done}", done);

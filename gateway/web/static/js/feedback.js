@@ -1,7 +1,7 @@
 // Thumbs: a click is on record at once, a comment may follow.
 
 import { $, $$, say, toast } from "./dom.js";
-import { send } from "./server.js";
+import { send, whyNot } from "./server.js";
 
 /** Rate an answer and offer to say more. */
 export async function rate(button) {
@@ -10,8 +10,8 @@ export async function rate(button) {
   const form = $(".feedback", answer);
   try {
     await give(answer, rating, $("textarea", form).defaultValue); // the comment on record stays
-  } catch {
-    toast(say("failed"));
+  } catch (error) {
+    toast(whyNot(error));
     return;
   }
   for (const each of $$('[data-action="rate"]', answer)) {
@@ -31,8 +31,8 @@ export async function comment(form) {
     field.defaultValue = text;
     toast(say("thanks"));
     close(form);
-  } catch {
-    toast(say("failed"));
+  } catch (error) {
+    toast(whyNot(error));
   }
 }
 

@@ -1,5 +1,8 @@
 // Requests to our own server: JSON in, and problem documents (RFC 9457) out as one kind of error.
 
+import { say } from "./dom.js";
+import { whosePage } from "./person.js";
+
 const token = document.querySelector('meta[name="csrf-token"]').content;
 
 /** What the server (or the missing connection) said instead of an answer. `code` is stable, see docs/errors.md. */
@@ -14,7 +17,7 @@ export class Problem extends Error {
 
 /** Send a request; return the response or throw a Problem. */
 export async function send(method, path, body = undefined, signal = undefined) {
-  const headers = { accept: "application/json, text/event-stream, text/html" };
+  const headers = { accept: "application/json, text/event-stream, text/html", ...whosePage };
   if (method !== "GET") headers["content-type"] = "application/json";
   if (token) headers["x-csrftoken"] = token;
   let response;
@@ -34,6 +37,9 @@ export async function send(method, path, body = undefined, signal = undefined) {
   if (!response.ok) throw await problemOf(response);
   return response;
 }
+
+/** Say why something did not work, where that takes one sentence. */
+export const whyNot = (error) => say(error.code === "other-person" ? "other_person" : "failed");
 
 async function problemOf(response) {
   let code = "internal";

@@ -168,9 +168,9 @@ async function failed(error, turn, again) {
 function explain(error, again) {
   const code = error instanceof Problem ? error.code : "internal";
   if (error.status === 401) {
-    const next = encodeURIComponent(location.pathname);
-    showStatus(say("expired"), { label: say("sign_in"), run: () => location.assign(`/auth/login?next=${next}`) });
-  } else if (code === "offline") showStatus(say("not_sent"), again);
+    showStatus(say("expired"), signIn());
+  } else if (code === "other-person") showStatus(say("other_person"), signIn("other=1&"));
+  else if (code === "offline") showStatus(say("not_sent"), again);
   else if (code === "rate-limited") countDown("rate_limited", error.retryAfter || 5);
   else if (code === "budget-exhausted") showStatus(say("budget_over"));
   else if (code === "overloaded" || code === "limiter-unavailable") countDown("overloaded", error.retryAfter || 5);
@@ -179,6 +179,11 @@ function explain(error, again) {
   else if (error.status === 404) gone();
   else if (error.status === 403) showStatus(say("refused"));
   else showStatus(say("failed"), again);
+}
+
+function signIn(how = "") {
+  const next = encodeURIComponent(location.pathname);
+  return { label: say("sign_in"), run: () => location.assign(`/auth/login?${how}next=${next}`) };
 }
 
 function gone() {

@@ -1,5 +1,7 @@
 // The verification of the log with its progress: one line of JSON after another.
 
+import { whosePage } from "./person.js";
+
 document.addEventListener("submit", async (event) => {
   const form = event.target;
   if (!form.matches("[data-verify]")) return;
@@ -10,7 +12,7 @@ document.addEventListener("submit", async (event) => {
   button.disabled = true;
   line.hidden = false;
   try {
-    const headers = { accept: "application/x-ndjson" };
+    const headers = { accept: "application/x-ndjson", ...whosePage };
     const response = await fetch(form.action, { method: "POST", headers, redirect: "error" });
     if (!response.ok) throw new Error(String(response.status));
     for await (const step of steps(response)) {
