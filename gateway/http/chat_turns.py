@@ -53,7 +53,7 @@ async def new_turn(
     text = data.checked(settings.message_limit_chars)
     if await history.conversation(principal.subject, conversation_id) is None:
         raise NotFoundError("There is no such conversation.")
-    repeated = await _repeated(history, conversation_id) if data.regenerate else None
+    repeated = await _repeated(history, principal.subject, conversation_id, data.answer) if data.regenerate else None
     earlier = await history.context(
         conversation_id,
         messages=settings.history_limit_messages - 1,
@@ -75,10 +75,13 @@ async def new_turn(
     return EventStreamResponse(with_heartbeat(feed.events()), feed.close)
 
 
-async def _repeated(history: HistoryStore, conversation_id: str) -> StoredMessage:
+async def _repeated(history: HistoryStore, subject: str, conversation_id: str, answer_id: str) -> StoredMessage:
     last = await history.last_user_message(conversation_id)
     if last is None:
         raise ConflictError("There is no message yet that could be answered again.")
+    answer = await history.message(subject, answer_id) if answer_id else None
+    if answer_id and (answer is None or answer.turn_id != last.turn_id):
+        raise ConflictError("The conversation went on elsewhere, and that answer is not the last one: reload the page.")
     return last
 
 

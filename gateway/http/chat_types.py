@@ -12,10 +12,14 @@ COMMENT_LIMIT = 2000
 
 
 class NewTurn(Struct, frozen=True, forbid_unknown_fields=True):
-    """A new message, or (`regenerate`) the last one once more."""
+    """A new message, or (`regenerate`) the last one once more.
+
+    `answer` is the id of the answer that the page shows last: where another one is the last by now, nothing is done.
+    """
 
     text: str = ""
     regenerate: bool = False
+    answer: Annotated[str, Meta(pattern=CONVERSATION_ID)] = ""
 
     def checked(self, limit: int) -> str:
         """Return the message. Raises `BadRequestError` or `TooLargeError`."""

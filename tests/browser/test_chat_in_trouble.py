@@ -51,6 +51,26 @@ def test_nothing_is_sent_as_somebody_who_signed_in_elsewhere(open_page: Open, pr
     expect(page.locator("#draft")).to_have_value("a private word of Alice")
 
 
+def test_an_older_tab_answers_no_other_question_again(open_page: Open, product: Product, sessions: Sessions):
+    alice = open_page()
+    page = alice.sign_in()
+    alice.say("hello before")
+    alice.expected.append("409")
+    newer = Watched(page.context.new_page(), product.url, sessions)
+    newer.sign_in(path=page.url.removeprefix(product.url))
+    newer.say("a second question")
+    page.click('[data-action="regenerate"]')
+    expect(page.locator("#status")).to_contain_text("went on elsewhere")
+    expect(page.locator(".message-answer")).to_have_count(1)
+    expect(page.locator(".message-answer")).to_be_visible()
+    page.click("#status button")
+    expect(page.locator(".bubble")).to_have_text(["hello before", "a second question"])
+    page.click('[data-action="regenerate"]')
+    alice.settled()
+    expect(page.locator(".bubble")).to_have_text(["hello before", "a second question"])
+    newer.check()
+
+
 def test_a_lost_connection_keeps_text_and_says_so(open_page: Open):
     alice = open_page()
     page = alice.sign_in()

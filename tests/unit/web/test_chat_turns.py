@@ -194,6 +194,28 @@ async def test_regenerate_repeats_the_message_and_replaces_the_answer(
     assert stored.count('class="message message-user"') == 2, "one shown, one in the template"
 
 
+def answer_id(shown: str) -> str:
+    return re.findall(r'message-answer" data-message="([0-9a-f-]+)"', shown)[-1]
+
+
+async def test_an_answer_that_is_not_the_last_one_any_more_is_not_repeated(
+    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns
+):
+    cid = await conversation()
+    await say(page, cid, "first question")
+    first = answer_id((await page.get(f"/c/{cid}")).text)
+    await say(page, cid, "second question")
+    asked = len(turns.requests)
+    for stale in (first, cid):
+        answer = await page.post(f"/chat/{cid}/turns", json={"regenerate": True, "answer": stale})
+        assert answer.status_code == 409
+        assert answer.json()["type"] == "urn:attest:problem:conflict"
+    assert len(turns.requests) == asked
+    last = answer_id((await page.get(f"/c/{cid}")).text)
+    assert (await page.post(f"/chat/{cid}/turns", json={"regenerate": True, "answer": last})).status_code == 200
+    assert turns.requests[-1].messages[-1].content == "second question"
+
+
 async def test_a_refused_regeneration_keeps_the_old_answer(
     page: AsyncTestClient, conversation: Make, turns: ScriptedTurns
 ):
@@ -221,6 +243,7 @@ async def test_nothing_can_be_regenerated_in_an_empty_conversation(page: AsyncTe
         (b'{"text":" \\n\\t "}', 400),
         (b'{"text":"hi","extra":1}', 400),
         (b'{"text":"hi","regenerate":true}', 400),
+        (b'{"regenerate":true,"answer":"x"}', 400),
         (b'{"text":"a\\u0000b"}', 400),
         (b'{"text":"\\ud800"}', 400),
         (json.dumps({"text": "x" * 101}).encode(), 413),

@@ -40,7 +40,7 @@ export async function regenerate() {
   const { user, answer } = messages.lastExchange();
   if (!user) return;
   if (answer) answer.hidden = true;
-  const sent = await run({ regenerate: true }, user);
+  const sent = await run({ regenerate: true, answer: answer?.dataset.message }, user);
   if (sent) answer?.remove();
   else if (answer) answer.hidden = false;
 }
@@ -176,6 +176,7 @@ function explain(error, again) {
   else if (code === "overloaded" || code === "limiter-unavailable") countDown("overloaded", error.retryAfter || 5);
   else if (code === "audit-unavailable") showStatus(say("audit"), again);
   else if (code === "inference-unavailable") showStatus(say("model"), again);
+  else if (code === "conflict") showStatus(say("moved_on"), { label: say("reload"), run: () => location.reload() });
   else if (error.status === 404) gone();
   else if (error.status === 403) showStatus(say("refused"));
   else showStatus(say("failed"), again);
