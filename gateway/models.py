@@ -71,6 +71,11 @@ class ModelCatalogue:
         """Say whether answers of a version are stopped at forbidden words, as last heard."""
         return any(model.stops_words for model in self._models if model.name == version)
 
+    def context(self, name: str) -> int:
+        """Return the most tokens, prompt and answer, that all versions of a model take, as last heard; 0: not said."""
+        said = [model.context for model in self._models if name in (model.name, model.model) and model.context]
+        return min(said, default=0)
+
     def forget(self) -> None:
         """Ask again at the next turn: the tier did not answer as the list said."""
         self._at = float("-inf")

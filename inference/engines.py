@@ -151,7 +151,11 @@ class VersionedEngines:
         if state is None:
             return ()
         await self._open[state.active].engine.models()  # raises when it is not ready
-        return tuple(_offered(state, version) for version in state.versions if version.id in self._open)
+        return tuple(
+            _offered(state, version, self._open[version.id].engine.info.context)
+            for version in state.versions
+            if version.id in self._open
+        )
 
     def failures(self) -> int:
         """Say how often a version could not be opened."""
@@ -255,9 +259,16 @@ def _in_use(state: State, warm: int) -> tuple[Version, ...]:
     return tuple(state.find(one) for one in dict.fromkeys(parts))
 
 
-def _offered(state: State, version: Version) -> ModelInfo:
+def _offered(state: State, version: Version, context: int) -> ModelInfo:
     stage = state.stage(version)
-    info = ModelInfo(name=version.id, revision=version.revision, model=state.model, stage=stage.value, stops_words=True)
+    info = ModelInfo(
+        name=version.id,
+        revision=version.revision,
+        model=state.model,
+        stage=stage.value,
+        stops_words=True,
+        context=context,
+    )
     if stage is Stage.CANARY and state.canary is not None:
         return replace(info, percent=state.canary.percent, groups=state.canary.groups)
     if stage is Stage.MIRROR and state.mirror is not None:

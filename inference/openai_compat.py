@@ -238,6 +238,7 @@ def _info(model: wire.ReceivedModel) -> ModelInfo:
         percent=version.percent,
         groups=version.groups,
         stops_words=model.stops_words,
+        context=model.max_model_len or 0,
     )
 
 

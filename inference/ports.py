@@ -160,6 +160,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """Groups whom a canary answers."""
     stops_words: bool = False
     """Whether answers are stopped at `ChatRequest.forbidden`."""
+    context: int = 0
+    """Most tokens of one request, prompt and answer; 0 where the endpoint does not say."""
 
 
 class ChatModel(Protocol):

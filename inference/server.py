@@ -153,7 +153,13 @@ def _listed(model: ModelInfo) -> wire.WireModel:
     version: wire.WireVersion | msgspec.UnsetType = msgspec.UNSET
     if model.model:
         version = wire.WireVersion(model.model, model.stage, model.percent, model.groups)
-    return wire.WireModel(id=model.name, revision=model.revision, stops_words=model.stops_words, attest=version)
+    return wire.WireModel(
+        id=model.name,
+        revision=model.revision,
+        stops_words=model.stops_words,
+        max_model_len=model.context,
+        attest=version,
+    )
 
 
 def _inference_error(request: Request[None, None, State], error: InferenceError) -> Response[bytes]:

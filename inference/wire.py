@@ -210,6 +210,8 @@ class WireModel(msgspec.Struct, frozen=True):
     revision: str = ""
     stops_words: bool = True
     """Ours: `forbidden` is understood."""
+    max_model_len: int = 0
+    """Most tokens of one request, prompt and answer, under vLLM's name for it."""
     attest: WireVersion | UnsetType = UNSET
 
 

@@ -96,6 +96,7 @@ class ReceivedModel(msgspec.Struct, frozen=True):
     id: str
     revision: str = ""
     stops_words: bool = False
+    max_model_len: Count | None = None
     attest: ReceivedVersion | None = None
 
 

@@ -14,6 +14,7 @@ from gateway.history.records import CUT_SHORT, RUNNING, Conversation, OpenedTurn
 from gateway.history.tables import conversation, message
 from gateway.identifiers import uuid7
 from gateway.turn_events import Outcome, TurnEnded
+from gateway.usage.tokens import likely_tokens
 from inference.ports import Message, Role
 
 TITLE_CHARS = 60
@@ -134,15 +135,23 @@ class HistoryStore:
         return _message(row) if row else None
 
     async def context(
-        self, conversation_id: str, *, messages: int, characters: int, without_turn: str = ""
+        self,
+        conversation_id: str,
+        *,
+        messages: int,
+        characters: int,
+        tokens: int | None = None,
+        without_turn: str = "",
     ) -> tuple[Message, ...]:
-        """Return the newest exchanges that fit both bounds, oldest first, for the model's context.
+        """Return the newest exchanges that fit all bounds, oldest first, for the model's context.
+
+        `tokens` as far as `likely_tokens` can say it; None: as many as there are.
 
         An exchange is a user message and its delivered answer. A blocked turn is never in it (neither its message nor
         its answer), nor a turn that still runs, that gave no text, or that was replaced by a new answer.
         """
         kept: list[Message] = []
-        room = characters
+        room, left = characters, tokens
         rows = await self.messages(conversation_id, limit=2 * messages)
         answers = {row.turn_id: row for row in rows if row.role == Role.ASSISTANT}
         for row in reversed(rows):
@@ -150,7 +159,8 @@ class HistoryStore:
             if row.role != Role.USER or answer is None or not _may_be_sent(answer) or row.turn_id == without_turn:
                 continue
             room -= len(row.text) + len(answer.text)
-            if room < 0 or len(kept) + 2 > messages:
+            left = None if left is None else left - likely_tokens(row.text) - likely_tokens(answer.text)
+            if room < 0 or len(kept) + 2 > messages or (left is not None and left < 0):
                 break
             kept += [Message(Role.ASSISTANT, answer.text), Message(Role.USER, row.text)]
         return tuple(reversed(kept))

@@ -21,6 +21,7 @@ from gateway.review.desk import ReviewDesk
 from gateway.settings import Settings
 from gateway.turn import TurnService
 from gateway.turn_events import Surface, TurnRequest
+from gateway.usage.tokens import likely_tokens
 from gateway.web.pages import Pages
 from gateway.web.stream_response import EventStreamResponse
 from gateway.web.turn_feed import TurnFeed
@@ -28,7 +29,9 @@ from inference.ports import Message
 from inference.ports import Role as Speaker
 
 CONTEXT_CHARS = 12_000
-"""Most characters of earlier exchanges that a turn sends along: within ChatGLM3-6B's window, the answer included."""
+"""Most characters of earlier exchanges that a turn sends along, however many tokens a model takes."""
+ANSWER_TOKENS = 1024
+"""Room that is left for an answer, at most a quarter of what the model takes (as the inference tier does it)."""
 
 ChatRequest = Request[Any, Any, Any]
 Id = Annotated[str, PathParameter(pattern=CONVERSATION_ID)]
@@ -54,18 +57,21 @@ async def new_turn(
     if await history.conversation(principal.subject, conversation_id) is None:
         raise NotFoundError("There is no such conversation.")
     repeated = await _repeated(history, principal.subject, conversation_id, data.answer) if data.regenerate else None
+    message, model = repeated.text if repeated else text, await catalogue.resolve("")
     earlier = await history.context(
         conversation_id,
         messages=settings.history_limit_messages - 1,
         characters=CONTEXT_CHARS,
+        tokens=_room(catalogue.context(model), message),
         without_turn=repeated.turn_id if repeated else "",
     )
     turn = TurnRequest(
         principal=principal,
         surface=Surface.PAGE,
         streamed=True,
-        messages=(*earlier, Message(Speaker.USER, repeated.text if repeated else text)),
-        model=await catalogue.resolve(""),
+        messages=(*earlier, Message(Speaker.USER, message)),
+        model=model,
+        max_tokens=ANSWER_TOKENS,
         conversation_id=conversation_id,
         source_ip=request.client.host if request.client else "",
         user_agent=request.headers.get("user-agent", ""),
@@ -73,6 +79,11 @@ async def new_turn(
     feed = TurnFeed(turns, history, pages.view(request), turn, replaces=repeated.turn_id if repeated else "")
     await feed.open()
     return EventStreamResponse(with_heartbeat(feed.events()), feed.close)
+
+
+def _room(context: int, message: str) -> int | None:
+    """Return the tokens that earlier exchanges may have beside a message; None where the model's bound is not known."""
+    return context - min(ANSWER_TOKENS, context // 4) - likely_tokens(message) if context else None
 
 
 async def _repeated(history: HistoryStore, subject: str, conversation_id: str, answer_id: str) -> StoredMessage:

@@ -1,4 +1,4 @@
-"""How many tokens a dialogue may have at most, as far as that can be said without the model's tokenizer. Pure."""
+"""How many tokens a dialogue has, as far as that can be said without the model's tokenizer. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -32,6 +32,20 @@ _TAKEN_APART = frozenset(
 _CHEAP = {*_GB_2312.decode("gb2312", "ignore"), *_BIG5.decode("big5")} - _TAKEN_APART
 _DEAR = re.compile(f"[^{_CHEAP_SIGNS}{''.join(sorted(_CHEAP))}]+")
 """What tokenizers may take apart into bytes: emoji, rare characters, and scripts that they were not made for."""
+
+
+_CHEAP = re.compile("[A-Za-z ]")
+"""Words in Latin letters: tokenizers take two to four of these together."""
+_IDEOGRAPH = re.compile("[\u4e00-\u9fff]")
+
+
+def likely_tokens(text: str) -> int:
+    """Return about how many tokens a message has, rather too many: half a Latin letter, three quarters an ideograph.
+
+    ChatGLM3's tokenizer gives a third, and a half to three quarters; a digit is a token. For the rest as `most_tokens`.
+    """
+    cheap, ideographs = len(_CHEAP.findall(text)), len(_IDEOGRAPH.findall(text))
+    return PER_MESSAGE + _most(text) - cheap // 2 - ideographs // 4
 
 
 def most_tokens(texts: Iterable[str]) -> int:

@@ -98,7 +98,9 @@ class ScriptedEngine:
     def __init__(self, script: Script | None = None) -> None:
         self._script = script or Script()
         revision = hashlib.sha256(msgspec.json.encode(self._script)).hexdigest()
-        self._info = ModelInfo(name=self._script.model, revision=f"sha256:{revision}", stops_words=True)
+        self._info = ModelInfo(
+            name=self._script.model, revision=f"sha256:{revision}", stops_words=True, context=self._script.context
+        )
         self._lexicons = Lexicons()
         self._running = 0
         self._open = False

@@ -60,7 +60,7 @@ class TorchEngine:
         own = checkpoint.published.seq_length
         self._vocabulary = checkpoint.published.padded_vocab_size
         self._context = min(given.context or own, own, given.cache_tokens or own)
-        self._info = ModelInfo(name=name, revision=checkpoint.revision, stops_words=True)
+        self._info = ModelInfo(name=name, revision=checkpoint.revision, stops_words=True, context=self._context)
         self._stop_ids = frozenset(checkpoint.stop_ids)
         self._bias = torch.zeros(self._vocabulary)
         self._tools_bias = self._bias

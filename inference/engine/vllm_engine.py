@@ -77,9 +77,11 @@ class VllmEngine:
         except (ConfigError, TokenizerError, folders.FolderError) as error:
             raise ModelFolderError(str(error)) from None
         self._upstream = upstream
-        self._info = ModelInfo(name=name or folder.resolve().name, revision=revision, stops_words=True)
         self._vocabulary = published.padded_vocab_size
         self._context = min(context or published.seq_length, published.seq_length)
+        self._info = ModelInfo(
+            name=name or folder.resolve().name, revision=revision, stops_words=True, context=self._context
+        )
         self._stop_ids = frozenset(self._tokenizer.specials.stop_ids)
         self._lexicons = Lexicons(self._tokenizer.piece)
         self._most = most

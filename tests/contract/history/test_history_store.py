@@ -10,6 +10,7 @@ from gateway.history.store import HistoryStore, title_from
 from gateway.history.tables import metadata
 from gateway.identifiers import uuid7
 from gateway.turn_events import Outcome, TurnEnded
+from gateway.usage.tokens import likely_tokens
 from inference.ports import Message, Role, Usage
 
 
@@ -93,13 +94,17 @@ async def test_a_turn_without_text_or_still_running_is_out_of_the_context(histor
     assert await context(history, made.id) == []
 
 
-async def test_context_keeps_the_newest_within_both_bounds(history: HistoryStore):
+async def test_context_keeps_the_newest_within_all_bounds(history: HistoryStore):
     made = await history.create("alice")
     for number in range(4):
         await exchange(history, made.id, f"q{number}", f"a{number}")
     assert await context(history, made.id, messages=5) == ["q2", "a2", "q3", "a3"]
     assert await context(history, made.id, characters=11) == ["q2", "a2", "q3", "a3"]
     assert await context(history, made.id, characters=3) == []
+    one = likely_tokens("q3") + likely_tokens("a3")
+    assert await context(history, made.id, tokens=2 * one) == ["q2", "a2", "q3", "a3"]
+    assert await context(history, made.id, tokens=2 * one - 1) == ["q3", "a3"]
+    assert await context(history, made.id, tokens=-1) == []
 
 
 async def test_a_regenerated_answer_replaces_the_last_one_in_view_and_context(history: HistoryStore):

@@ -175,6 +175,7 @@ async def test_an_answer_is_stopped_at_a_forbidden_word(chat_model):
     model, engine = chat_model
     (info,) = await model.models()
     assert info.stops_words
+    assert info.context == CONTEXT
     whole = "".join(delta.text for delta in await collect(model.stream(request(max_tokens=40))))
     han = [char for char in whole[4:-4] if "\u4e00" <= char <= "\u9fff"]
     word = han[0] if han else whole.split()[2]

@@ -163,6 +163,16 @@ async def test_people_ask_by_the_name_of_all_versions():
     assert tier.asked == 2
 
 
+async def test_all_versions_of_a_model_take_the_least_that_one_says():
+    tier = Tier(
+        info("bbb", "canary", context=2048), info("aaa", "active", context=8192), info("ccc", "mirror"),
+        ModelInfo("plain", "r"),
+    )  # fmt: skip
+    catalogue = ModelCatalogue(tier)
+    await catalogue.offers()
+    assert (catalogue.context("glm"), catalogue.context("plain")) == (2048, 0)
+
+
 async def test_a_tier_that_is_gone_is_said_to_be():
     routes = ModelRoutes(ModelCatalogue(Tier()), ModelActivations(ListLog()))
     with pytest.raises(InferenceUnavailableError):

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from gateway.usage.tokens import PER_MESSAGE, most_tokens
+from gateway.usage.tokens import PER_MESSAGE, likely_tokens, most_tokens
 from inference.chatglm3.tokenizer import Tokenizer
 from tests.unit.inference.reference import reference
 
@@ -56,3 +56,11 @@ def test_characters_that_stand_together_take_no_more_tokens_than_are_held_for_th
     random.Random(7).shuffle(shuffled)
     texts = ["".join(shuffled[at : at + 50]) for at in range(0, len(shuffled), 50)]
     assert all(len(tokenizer.encode(text)) <= most_tokens([text]) for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("text", "likely"),
+    [("", 0), ("Plan the move.", 8), ("13812345678", 11), ("请帮我写一封邮件", 6), ("好🎉", 1 + 4), ("\ud800", 3)],
+)
+def test_words_take_fewer_tokens_than_they_may(text: str, likely: int) -> None:
+    assert likely_tokens(text) == likely + PER_MESSAGE <= most_tokens([text])

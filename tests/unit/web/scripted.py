@@ -92,8 +92,13 @@ class ScriptedTurns:
 
 
 class OneModel:
+    tokens = 0
+
     async def resolve(self, name: str) -> str:
         return name or "scripted"
+
+    def context(self, _: str) -> int:
+        return self.tokens
 
 
 class MemoryAudit:

@@ -12,9 +12,11 @@ from litestar.testing import AsyncTestClient
 from gateway.identifiers import uuid7
 from gateway.problems import AuditUnavailableProblemError, OverloadedError, RateLimitedError
 from gateway.turn_events import Outcome, Surface, TextReleased, TurnEnded, TurnRequest
+from gateway.usage.tokens import likely_tokens
 from inference.ports import Message, Role
 from tests.unit.web.scripted import (
     MemoryAudit,
+    OneModel,
     ScriptedTurns,
     answering,
     blocked,
@@ -192,6 +194,22 @@ async def test_regenerate_repeats_the_message_and_replaces_the_answer(
     assert "second" in stored
     assert "old answer" not in stored
     assert stored.count('class="message message-user"') == 2, "one shown, one in the template"
+
+
+async def test_earlier_exchanges_leave_room_for_an_answer_in_what_the_model_takes(
+    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns, monkeypatch: pytest.MonkeyPatch
+):
+    cid = await conversation()
+    for number in range(6):
+        await say(page, cid, f"question {number}")
+    monkeypatch.setattr(OneModel, "tokens", 4 * 26)
+    await say(page, cid, "the last")
+    asked = turns.requests[-1].messages
+    assert [m.content for m in asked] == ["question 4", "Hello.", "question 5", "Hello.", "the last"]
+    assert sum(likely_tokens(m.content) for m in asked) <= 3 * 26
+    monkeypatch.setattr(OneModel, "tokens", 26)
+    await page.post(f"/chat/{cid}/turns", json={"regenerate": True})
+    assert [m.content for m in turns.requests[-1].messages] == ["the last"]
 
 
 def answer_id(shown: str) -> str:
