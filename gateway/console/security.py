@@ -1,6 +1,8 @@
 """Security: what was stopped, by what and whose; failures of guards; refused sign-ins and accesses. No content."""
 
 import asyncio
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
@@ -26,6 +28,7 @@ from gateway.inquiry.refusals import officer_of
 from gateway.inquiry.watching import SecurityWatch
 from gateway.settings import Settings
 from gateway.web.pages import Pages, View
+from safety.verdict import Action
 
 SECTION = Section(
     path="/console/security",
@@ -39,6 +42,7 @@ PERIODS = {"day": (timedelta(days=1), 3600), "week": (timedelta(days=7), 21_600)
 SEARCH, READINGS = "/console/search", "/console/readings"
 FACETS = {"category": "categories", "rule": "rules", "group": "groups"}
 """What blocks are told apart by, and where it stands in the counts."""
+ATTACK = "prompt_attack"
 DRAWN = 4
 """Values of one of these that are drawn over time, the most frequent."""
 
@@ -80,17 +84,23 @@ async def security_page(
     now = datetime.now(UTC)
     since = datetime.fromtimestamp((now - length).timestamp() // seconds * seconds, UTC)
     officer = officer_of(request)
-    blocked = TurnQuery(verdict="block", since=since)
-    everything, stopped, attacks, watched = await asyncio.gather(
+    blocked, attack = TurnQuery(verdict="block", since=since), TurnQuery(category=ATTACK, since=since)
+    everything, stopped, found, watched = await asyncio.gather(
         desk.counts(officer, TurnQuery(since=since), seconds),
         desk.counts(officer, blocked, seconds),
-        desk.counts(officer, TurnQuery(category="prompt_attack", since=since), seconds),
+        desk.counts(officer, attack, seconds),
         security_watch.look(officer, since, seconds),
     )
     values = [one.value for one in getattr(stopped, facet)[:DRAWN]]
     each = await asyncio.gather(
         *(desk.counts(officer, msgspec.structs.replace(blocked, **{over: value}), seconds) for value in values)
     )
+    attempts = _not_allowed(found)
+    told = await asyncio.gather(
+        *(desk.counts(officer, msgspec.structs.replace(attack, verdict=verdict), seconds) for verdict in attempts)
+    )
+    # A search takes one verdict: where there are several, each has a list of its own, and bars lead to all findings.
+    attacks_of = {"category": ATTACK} | ({"verdict": next(iter(attempts))} if len(attempts) == 1 else {})
     draw = _Drawing(view, since, datetime.fromtimestamp(now.timestamp() // seconds * seconds, UTC))
     return await console_page(
         request,
@@ -109,9 +119,11 @@ async def security_page(
             for value, counts in zip(values, each, strict=True)
         ],
         over=over,
-        attacks=draw.turns(attacks, {"category": "prompt_attack"}),
-        attempts=attacks.turns,
-        patterns=draw.lines(attacks.rules, "rule", {}),
+        attacks=draw.turns(_without_allowed(found), attacks_of),
+        attempts=sum(attempts.values()),
+        attempts_by=[(verdict_name(view, verdict), verdict, count) for verdict, count in attempts.items()],
+        attacks_of=attacks_of,
+        patterns=draw.lines(_together(counts.rules for counts in told), "rule", attacks_of),
         refusals=draw.records(watched.refusals, seconds, "access.denied,login.failed"),
         failures=draw.failures(watched.failures, seconds),
         watched=watched,
@@ -120,6 +132,29 @@ async def security_page(
         readings_of=lambda **values: address(READINGS, {"since": since.isoformat(), **values}),
         kibana=str(settings.kibana_url).rstrip("/") if settings.kibana_url else "",
     )
+
+
+def _not_allowed(counts: Counts) -> dict[str, int]:
+    """Return turns by their verdict, but for those that were allowed.
+
+    A program sends earlier messages along with each turn, and their findings stand in its record, too: what makes a
+    turn an attempt is that something was done about it.
+    """
+    return {one.value: one.turns for one in counts.verdicts if one.value != Action.ALLOW}
+
+
+def _without_allowed(counts: Counts) -> Counts:
+    bars = ((bar, tuple(one for one in bar.verdicts if one.value != Action.ALLOW)) for bar in counts.bars)
+    kept = (msgspec.structs.replace(bar, verdicts=verdicts) for bar, verdicts in bars if verdicts)
+    return msgspec.structs.replace(counts, bars=tuple(kept))
+
+
+def _together(several: Iterable[tuple[Count, ...]]) -> tuple[Count, ...]:
+    """Add up counts of the same values, the most frequent first."""
+    turns: dict[str, int] = {}
+    for one in itertools.chain.from_iterable(several):
+        turns[one.value] = turns.get(one.value, 0) + one.turns
+    return tuple(Count(value, turns[value]) for value in sorted(turns, key=lambda value: (-turns[value], value)))
 
 
 class _Drawing:
