@@ -32,9 +32,7 @@ _TAKEN_APART = frozenset(
 _CHEAP = {*_GB_2312.decode("gb2312", "ignore"), *_BIG5.decode("big5")} - _TAKEN_APART
 _DEAR = re.compile(f"[^{_CHEAP_SIGNS}{''.join(sorted(_CHEAP))}]+")
 """What tokenizers may take apart into bytes: emoji, rare characters, and scripts that they were not made for."""
-
-
-_CHEAP = re.compile("[A-Za-z ]")
+_LATIN = re.compile("[A-Za-z ]")
 """Words in Latin letters: tokenizers take two to four of these together."""
 _IDEOGRAPH = re.compile("[\u4e00-\u9fff]")
 
@@ -44,8 +42,8 @@ def likely_tokens(text: str) -> int:
 
     ChatGLM3's tokenizer gives a third, and a half to three quarters; a digit is a token. For the rest as `most_tokens`.
     """
-    cheap, ideographs = len(_CHEAP.findall(text)), len(_IDEOGRAPH.findall(text))
-    return PER_MESSAGE + _most(text) - cheap // 2 - ideographs // 4
+    latin, ideographs = len(_LATIN.findall(text)), len(_IDEOGRAPH.findall(text))
+    return PER_MESSAGE + _most(text) - latin // 2 - ideographs // 4
 
 
 def most_tokens(texts: Iterable[str]) -> int:
