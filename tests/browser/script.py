@@ -54,6 +54,12 @@ The file is called photo\u202egpj.exe, and [this](https://safe.example "\\" onmo
 ```
 """
 
+TABLE = """| Department | Responsible person | Retention period | Comments |
+|---|---|---|---|
+| Accounting | Margarethe Hohenberger | 10 years from the end of the year | Documentation requirements |
+| Engineering | Christopher Featherstone | 5 years | Infrastructure configuration |
+"""
+
 KEY = "Of course, here is a key that you may use:\n\n-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7\n"
 LONG = "".join(f"This is sentence number {number} of a long answer. " for number in range(1, 41))
 
@@ -61,6 +67,7 @@ SCRIPT = {
     "default": {"text": "Gladly. What would you like to know?"},
     "rules": [
         {"contains": "archive", "text": PLAN, "chunk": 9, "delay_ms": 4},
+        {"contains": "a table", "text": TABLE, "chunk": 40},
         {"contains": "风险", "text": CHINESE, "chunk": 3, "delay_ms": 4},
         {"contains": "hostile", "text": HOSTILE, "chunk": 11, "delay_ms": 1},
         {"contains": "a key", "text": KEY, "chunk": 8, "delay_ms": 10},
