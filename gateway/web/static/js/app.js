@@ -1,6 +1,6 @@
 // The chat page: what happens on which click.
 
-import { $, copyText, fromServer, say, toast } from "./dom.js";
+import { $, composing, copyText, fromServer, say, toast } from "./dom.js";
 import * as appeals from "./appeals.js";
 import * as composer from "./composer.js";
 import * as conversations from "./conversations.js";
@@ -79,7 +79,7 @@ document.addEventListener("submit", (event) => {
 });
 
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape") return;
+  if (event.key !== "Escape" || composing(event)) return;
   const form = event.target.closest?.(".feedback");
   if (!form && !document.body.classList.contains("menu")) return;
   event.preventDefault(); // it has done something: the running answer goes on
@@ -96,7 +96,7 @@ document.addEventListener(
 // A page kept by the browser may be older than the conversation.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 
-tellZone();
+if (tellZone()) conversations.refreshConversations(); // names of unnamed conversations hold times
 composer.startComposer(turns.sendMessage, turns.stop);
 messages.watchScroll();
 turns.followRunning($(".message-answer[data-running]"));

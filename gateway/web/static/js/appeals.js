@@ -23,12 +23,16 @@ export async function contest(button) {
 /** Send what the person says to their appeal. */
 export async function comment(form) {
   const field = $("textarea", form);
-  if (!field.value.trim()) return;
+  const button = $("button", form);
+  if (!field.value.trim() || button.disabled) return;
+  button.disabled = true;
   try {
     await send("POST", `/chat/messages/${form.closest(".message-answer").dataset.message}/appeal`, { comment: field.value });
     field.value = "";
-    toast(say("thanks"));
+    toast(say("commented"));
   } catch (error) {
     toast(whyNot(error));
+  } finally {
+    button.disabled = false;
   }
 }

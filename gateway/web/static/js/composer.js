@@ -1,6 +1,6 @@
 // The composer: draft kept per person and conversation, counter, Enter to send, and never in the middle of an input method's work.
 
-import { $, say, toast } from "./dom.js";
+import { $, composing, say, toast } from "./dom.js";
 
 const form = $("#composer");
 const draft = $("#draft");
@@ -60,11 +60,12 @@ export function replaceDraft(value) {
   if (before.trim() && before !== value) toast(say("replaced"), { label: say("undo"), run: () => setText(before) });
 }
 
-/** Keep the draft from now on for a new conversation: this one is gone. */
-export function forNewChat() {
-  sessionStorage.removeItem(key());
-  moved = true;
-  keep();
+/** Keep the draft from now on for a new conversation, as this one is gone; or for this one again (`false`). */
+export function forNewChat(gone = true) {
+  const typed = draft.value !== "";
+  if (typed) sessionStorage.removeItem(key());
+  moved = gone;
+  if (typed) keep(); // else what may wait for a new conversation already stays
 }
 
 /** Leave no draft to whoever signs in next in this tab. */
@@ -103,9 +104,7 @@ export function startComposer(onSend, onStop) {
   draft.value ||= sessionStorage.getItem(key()) ?? "";
   draft.addEventListener("input", keep);
   draft.addEventListener("keydown", (event) => {
-    // 229: an input method is at work in browsers that end the composition before this event.
-    const composing = event.isComposing || event.keyCode === 229;
-    if (event.key === "Enter" && !event.shiftKey && !composing) {
+    if (event.key === "Enter" && !event.shiftKey && !composing(event)) {
       event.preventDefault();
       if (!sendButton.disabled && !running) form.requestSubmit();
     }
@@ -116,7 +115,7 @@ export function startComposer(onSend, onStop) {
   });
   stopButton.addEventListener("click", onStop);
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && running && !event.isComposing && !event.defaultPrevented) onStop();
+    if (event.key === "Escape" && running && !composing(event) && !event.defaultPrevented) onStop();
   });
   refresh();
   if (matchMedia("(hover: hover)").matches) draft.focus({ preventScroll: true });

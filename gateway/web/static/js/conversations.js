@@ -1,10 +1,12 @@
 // The list of conversations: refresh, rename in place, delete with a way back.
 
-import { $, fromServer, say, toast } from "./dom.js";
+import * as composer from "./composer.js";
+import { $, composing, fromServer, say, toast } from "./dom.js";
 import { send, whyNot } from "./server.js";
 
 const list = $("#conversations");
 let outdated = false;
+const deleted = new Set();
 const current = () => document.body.dataset.conversation;
 
 /** Show the list as the server has it now; not under the hands of somebody who writes a name in it. */
@@ -65,8 +67,8 @@ export function rename(item) {
     if (here) $(`[data-conversation="${CSS.escape(item.dataset.conversation)}"] .conversation-link`, list)?.focus();
   };
   field.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && !event.isComposing && event.keyCode !== 229) finish(true, true);
-    if (event.key === "Escape") finish(false, true);
+    if (event.key === "Enter" && !composing(event)) finish(true, true);
+    if (event.key === "Escape" && !composing(event)) finish(false, true);
     event.stopPropagation();
   });
   field.addEventListener("blur", () => finish(true, false)); // whoever left it is elsewhere by now
@@ -87,13 +89,21 @@ export async function remove(item) {
   item.remove();
   $(".conversation-link", next ?? list)?.focus();
   $(".side-empty").hidden = list.childElementCount > 0;
-  const leave = () => id === current() && location.assign("/");
+  deleted.add(id);
+  if (id === current()) composer.forNewChat();
   toast(say("deleted"), { label: say("undo"), run: () => restore(id), unused: leave });
+}
+
+/** Go on to a new conversation where this one is deleted for good; not while somebody writes. */
+function leave() {
+  if (deleted.has(current()) && !composer.text().trim()) location.assign("/");
 }
 
 async function restore(id) {
   try {
     await send("POST", `/chat/conversations/${id}/restore`);
+    deleted.delete(id);
+    if (id === current()) composer.forNewChat(false);
   } catch (error) {
     toast(whyNot(error));
   }

@@ -10,6 +10,9 @@ export function say(key, values = {}) {
 export const $ = (selector, root = document) => root.querySelector(selector);
 export const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 
+/** Whether a key belongs to an input method; 229 in browsers that end the composition before the event. */
+export const composing = (event) => event.isComposing || event.keyCode === 229;
+
 // The one place where a string becomes HTML. It only ever gets what our server rendered and sanitised.
 const policy = window.trustedTypes?.createPolicy("attest", { createHTML: (html) => html }) ?? { createHTML: (html) => html };
 
@@ -36,7 +39,10 @@ export function announce(text) {
 
 let dismiss = () => {};
 
-/** Show a short message at the edge, with an action where there is one; `unused` is run when it goes without a click. */
+/**
+ * Show a short message at the edge, with an action where there is one; `unused` is run when it goes without a click,
+ * unless another message takes its place.
+ */
 export function toast(text, action = null) {
   dismiss();
   const item = document.createElement("div");
@@ -53,7 +59,7 @@ export function toast(text, action = null) {
     clearTimeout(timer);
     timer = setTimeout(() => end(action?.unused), ms);
   };
-  dismiss = () => end(action?.unused);
+  dismiss = () => end();
   endIn(action ? 8000 : 2500);
   if (action) {
     const button = document.createElement("button");

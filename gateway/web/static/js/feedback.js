@@ -26,6 +26,9 @@ export async function rate(button) {
 export async function comment(form) {
   const field = $("textarea", form);
   const text = field.value.trim();
+  const button = $("[type=submit]", form);
+  if (button.disabled) return;
+  button.disabled = true;
   try {
     if (text !== field.defaultValue) await give(form.closest(".message-answer"), Number(form.dataset.rating), text);
     field.defaultValue = text;
@@ -33,6 +36,8 @@ export async function comment(form) {
     close(form);
   } catch (error) {
     toast(whyNot(error));
+  } finally {
+    button.disabled = false;
   }
 }
 

@@ -1,12 +1,13 @@
 // One turn at a time: send, watch the events, stop; and every way in which it can go wrong.
 
-import { $, announce, say } from "./dom.js";
+import { $, announce, fromServer, say } from "./dom.js";
 import * as composer from "./composer.js";
 import { refreshConversations, showTitle } from "./conversations.js";
 import * as messages from "./messages.js";
 import { Problem, eventsOf, problemCode, send } from "./server.js";
 
 const SLOW_MS = 8000;
+const FOLLOW_MS = 2000;
 const status = $("#status");
 let stopping = null;
 let countdown = 0;
@@ -130,7 +131,7 @@ async function settle(turn) {
   const id = turn.answer.dataset.message;
   for (const wait of [250, 1000, 3000]) {
     await new Promise((resolve) => setTimeout(resolve, wait));
-    const answer = await loadMessage(id);
+    const answer = await loadMessage(id).catch(() => null);
     if (answer && !("running" in answer.dataset)) {
       messages.retireEarlier(answer);
       turn.answer.replaceWith(answer);
@@ -143,12 +144,7 @@ async function settle(turn) {
 }
 
 async function loadMessage(id) {
-  try {
-    const { fromServer } = await import("./dom.js");
-    return fromServer(await (await send("GET", `/chat/messages/${id}`)).text()).querySelector("article");
-  } catch {
-    return null;
-  }
+  return $("article", fromServer(await (await send("GET", `/chat/messages/${id}`)).text()));
 }
 
 async function failed(error, turn, again) {
@@ -248,12 +244,19 @@ function watchSlow(turn) {
 
 /** Follow an answer that was still being written when the page was loaded (by another tab, say). */
 export async function followRunning(answer) {
+  let wait = FOLLOW_MS;
   while (answer && "running" in answer.dataset) {
-    await new Promise((resolve) => setTimeout(resolve, 2000));
-    const now = await loadMessage(answer.dataset.message);
-    if (!now) return;
-    answer.replaceWith(now);
-    answer = now;
-    messages.keepPlace();
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    try {
+      const now = await loadMessage(answer.dataset.message);
+      answer.replaceWith(now);
+      answer = now;
+      wait = FOLLOW_MS;
+      messages.keepPlace();
+    } catch (error) {
+      const passing = !error.status || error.status === 429 || error.status >= 500;
+      if (!passing) return explain(error, { label: say("reload"), run: () => location.reload() });
+      wait = Math.min(2 * wait, 15 * FOLLOW_MS);
+    }
   }
 }
