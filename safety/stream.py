@@ -38,6 +38,8 @@ _ABBREVIATION: Final = re.compile(
 _LONGEST_ABBREVIATION: Final = 12
 _TOKEN_SIGNS: Final = string.ascii_letters + string.digits + "-_.+/=~:"
 _TOKEN: Final = re.compile(rf"[{re.escape(_TOKEN_SIGNS)}]*")
+_GROUP_BEGINNINGS: Final = string.ascii_uppercase + "("
+_GROUP_ENDS: Final = frozenset(string.ascii_uppercase + ")）")
 _SOFT_ENDS: Final = "，、；：。！？）」』》”,;"
 
 
@@ -153,13 +155,23 @@ def _token_start(text: str, start: int, limit: int) -> int:
 
 
 def _breaks(text: str, at: int) -> bool:
-    """Whether a cut before `text[at]` splits nothing; not between digits either, as in '138 0013 8000'."""
+    """Whether a cut before `text[at]` splits nothing, no number in groups either: '138 0013 8000', '(212) 736-5000'."""
     before, after = text[at - 1], text[at : at + 1]
     if before.isspace():
-        return not (text[max(0, at - 8) : at].rstrip()[-1:].isdigit() and (after.isdigit() or not after.strip()))
+        return not _same_number(text[max(0, at - 8) : at].rstrip()[-1:], after.strip())
     if before in _SOFT_ENDS:
-        return not (after.isdigit() and before in ",;")
+        return not (after.isdigit() and before in ",;）")
     return "\u3400" <= before <= "\u9fff" and not (after.isascii() and (after.isalnum() or after in "._@-"))
+
+
+def _same_number(last: str, first: str) -> bool:
+    """Whether what ends with `last` and what begins with `first` ("" when it is not known) may be groups of one number.
+
+    Groups have digits or capitals ('GB29 NWBK 6016'); where neither is a digit, they are words in capitals.
+    """
+    if last.isdigit():
+        return first.isdigit() or first in _GROUP_BEGINNINGS
+    return (last in _GROUP_ENDS) and (first.isdigit() or not first)
 
 
 def deliver(decision: Decision, stretch: Stretch) -> str:

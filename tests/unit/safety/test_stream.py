@@ -58,7 +58,19 @@ def test_a_long_sentence_is_cut_between_words():
 
 @pytest.mark.parametrize(
     "token",
-    ["13800138000", "li.wei@firma.cn", "138 0013 8000", "4111 1111 1111 1111", "sk-a1B2c3D4e5F6", "1,234.89"],
+    [
+        "13800138000",
+        "li.wei@firma.cn",
+        "138 0013 8000",
+        "4111 1111 1111 1111",
+        "sk-a1B2c3D4e5F6",
+        "1,234.89",
+        "(212) 736-5000",
+        "+44 (0)20 7946 0958",
+        "+86（138）12345678",
+        "GB29 NWBK 6016 1331 9268 19",
+        "AB 12 34 56 C",
+    ],
 )
 @pytest.mark.parametrize("before", range(25, 50))
 def test_a_cut_never_falls_inside_a_number_or_an_address(token, before):
@@ -166,6 +178,28 @@ def test_a_number_that_is_being_said_is_not_torn_by_the_wait():
     assert window.held == "138 0013 "
 
 
+@pytest.mark.parametrize("said", ["call (212) ", "to GB29 NWBK ", "NI AB 12 34 56 "])
+def test_a_number_in_groups_is_not_torn_by_the_wait_either(said):
+    now = 0.0
+    window = StreamWindow(max_wait_s=1, clock=lambda: now)
+    window.push("Please use this " + said)
+    now = 5.0
+    head = "".join(s.text for s in window.overdue())
+    assert window.held.endswith(said[said.index(" ") + 1 :])
+    assert head + window.held == "Please use this " + said
+
+
+def test_words_in_capitals_are_cut_between_words_and_none_is_held_longer_than_a_stretch():
+    text = "THE BANK SAYS THAT GB29 IS A PREFIX AND 2026 A YEAR " * 20
+    window = StreamWindow()
+    parts = [s.text for char in text for s in window.push(char)]
+    assert all(part.endswith(" ") and len(part) <= 240 for part in parts)
+    groups = StreamWindow()
+    for _ in range(2_000):
+        groups.push("A1 ")
+        assert len(groups.held) <= 240 + 3
+
+
 ANSWERS = st.lists(
     st.sampled_from(
         [
@@ -189,6 +223,10 @@ ANSWERS = st.lists(
             "弹",
             "1",
             ",",
+            "(212) ",
+            "GB29 ",
+            "NWBK",
+            "）",
         ]
     ),
     max_size=60,
