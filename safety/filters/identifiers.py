@@ -19,29 +19,37 @@ from stdnum.kr import rrn
 from stdnum.us import ssn
 
 from safety.filters.engine import Candidate
+from safety.filters.surroundings import (
+    INDIAN,
+    SOCIAL,
+    called_an_order,
+    free,
+    free_after,
+    free_before,
+    head_of_column,
+    named,
+    text_before,
+)
 
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _CHECKS = "10X98765432"
-# Edges of a Latin word, in names such as orderId and purchaseOrder too: 'ref' is no word of 'refund'.
-_BEGINS = r"(?-i:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
-_ENDS = r"(?-i:(?![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
-_ORDER = re.compile(
-    r"(?i)订单号?|单号|流水|编号|物流|快递|运单"
-    rf"|{_BEGINS}(?:order|tracking|invoice|ticket|ref(?:erence)?|sku|isbn)s?(?:id|no|nr|sn|num(?:ber)?)?{_ENDS}"
-)
-_NOT_AN_ORDER = re.compile(
-    r"(?i)卡|电话|手机|联系|致电|拨打|请打|打给|短信|微信|账[号户]|银行|[员人]|小哥|师傅|司机|客服|退款?[到至给回]|card|phone"
-    rf"|{_BEGINS}(?:visa|amex|credit|debit|mobile|cell|tel|call|contact|sms|whatsapp|wechat){_ENDS}"
-)
-_NAMES_WITHIN = re.compile(r"\D{0,8}")
-_VERSION = re.compile(r"(?i)(?:\bv|version|release|版本|ver\.?)[\s:]*$")
+_GAP = re.compile(r"[ .\u2010-\u2015\u2212-]")
+"""What parts the groups of a number, dashes of every length among it."""
+_ID_LAYOUT = re.compile(r"18|6 12|14 4|6 8 4|6 8 3 1|6 4 4 4|6 4 2 2 4|3 3 4 4 4|3 3 4 2 2 4|4 4 4 4 2|(?:1 ){17}1")
+"""Lengths of the groups that people write a resident id in."""
+_SINGLES = re.compile("(?:1 ){15}1|(?:1 ){18}1")
+"""Those of a card with each digit apart."""
+_SPACED_NINO = re.compile(r"[A-Z]{2}(?: \d{2}){3} [A-Z]")
+_PASSPORT = ("护照", "passport", "Passport", "PASSPORT")
+_PASSPORT_HEAD = re.compile(r"(?i).{0,6}(?:护照|passport)(?:[\s_-]*(?:号码?|编号|num(?:ber)?|no|id|#)\.?)?")
+_VERSION = re.compile(r"(?i)(?:\bv|version|release|版本|ver\.?)[\s:/-]*$")
 _MACHINE = re.compile(r"(?i)\b(?:ip|ipv4|server|host|dns|ping|address|gateway|router)|地址|服务器|主机|网关")
 _LONGEST_USER = 80
 _URL_USER = re.compile(r"[A-Za-z0-9._~%!$&'*+=:-]*")
 """What may stand between `//` and the password of a URL."""
 _CARD_BEGINNINGS = re.compile(
     r"4\d{15}|5[1-5]\d{14}|2(?:2[2-9]|[3-6]\d|7[01])\d{13}|3[47]\d{13}|35\d{14}|6(?:011|5\d\d|4[4-9]\d)\d{12}"
-    r"|62\d{14,17}|60\d{14,17}"
+    r"|62\d{14,17}|60\d{14,17}|(?:436742|456351|9558\d\d)\d{13}"
 )
 _FILE_ENDINGS = frozenset(["png", "jpg", "jpeg", "gif", "svg", "webp", "js", "ts", "css", "py", "json", "md", "html"])
 _NO_NINO = frozenset(["BG", "GB", "NK", "KN", "TN", "NT", "ZZ"])
@@ -50,8 +58,10 @@ _TW_LETTERS = "ABCDEFGHJKLMNPQRSTUVXYWZIO"
 
 
 def cn_resident_id(candidate: Candidate) -> int:
-    """Measure eighteen digits with a real date and check digit."""
-    return _whole(candidate, is_resident_id(re.sub(r"[ -]", "", candidate.value).upper()))
+    """Measure eighteen digits with a real date and check digit, in groups that people write."""
+    groups, gaps = _layout(candidate.value), set(_GAP.findall(candidate.value))
+    written = _ID_LAYOUT.fullmatch(groups) and len(gaps) <= 1 and (groups[:2] != "1 " or _alone(candidate))
+    return _whole(candidate, bool(written) and is_resident_id(_GAP.sub("", candidate.value).upper()))
 
 
 def is_resident_id(number: str) -> bool:
@@ -66,25 +76,43 @@ def is_resident_id(number: str) -> bool:
 
 def cn_mobile(candidate: Candidate) -> int:
     """Measure a mobile number that is not the end of a longer number, a decimal or an order's number."""
-    return _whole(candidate, _free(candidate) and not _called_an_order(candidate))
+    return _whole(candidate, free(candidate) and not called_an_order(candidate))
 
 
 def bank_card(candidate: Candidate) -> int:
     """Measure a card number: issuer's range, Luhn, not called an order; a month or code after it is not part of it."""
-    value = candidate.value
-    shorter = value[: max(value.rfind(" "), value.rfind("-"), 0)]
-    if _is_card(value) and _free_after(candidate):
+    value, single = candidate.value, candidate.value[1:2] == " "
+    shorter = "" if single else value[: max((gap.start() for gap in _GAP.finditer(value)), default=0)]
+    if single and not (_SINGLES.fullmatch(_layout(value)) and _alone(candidate)):
+        size = 0
+    elif _is_card(value) and free_after(candidate):
         size = len(value)
     elif _is_card(shorter):
         size = len(shorter)
     else:
         return 0
-    return size if _free_before(candidate) and not _called_an_order(candidate) else 0
+    return size if free_before(candidate) and not called_an_order(candidate) else 0
 
 
 def _is_card(value: str) -> bool:
-    digits = re.sub(r"[ -]", "", value)
+    digits = _GAP.sub("", value)
     return _CARD_BEGINNINGS.fullmatch(digits) is not None and len(set(digits)) > 1 and bool(luhn.is_valid(digits))
+
+
+def _layout(value: str) -> str:
+    """Lengths of the groups of a number: '6 8 4' of '110105-19491231-002X'."""
+    return " ".join(str(len(group)) for group in _GAP.split(value))
+
+
+def _alone(candidate: Candidate) -> bool:
+    """Whether a row of single digits is not a piece of a longer row, as in a table of digits."""
+    text, start, end = candidate.text, candidate.start, candidate.end
+    return not (text[max(0, start - 2) : start - 1].isdigit() or text[end + 1 : end + 2].isdigit())
+
+
+def passport_listed(candidate: Candidate) -> int:
+    """Measure a cell of a table whose column is headed 'passport'."""
+    return _whole(candidate, _PASSPORT_HEAD.fullmatch(head_of_column(candidate, _PASSPORT)) is not None)
 
 
 def cn_credit_code(candidate: Candidate) -> int:
@@ -98,19 +126,20 @@ def email(candidate: Candidate) -> int:
     before = candidate.text[max(0, candidate.start - _LONGEST_USER) : candidate.start]
     address = before[before.rfind("//") + 2 :] if "//" in before else None
     in_url = address is not None and before[-1] == ":" and _URL_USER.fullmatch(address) is not None
-    ok = ending not in _FILE_ENDINGS and not in_url and before[-1:] != "/" and ".." not in candidate.value
-    return _whole(candidate, ok or _before(candidate).endswith("mailto:"))
+    in_path = before[-1:] == "/" and before[-2:-1].isascii()
+    ok = ending not in _FILE_ENDINGS and not in_url and not in_path and ".." not in candidate.value
+    return _whole(candidate, ok or text_before(candidate).endswith("mailto:"))
 
 
 def phone(candidate: Candidate) -> int:
     """Measure a number that is valid in its country's plan; without a country code, in the United States'."""
     region = None if candidate.value.startswith("+") else "US"
-    return _whole(candidate, _free(candidate) and _valid_phone(candidate.value, region))
+    return _whole(candidate, free(candidate) and _valid_phone(candidate.value, region))
 
 
 def phone_named(candidate: Candidate) -> int:
     """Measure a number that somebody called a phone number, valid in one of the large plans."""
-    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", candidate.value):
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", _GAP.sub("-", candidate.value)):
         return 0
     return _whole(candidate, any(_valid_phone(candidate.value, region) for region in ("US", "GB", "DE", "CN", "IN")))
 
@@ -132,13 +161,15 @@ def _mod_97(plain: str) -> bool:
 
 
 def us_ssn(candidate: Candidate) -> int:
-    """Measure a social security number that could have been given out."""
-    return _whole(candidate, _free(candidate) and bool(ssn.is_valid(candidate.value)))
+    """Measure a social security number that could have been given out, and that is called one: parts look the same."""
+    number = _GAP.sub("-", candidate.value)
+    return _whole(candidate, free(candidate) and bool(ssn.is_valid(number)) and named(candidate, SOCIAL))
 
 
 def uk_nino(candidate: Candidate) -> int:
-    """Measure a national insurance number with a prefix in use."""
-    return _whole(candidate, candidate.value[:2] not in _NO_NINO)
+    """Measure a national insurance number with a prefix in use, in pairs ('AB 12 34 56 C') or called one."""
+    known = _SPACED_NINO.fullmatch(candidate.value) is not None or named(candidate, SOCIAL)
+    return _whole(candidate, candidate.value[:2] not in _NO_NINO and known)
 
 
 def national_id(candidate: Candidate) -> int:
@@ -149,9 +180,9 @@ def national_id(candidate: Candidate) -> int:
         or _taiwan(value)
         or _singapore(value)
         or any(kind.is_valid(value) for kind in (cpf, rrn, codicefiscale) if len(value) >= 14)  # noqa: PLR2004 - shortest
-        or (value.count(" ") == 2 and aadhaar.is_valid(value))  # noqa: PLR2004 - three groups
+        or (value.count(" ") == 2 and aadhaar.is_valid(value) and named(candidate, INDIAN))  # noqa: PLR2004 - three groups
     )
-    return _whole(candidate, bool(ok) and _free(candidate))
+    return _whole(candidate, bool(ok) and free(candidate))
 
 
 def ip_address(candidate: Candidate) -> int:
@@ -160,43 +191,15 @@ def ip_address(candidate: Candidate) -> int:
         address = ipaddress.ip_address(candidate.value)
     except ValueError:
         return 0
-    if max(map(len, re.split(r"[.:]", candidate.value))) == 1 and not _MACHINE.search(_before(candidate)):
+    if max(map(len, re.split(r"[.:]", candidate.value))) == 1 and not _MACHINE.search(text_before(candidate)):
         return 0
     dull = address.is_loopback or address.is_unspecified or address.is_multicast or candidate.value.startswith("255.")
     long = address.version == 4 or sum(c != ":" for c in candidate.value) >= 8  # noqa: PLR2004 - IPv4; 8 hex digits
-    return _whole(candidate, long and not dull and _free(candidate) and not _VERSION.search(_before(candidate)))
+    return _whole(candidate, long and not dull and free(candidate) and not _VERSION.search(text_before(candidate)))
 
 
 def _whole(candidate: Candidate, ok: bool) -> int:
     return len(candidate.value) if ok else 0
-
-
-def _before(candidate: Candidate, size: int = 16) -> str:
-    return candidate.text[max(0, candidate.start - size) : candidate.start]
-
-
-def _called_an_order(candidate: Candidate) -> bool:
-    """Whether the nearest word before that says what the number is says an order: not in 'order, card 4111…'."""
-    before = _before(candidate, 24)
-    ends = [found.end() for found in _ORDER.finditer(before)]
-    between = before[ends[-1] :] if ends else ""
-    return bool(ends) and _NAMES_WITHIN.fullmatch(between) is not None and not _NOT_AN_ORDER.search(between)
-
-
-def _free(candidate: Candidate) -> bool:
-    """Whether no digit, point or sign glues the candidate to a longer number."""
-    return _free_before(candidate) and _free_after(candidate)
-
-
-def _free_before(candidate: Candidate) -> bool:
-    text, start = candidate.text, candidate.start
-    glued = text[max(0, start - 1) : start] in ("+", ".", "-", "/") and start > 0 and candidate.value[0] != "+"
-    return not (glued and (text[start - 1] == "+" or text[max(0, start - 2) : start - 1].isalnum()))
-
-
-def _free_after(candidate: Candidate) -> bool:
-    text, end = candidate.text, candidate.end
-    return not (text[end : end + 1] in (".", "-") and text[end + 1 : end + 2].isdigit())
 
 
 def _valid_phone(value: str, region: str | None) -> bool:

@@ -8,6 +8,7 @@ VALIDATORS: dict[str, Validator] = {
     "cn_resident_id": check.cn_resident_id,
     "cn_mobile": check.cn_mobile,
     "bank_card": check.bank_card,
+    "passport_listed": check.passport_listed,
     "cn_credit_code": check.cn_credit_code,
     "email": check.email,
     "phone": check.phone,

@@ -55,6 +55,21 @@ TOKEN = "aB3dE5fG7hJ9" * 20
         ("℡13800138000", "personal_data.cn_mobile", "13800138000"),
         ("电话+86 138 0013 8000", "personal_data.cn_mobile", "+86 138 0013 8000"),
         ("x+8613800138000", "personal_data.cn_mobile", "+8613800138000"),
+        ("身份证 1101 0519 4912 3100 2X 谢谢", "personal_data.cn_resident_id", "1101 0519 4912 3100 2X"),
+        (
+            "身份证1 1 0 1 0 5 1 9 4 9 1 2 3 1 0 0 2 X",
+            "personal_data.cn_resident_id",
+            "1 1 0 1 0 5 1 9 4 9 1 2 3 1 0 0 2 X",
+        ),
+        ("卡号：4111–1111–1111–1111–123", "personal_data.bank_card", "4111–1111–1111–1111"),
+        (
+            "卡号：6 2 2 2 0 2 1 2 3 4 5 6 7 8 9 0 1 2 8 。",
+            "personal_data.bank_card",
+            "6 2 2 2 0 2 1 2 3 4 5 6 7 8 9 0 1 2 8",
+        ),
+        ("请打 0086 138–0013–8000 找我", "personal_data.cn_mobile", "0086 138–0013–8000"),
+        ("姓名/电话：张三/13800138000", "personal_data.cn_mobile", "13800138000"),
+        ("张三/li.wei@firma.cn/男", "personal_data.email", "li.wei@firma.cn"),
         ("4①11 1111 1111 1111", "personal_data.bank_card", "4①11 1111 1111 1111"),
         (f"access_token={TOKEN}", "secret.assigned", TOKEN),
         (f"?access_token={TOKEN}&next=%2Fhome", "secret.assigned", TOKEN),
@@ -163,3 +178,32 @@ def test_what_is_said_about_the_first_line_of_a_key_stays_and_a_second_key_is_fo
     first = "-----BEGIN\u0020PRIVATE KEY-----"
     text = f"nginx says 'expecting {first}', what is missing in the file? {_key(end=False)}\nThanks"
     assert [text[f.start : f.end] for f in hits(text, "secrets")] == [first, _key(end=False)]
+
+
+@pytest.mark.parametrize(
+    ("text", "rule", "cuts"),
+    [
+        ("138001380\u200b00/13900139000", "personal_data.cn_mobile", ["138001380\u200b00", "13900139000"]),
+        (f"{WIDE_CARD}/6222021234567890128", "personal_data.bank_card", [WIDE_CARD, "6222021234567890128"]),
+        ("姓名,护照号\n张三,E12345678\n李四,EA1234567", "personal_data.passport_listed", ["E12345678", "EA1234567"]),
+    ],
+)
+def test_each_of_several_identifiers_is_cut(text, rule, cuts):
+    assert [text[f.start : f.end] for f in hits(text) if f.rule == rule] == cuts
+
+
+PEOPLE = "name,ssn\n" + "".join(f"Ann Example {n},536-22-{8726 + n}\n" for n in range(30))
+
+
+def test_a_number_that_parts_share_is_one_of_a_person_under_the_head_of_its_column_alone():
+    found = [f for f in hits(PEOPLE) if f.rule == "personal_data.us_ssn"]
+    assert len(found) == 30
+    assert [f for f in hits(PEOPLE.replace("ssn", "drawing")) if f.rule == "personal_data.us_ssn"] == []
+
+
+ORDERS = "订单号,姓名,电话\n" + "".join(f"1380013800{n},张三,1390013900{n}\n" for n in range(10))
+
+
+def test_in_a_table_of_orders_the_phone_numbers_are_found_and_the_orders_are_none():
+    found = [ORDERS[f.start : f.end] for f in hits(ORDERS) if f.rule == "personal_data.cn_mobile"]
+    assert found == [f"1390013900{n}" for n in range(10)]
