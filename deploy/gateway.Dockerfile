@@ -2,6 +2,8 @@
 # The gateway: no torch, no compiler, no shell tricks at run time. Build from the repository's root:
 #   docker build -f deploy/gateway.Dockerfile -t attest-gateway:0.1.0 .
 FROM python:3.11.13-slim-bookworm AS build
+# An index of one's own where nothing else can be reached: --build-arg PIP_INDEX_URL=https://…
+ARG PIP_INDEX_URL
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/attest
 ENV PATH=/opt/attest/bin:$PATH

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes what compose.yaml mounts as secrets: random passwords, the key that wraps content keys, and, unless the company's
-# certificate lies there already, a self-signed one. Never overwrites. The folder is for its owner alone; the files in it
+# certificate lies there already (tls.crt, tls.key, and its authority's as ca.crt), a self-signed one. Never overwrites. The folder is for its owner alone; the files in it
 # are readable because each service runs as a user of its own.
 #
 #   deploy/make-secrets.sh example.com
@@ -34,6 +34,14 @@ if [ ! -e tls.key ] || [ ! -e tls.crt ]; then
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 365 -keyout tls.key -out tls.crt \
     -subj "/CN=$domain" -addext "subjectAltName=DNS:chat.$domain,DNS:sso.$domain,DNS:kibana.$domain" 2>/dev/null
   chmod 444 tls.key tls.crt
-  echo "Made a self-signed certificate for chat., sso. and kibana.$domain; replace tls.crt and tls.key by your own." >&2
+  echo "Made a self-signed certificate for chat., sso. and kibana.$domain; replace tls.crt, tls.key and ca.crt by your own." >&2
 fi
-[ -e ca.crt ] || { cp tls.crt ca.crt; chmod 444 ca.crt; }
+# The gateway trusts ca.crt alone when it asks the sign-in service: a certificate that somebody else signed needs theirs.
+if [ ! -e ca.crt ]; then
+  if [ "$(openssl x509 -in tls.crt -noout -subject_hash)" != "$(openssl x509 -in tls.crt -noout -issuer_hash)" ]; then
+    echo "tls.crt is not self-signed: put the root certificate of its authority beside it as ca.crt, then run this again." >&2
+    exit 1
+  fi
+  cp tls.crt ca.crt
+fi
+chmod 444 tls.key tls.crt ca.crt # each service runs as a user of its own

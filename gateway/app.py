@@ -56,6 +56,7 @@ from gateway.problems import AttestError
 from gateway.scim.compose import make_provisioning
 from gateway.scim.routes import scim_router
 from gateway.settings import Settings
+from gateway.starting import telling_why
 from gateway.telemetry import Telemetry
 from gateway.turn import TurnService
 from gateway.usage.allowance import Allowances
@@ -70,7 +71,7 @@ SWEEP_S = 60.0
 """How often turns of gateways that died are looked for and closed."""
 
 
-def create_app(settings: Settings) -> Litestar:
+def create_app(settings: Settings) -> Litestar:  # noqa: PLR0915 - one list, in order
     """Compose the gateway. Nothing is opened before the application starts, except that rules and model are checked."""
     telemetry = Telemetry()
     engine = make_engine(settings.database)
@@ -122,26 +123,27 @@ def create_app(settings: Settings) -> Litestar:
     async def lifespan(_: Litestar) -> AsyncGenerator[None, None]:
         """Start in this order; end in the opposite one, running turns first, so that each gets its closing record."""
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(telemetry.aclose)
-            stack.push_async_callback(engine.dispose)
-            await asyncio.to_thread(upgrade, settings.database)
-            stack.push_async_callback(sequencer.close)
-            stack.push_async_callback(audit.close)
-            await _open(audit)
-            await stack.enter_async_context(policies.at_work())
-            await sequencer.start()
-            await stack.enter_async_context(governance.at_work())
-            await stack.enter_async_context(inquiry.at_work(lambda error: telemetry.fault("review", error)))
-            if delivery is not None:
-                stack.push_async_callback(delivery.close)
-                stack.push_async_callback(_ended, asyncio.create_task(delivery.run()))
-            stack.push_async_callback(authentication.close)
-            await authentication.start()
-            stack.push_async_callback(admission.aclose)
-            stack.push_async_callback(provisioning.rates.aclose)
-            stack.push_async_callback(endpoint.close)
-            stack.push_async_callback(turns.close)
-            stack.push_async_callback(_ended, asyncio.create_task(_sweep(audit, telemetry)))
+            with telling_why():
+                stack.push_async_callback(telemetry.aclose)
+                stack.push_async_callback(engine.dispose)
+                await asyncio.to_thread(upgrade, settings.database)
+                stack.push_async_callback(sequencer.close)
+                stack.push_async_callback(audit.close)
+                await _open(audit)
+                await stack.enter_async_context(policies.at_work())
+                await sequencer.start()
+                await stack.enter_async_context(governance.at_work())
+                await stack.enter_async_context(inquiry.at_work(lambda error: telemetry.fault("review", error)))
+                if delivery is not None:
+                    stack.push_async_callback(delivery.close)
+                    stack.push_async_callback(_ended, asyncio.create_task(delivery.run()))
+                stack.push_async_callback(authentication.close)
+                await authentication.start()
+                stack.push_async_callback(admission.aclose)
+                stack.push_async_callback(provisioning.rates.aclose)
+                stack.push_async_callback(endpoint.close)
+                stack.push_async_callback(turns.close)
+                stack.push_async_callback(_ended, asyncio.create_task(_sweep(audit, telemetry)))
             yield
 
     parts = {

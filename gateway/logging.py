@@ -28,6 +28,7 @@ ALLOWED = frozenset(
 """Keys that a log line may have. A new one is a decision: it must never hold what a person typed or a model said."""
 PLAIN_LOGGERS = ("_granian", "granian", "uvicorn", "alembic")
 """Libraries whose messages are about themselves. Their access logs (raw paths) stay off."""
+_TRACEBACK = ("Traceback", "+ Exception Group Traceback")
 LONGEST_VALUE = 300
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 QUIET_ROUTES = ("/health", "/metrics")
@@ -103,7 +104,8 @@ def _plain(value: object) -> object:
 def _silence_foreign(_logger: object, _method: str, event: Event) -> Event:
     """Replace a library's message by its place in the code."""
     record = cast("logging.LogRecord", event["_record"])
-    if not record.name.startswith(PLAIN_LOGGERS):
+    # uvicorn gives the traceback of a start that failed as its message.
+    if not record.name.startswith(PLAIN_LOGGERS) or str(event.get("event")).lstrip().startswith(_TRACEBACK):
         event["event"] = "library.message"
     event["place"] = f"{record.filename}:{record.lineno}"
     raised = record.exc_info

@@ -12,6 +12,8 @@ from typing import Annotated, Self
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gateway.addresses import with_driver, wrong_about_database, wrong_about_redis
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -65,7 +67,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("./data")
     """Folder for the embedded database, keys (mode 0600) and logs."""
     database_url: SecretStr = SecretStr("")
-    """`postgresql+asyncpg://…` or `sqlite+aiosqlite:///…`; default: SQLite in the data folder."""
+    """`postgresql://…` (or `postgresql+asyncpg://…`) or `sqlite+aiosqlite:///…`; default: SQLite in the data folder."""
     redis_url: SecretStr = SecretStr("")
     """Redis or Valkey for limits shared by several gateways; default: limits in this process."""
     redis_failure: WhenLimiterFails = WhenLimiterFails.CLOSED
@@ -234,7 +236,7 @@ class Settings(BaseSettings):
     """Longest time that one guard may take for one text."""
     classifier_threads: Annotated[int, Field(ge=0, le=64)] = 0
     """Batches of the classifier that run side by side, one thread each; 0 is one for each core, four at most."""
-    log_level: str = "INFO"
+    log_level: Annotated[str, Field(pattern="(?i)^(DEBUG|INFO|WARNING|ERROR|CRITICAL)$")] = "INFO"
     """`DEBUG | INFO | WARNING | ERROR`; no level logs content."""
 
     @model_validator(mode="before")
@@ -250,7 +252,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _together(self) -> Self:
-        wrong = [f"{role!r} is no role" for role in self.oidc_roles.values() if role not in ROLES]
+        wrong = [f"{role!r} in ATTEST_OIDC_ROLES is no role" for role in self.oidc_roles.values() if role not in ROLES]
         if self.env is Environment.PRODUCTION and self.oidc_issuer is None:
             wrong.append("ATTEST_OIDC_ISSUER must be set in production")
         if self.oidc_issuer is None and self.host not in LOOPBACK:
@@ -258,6 +260,8 @@ class Settings(BaseSettings):
         if self.env is Environment.PRODUCTION and self.base_url.startswith("http://"):
             wrong.append("ATTEST_PUBLIC_URL must be https in production")
         wrong += _wrong_about_vault(self)
+        wrong += filter(None, (wrong_about_database(self.database_url.get_secret_value()),))
+        wrong += filter(None, (wrong_about_redis(self.redis_url.get_secret_value()),))
         wrong += [f"{name!r} in ATTEST_AUDIT_FOUR_EYES is no action" for name in self.four_eyes - FOUR_EYES]
         if wrong:
             raise ValueError("; ".join(wrong))
@@ -307,7 +311,10 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         """SQLAlchemy URL of the database."""
-        return self.database_url.get_secret_value() or f"sqlite+aiosqlite:///{self.data_dir.resolve()}/attest.db"
+        return (
+            with_driver(self.database_url.get_secret_value())
+            or f"sqlite+aiosqlite:///{self.data_dir.resolve()}/attest.db"
+        )
 
     @property
     def inference(self) -> str:

@@ -29,7 +29,7 @@ def serve() -> None:
         settings = load()
         configure_logging(settings.log_level)
         app = create_app(settings)
-    except (SettingsError, KeyFileError, SigningKeyError, ValueError) as error:
+    except (SettingsError, KeyFileError, SigningKeyError, ValueError, OSError) as error:
         click.echo(str(error), err=True)
         sys.exit(1)
     # What stands now stands for good: a full collection that looked through it would stop every turn for 0.1 s.

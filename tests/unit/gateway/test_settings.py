@@ -1,0 +1,64 @@
+"""Wrong settings are named all at once, in words of ours: a parser's would quote a password."""
+
+import io
+import json
+import logging
+
+import pytest
+import structlog
+
+from audit.keys import KeyFileError
+from gateway.logging import configure_logging
+from gateway.settings import SettingsError, load
+from gateway.starting import telling_why
+
+SECRET = "S3CRETtail"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("database_url", f"postgresql+asyncpg://attest:p@ss:{SECRET}@db/attest"),
+        ("database_url", f"mysql://attest:{SECRET}@db/attest"),
+        ("database_url", f"attest:{SECRET}@db"),
+        ("redis_url", f"redis://:Zk4{SECRET}/Qm9v@valkey:6379/0"),
+        ("redis_url", f"http://:{SECRET}@valkey:6379/0"),
+        ("redis_url", f"redis://:{SECRET}@valkey:99999999/0"),
+        ("log_level", "VERBOSE"),
+        ("oidc_roles", "group=king"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_not_quoted(name, value):
+    with pytest.raises(SettingsError) as caught:
+        load(**{name: value})
+    assert f"ATTEST_{name.upper()}" in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert "Zk4" not in str(caught.value)
+
+
+@pytest.mark.parametrize("start", ["postgresql", "postgres", "postgresql+asyncpg"])
+def test_the_common_forms_of_an_address_are_understood(start):
+    settings = load(database_url=f"{start}://attest:p%40ss@db/attest", redis_url="rediss://:p%2Fss@valkey:6379/0")
+    assert settings.database == "postgresql+asyncpg://attest:p%40ss@db/attest"
+    assert load(redis_url="unix:///run/valkey.sock").redis_url
+    assert load(log_level="debug").log_level == "debug"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(KeyFileError("another master key"), "another master key"), (ValueError(SECRET), "OSError")],
+)
+def test_a_start_that_fails_says_why(error, reason):
+    told, root = io.StringIO(), logging.getLogger()
+    before = (root.handlers[:], root.level)
+    try:
+        configure_logging("INFO", told)
+        with pytest.raises(type(error)), telling_why():
+            raise error from (None if isinstance(error, KeyFileError) else OSError(SECRET))
+        logging.getLogger("uvicorn.error").error("Traceback (most recent call last):\n  %s", SECRET)
+    finally:
+        root.handlers[:], root.level = before
+        structlog.reset_defaults()
+    lines = [json.loads(line) for line in told.getvalue().splitlines()]
+    assert (lines[0]["event"], lines[0]["error"], lines[0]["reason"]) == ("start failed", type(error).__name__, reason)
+    assert SECRET not in told.getvalue()
