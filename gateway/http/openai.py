@@ -84,7 +84,7 @@ async def chat_completions(
 
     A blocked turn answers 200 with `finish_reason: "content_filter"`; `attest` names turn, reason, categories, rules.
     """
-    turn = _turn_request(request, data, await chat.catalogue.resolve(data.model), chat.settings)
+    turn = _turn_request(request, data, await chat.catalogue.resolve(data.model or ""), chat.settings)
     events = chat.turns.run(turn)
     try:
         if not data.stream:
@@ -95,7 +95,7 @@ async def chat_completions(
     except ClientGoneError:
         await events.aclose()
         return ASGIResponse(status_code=CLIENT_GONE)
-    include_usage = data.stream_options is not None and data.stream_options.include_usage
+    include_usage = data.stream_options is not None and bool(data.stream_options.include_usage)
     chunks = with_heartbeat(_chunks(turn_id, opening, events, turn.model, include_usage=include_usage))
     return EventStreamResponse(chunks, events.aclose)
 
@@ -106,7 +106,7 @@ def _turn_request(
     return TurnRequest(
         principal=request.user,
         surface=Surface.API,
-        streamed=body.stream,
+        streamed=bool(body.stream),
         messages=body.dialogue(settings),
         model=model,
         max_tokens=body.max_completion_tokens or body.max_tokens or DEFAULT_MAX_TOKENS,

@@ -5,7 +5,7 @@ log probabilities) are refused clearly instead of being ignored. `attest` beside
 the turn.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -29,6 +29,10 @@ class TextPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: Literal["text"] = "text"
 
 
+Nothing = Annotated[list[Any], msgspec.Meta(max_length=0)] | None
+"""What clients send along with an answer that they were given, where it says nothing."""
+
+
 class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One message of the request."""
 
@@ -36,6 +40,10 @@ class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     content: str | list[TextPart] | None = None
     name: str | None = None
     refusal: str | None = None
+    tool_calls: Nothing = None
+    annotations: Nothing = None
+    function_call: None = None
+    audio: None = None
 
     def text(self) -> str:
         """Return the content as one text."""
@@ -47,7 +55,7 @@ class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Options of a streamed answer."""
 
-    include_usage: bool = False
+    include_usage: bool | None = None
     include_obfuscation: bool | None = None
 
 
@@ -57,12 +65,16 @@ class ResponseFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: Literal["text"]
 
 
+Zero = Annotated[float, msgspec.Meta(ge=0, le=0)]
+"""0 and 0.0: many programs write down what is so anyway."""
+
+
 class ChatCompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Body of `POST /v1/chat/completions`."""
 
     messages: Annotated[list[ChatMessage], msgspec.Meta(min_length=1)]
-    model: str = ""
-    stream: bool = False
+    model: str | None = None
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=1, le=131_072)] | None = None
     max_completion_tokens: Annotated[int, msgspec.Meta(ge=1, le=131_072)] | None = None
@@ -71,8 +83,8 @@ class ChatCompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     stop: str | Annotated[list[str], msgspec.Meta(max_length=4)] | None = None
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     n: Literal[1] | None = None
-    frequency_penalty: Literal[0] | None = None
-    presence_penalty: Literal[0] | None = None
+    frequency_penalty: Zero | None = None
+    presence_penalty: Zero | None = None
     logprobs: Literal[False] | None = None
     response_format: ResponseFormat | None = None
     user: str | None = None
