@@ -3,6 +3,7 @@
 Under `/v1` and `/scim/v2` they have the shape of these protocols.
 """
 
+import re
 from typing import Any
 
 from litestar import MediaType, Request, Response
@@ -27,6 +28,15 @@ from gateway.web.pages import Pages, place_of
 
 PROBLEM_JSON = "application/problem+json"
 SCIM_JSON = "application/scim+json"
+NOT_OFFERED = frozenset(
+    {
+        *("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "logit_bias", "top_logprobs"),
+        *("modalities", "audio", "prediction", "reasoning_effort", "service_tier", "store", "metadata", "top_k"),
+        *("web_search_options", "verbosity", "prompt_cache_key", "safety_identifier", "tool_call_id", "tool_calls"),
+    }
+)
+"""Fields that clients know from elsewhere."""
+_UNKNOWN = re.compile(r"unknown field `([^`]*)`")
 REFUSED_AS = "attest_refused_as"
 """Key in the scope's state: the code of the error that is answered."""
 _BY_STATUS: dict[int, type[AttestError]] = {
@@ -105,8 +115,17 @@ def on_any_exception(request: AnyRequest, error: Exception) -> Response[Any]:
 def _fields(error: ValidationException) -> str:
     """Name the fields that are wrong, and nothing of their values."""
     extra = error.extra if isinstance(error.extra, list) else []
-    names = [str(item.get("key", "")) for item in extra if isinstance(item, dict)]
+    names = [_named(str(item.get("key", "")), str(item.get("message", ""))) for item in extra if isinstance(item, dict)]
     return "Wrong or missing: " + ", ".join(name for name in names if name) if any(names) else ""
+
+
+def _named(key: str, message: str) -> str:
+    """Say which field; one that is not known only by a name of ours, since anything may stand there."""
+    where = "" if key == "data" else key  # the handler's parameter: the whole body
+    if (unknown := _UNKNOWN.search(message)) is None:
+        return where or ("the body" if key else "")
+    field = f"{unknown[1]} (not offered)" if unknown[1] in NOT_OFFERED else "an unknown field"
+    return f"{field} in {where}" if where else field
 
 
 def _is_console(request: AnyRequest) -> bool:
