@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-_DRIVERS = frozenset({"postgresql+asyncpg", "sqlite+aiosqlite"})
+_DRIVERS = frozenset({"postgresql+asyncpg", "sqlite+aiosqlite", "sqlite"})
 _COMMON = ("postgresql://", "postgres://")
 """As PostgreSQL's own tools write it; there is one driver that it can mean."""
 _REDIS = frozenset({"redis", "rediss", "unix"})
@@ -21,10 +21,20 @@ def with_driver(url: str) -> str:
 def wrong_about_database(url: str) -> str:
     """Return what is wrong with a database address, or nothing."""
     said = f"ATTEST_DATABASE_URL is no postgresql+asyncpg:// or sqlite+aiosqlite:/// address; {_ENCODE}"
+    if not url:
+        return ""
     try:
-        return "" if not url or make_url(with_driver(url)).drivername in _DRIVERS else said
+        parsed = make_url(with_driver(url))
     except (ArgumentError, ValueError):
         return said
+    if parsed.drivername not in _DRIVERS:
+        return said
+    if parsed.get_backend_name() == "sqlite":
+        return ""
+    if "sslmode" in parsed.query:
+        return "ATTEST_DATABASE_URL: write ssl=… for sslmode=…, as the driver calls it"
+    # After an @ that is not encoded the rest of the password counts as host or name, which errors quote.
+    return said if "@" in f"{parsed.host}{parsed.database}" else ""
 
 
 def wrong_about_redis(url: str) -> str:
@@ -34,4 +44,8 @@ def wrong_about_redis(url: str) -> str:
         sound = not url or (parts.scheme in _REDIS and (parts.port or 1) > 0)
     except ValueError:
         sound = False
+    else:
+        # After a / ? or # that is not encoded the rest of the password, with its @, counts as database or option.
+        path = "" if parts.scheme == "unix" else parts.path
+        sound = sound and "@" not in f"{path}{parts.query}{parts.fragment}"
     return "" if sound else f"ATTEST_REDIS_URL is no redis:// or rediss:// address; {_ENCODE}"

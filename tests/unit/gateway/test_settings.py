@@ -21,6 +21,12 @@ SECRET = "S3CRETtail"
         ("database_url", f"postgresql+asyncpg://attest:p@ss:{SECRET}@db/attest"),
         ("database_url", f"mysql://attest:{SECRET}@db/attest"),
         ("database_url", f"attest:{SECRET}@db"),
+        ("database_url", f"postgresql://attest:p@{SECRET}/x@db/attest"),
+        ("database_url", f"postgresql://attest:p@x/{SECRET}@db/attest"),
+        ("database_url", f"postgresql://attest:{SECRET}@db/attest?sslmode=require"),
+        ("redis_url", f"redis://:12?{SECRET}=1@valkey:6379/0"),
+        ("redis_url", f"redis://:12/{SECRET}@valkey:6379/0"),
+        ("redis_url", f"redis://:12#{SECRET}@valkey:6379/0"),
         ("redis_url", f"redis://:Zk4{SECRET}/Qm9v@valkey:6379/0"),
         ("redis_url", f"http://:{SECRET}@valkey:6379/0"),
         ("redis_url", f"redis://:{SECRET}@valkey:99999999/0"),
@@ -42,6 +48,26 @@ def test_the_common_forms_of_an_address_are_understood(start):
     assert settings.database == "postgresql+asyncpg://attest:p%40ss@db/attest"
     assert load(redis_url="unix:///run/valkey.sock").redis_url
     assert load(log_level="debug").log_level == "debug"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:////srv/a@b.db",
+        "sqlite+aiosqlite:///a.db",
+        "postgresql:///attest?host=/run",
+        "postgres://a:p@d/n?ssl=require",
+    ],
+)
+def test_an_address_that_works_is_accepted(url):
+    assert load(database_url=url).database.endswith(url.partition("://")[2])
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://valkey", "redis://:p%40x@valkey:6379/0", "rediss://u:p@[::1]:1/2", "unix:///r@1"]
+)
+def test_an_address_of_redis_that_works_is_accepted(url):
+    assert load(redis_url=url).redis_url.get_secret_value() == url
 
 
 @pytest.mark.parametrize(
