@@ -19,6 +19,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from gateway.settings import SettingsError
+
 BUSY_TIMEOUT_MS = 5000
 """How long a connection waits for another one's write lock."""
 LEAST_BUSY_MS = 100
@@ -93,13 +95,13 @@ def make_engine(database_url: str, **options: Any) -> AsyncEngine:
     """Return an engine for `sqlite+aiosqlite:///PATH` or `postgresql+asyncpg://…`; nothing is opened yet.
 
     `options` go to SQLAlchemy's `create_async_engine`, on SQLite to its `create_engine` as well. The folder of a SQLite
-    file is made.
+    file is made; raises `SettingsError` where it cannot be.
     """
     url = make_url(database_url)
     if url.get_backend_name() != "sqlite":
         return create_async_engine(url, **{**_POSTGRES, **options})
     if url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(Path(url.database).parent)
     engine = create_async_engine(url.set(drivername="sqlite+aiosqlite"), **options).sync_engine
     direct = create_engine(url.set(drivername="sqlite"), **options)
     _set_up_sqlite(engine)
@@ -119,6 +121,16 @@ async def transact(engine: AsyncEngine, work: Callable[[Connection], _T]) -> _T:
         return await engine.transact(work)
     async with engine.begin() as connection:
         return await connection.run_sync(work)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"The folder {folder} of the database cannot be made ({error.strerror}); "
+            "set ATTEST_DATA_DIR, or ATTEST_DATABASE_URL where that is set, to another place."
+        ) from None
 
 
 def _set_up_sqlite(engine: Engine) -> None:

@@ -8,15 +8,17 @@ import structlog
 from audit.governing import GoverningError
 from audit.keys import KeyFileError
 from audit.ledger import LedgerError
-from audit.ports import AuditUnavailableError
+from audit.ports import AuditIntegrityError, AuditUnavailableError
+from audit.sequencer import TreeRefusedError
 from audit.signing import SigningKeyError
 from gateway.policies.in_force import CannotJudgeError
+from gateway.settings import SettingsError
 from gateway.tracing import place_of
 from migrations.run import MigrationError
 
 OURS = (
-    *(AuditUnavailableError, CannotJudgeError, GoverningError, KeyFileError, LedgerError, MigrationError),
-    SigningKeyError,
+    *(AuditUnavailableError, AuditIntegrityError, TreeRefusedError, GoverningError, LedgerError, MigrationError),
+    *(CannotJudgeError, KeyFileError, SigningKeyError, SettingsError),
 )
 """Errors whose texts are ours: they say what to do, and quote nobody."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import sys
 from collections.abc import Awaitable, Callable
@@ -81,6 +82,9 @@ async def _one(part: str, check: Callable[[Settings], Awaitable[str]], settings:
 async def _disk(settings: Settings) -> str:
     folder = settings.data_dir.resolve()
     if not folder.is_dir():
+        above = next(one for one in (folder, *folder.parents) if one.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            raise NotWellError(f"{folder} cannot be made: set ATTEST_DATA_DIR to another folder")
         return f"{folder} will be made at the first start"
     free = shutil.disk_usage(folder).free
     if free < LEAST_FREE_BYTES:

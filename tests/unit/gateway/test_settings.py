@@ -3,11 +3,15 @@
 import io
 import json
 import logging
+from pathlib import Path
 
 import pytest
 import structlog
+from click.testing import CliRunner
 
 from audit.keys import KeyFileError
+from audit.ports import AuditIntegrityError
+from gateway.cli import main
 from gateway.logging import configure_logging
 from gateway.settings import SettingsError, load
 from gateway.starting import telling_why
@@ -72,7 +76,12 @@ def test_an_address_of_redis_that_works_is_accepted(url):
 
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [(KeyFileError("another master key"), "another master key"), (ValueError(SECRET), "OSError")],
+    [
+        (KeyFileError("another master key"), "another master key"),
+        (AuditIntegrityError("not the tree that was signed"), "not the tree that was signed"),
+        (SettingsError("the file is damaged"), "the file is damaged"),
+        (ValueError(SECRET), "OSError"),
+    ],
 )
 def test_a_start_that_fails_says_why(error, reason):
     told, root = io.StringIO(), logging.getLogger()
@@ -80,7 +89,7 @@ def test_a_start_that_fails_says_why(error, reason):
     try:
         configure_logging("INFO", told)
         with pytest.raises(type(error)), telling_why():
-            raise error from (None if isinstance(error, KeyFileError) else OSError(SECRET))
+            raise error from (OSError(SECRET) if isinstance(error, ValueError) else None)
         logging.getLogger("uvicorn.error").error("Traceback (most recent call last):\n  %s", SECRET)
     finally:
         root.handlers[:], root.level = before
@@ -88,3 +97,19 @@ def test_a_start_that_fails_says_why(error, reason):
     lines = [json.loads(line) for line in told.getvalue().splitlines()]
     assert (lines[0]["event"], lines[0]["error"], lines[0]["reason"]) == ("start failed", type(error).__name__, reason)
     assert SECRET not in told.getvalue()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["serve"], ["doctor"], ["migrate"], ["audit", "list"], ["api-keys", "list"]], ids=" ".join
+)
+def test_a_folder_that_cannot_be_made_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ATTEST_DATA_DIR", f"{tmp_path}/file/data")
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code in {1, 3}
+    assert f"{tmp_path}/file/data" in done.output
+    assert isinstance(done.exception, SystemExit), "a sentence, and no traceback"
+    if arguments != ["migrate"]:
+        assert "ATTEST_DATA_DIR" in done.output
