@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes what compose.yaml mounts as secrets: random passwords, the key that wraps content keys, and, unless the company's
-# certificate lies there already (tls.crt, tls.key, and its authority's as ca.crt), a self-signed one. Never overwrites. The folder is for its owner alone; the files in it
-# are readable because each service runs as a user of its own.
+# certificate lies there already (tls.crt, tls.key, and its authority's as ca.crt), a self-signed one. Never overwrites.
+# The folder is for its owner alone; the files in it are readable because each service runs as a user of its own.
 #
 #   deploy/make-secrets.sh example.com
 set -eu
@@ -44,4 +44,8 @@ if [ ! -e ca.crt ]; then
   fi
   cp tls.crt ca.crt
 fi
+openssl verify -no_check_time -no-CApath -no-CAstore -CAfile ca.crt -untrusted tls.crt tls.crt >/dev/null 2>&1 || {
+  echo "ca.crt is not of the authority that signed tls.crt: replace it by the root certificate, then run this again." >&2
+  exit 1
+}
 chmod 444 tls.key tls.crt ca.crt # each service runs as a user of its own

@@ -94,3 +94,39 @@ def test_a_domain_that_is_none_is_refused(tmp_path: Path) -> None:
     shutil.copy(ROOT / "deploy/make-secrets.sh", script)
     done = subprocess.run([str(script), "x;rm -rf y"], check=False, capture_output=True)
     assert done.returncode == 2
+
+
+def test_a_companys_certificate_needs_its_companys_root(tmp_path: Path) -> None:
+    need("openssl")
+    script, folder, made = tmp_path / "make-secrets.sh", tmp_path / "secrets", tmp_path / "made"
+    shutil.copy(ROOT / "deploy/make-secrets.sh", script)
+    folder.mkdir()
+    made.mkdir()
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(words, cwd=made, check=False, capture_output=True, text=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc")
+    run("openssl", "req", "-x509", *key, "-keyout", "root.key", "-out", "root.crt", "-subj", "/CN=Root")
+    run("openssl", "req", *key, "-keyout", "tls.key", "-out", "tls.csr", "-subj", "/CN=example.com")
+    run("openssl", "x509", "-req", "-in", "tls.csr", "-CA", "root.crt", "-CAkey", "root.key", "-CAcreateserial",
+        "-out", "tls.crt")  # fmt: skip
+    for name in ("tls.key", "tls.crt"):
+        shutil.copy(made / name, folder / name)
+    (folder / "tls.key").chmod(0o600)
+    without = run(str(script), "example.com")
+    assert (without.returncode, "ca.crt" in without.stderr) == (1, True)
+    assert not (folder / "ca.crt").exists()
+    shutil.copy(made / "root.crt", folder / "ca.crt")
+    assert run(str(script), "example.com").returncode == 0
+    assert (folder / "ca.crt").read_bytes() == (made / "root.crt").read_bytes()
+    assert (folder / "tls.key").stat().st_mode & 0o777 == 0o444, "each service runs as a user of its own"
+    own = tmp_path / "own"
+    own.mkdir()
+    shutil.copy(script, own)
+    assert run(str(own / script.name), "example.com").returncode == 0
+    for name in ("tls.key", "tls.crt"):  # without ca.crt, which stays the self-signed one
+        (own / "secrets" / name).unlink()
+        shutil.copy(made / name, own / "secrets" / name)
+    again = run(str(own / script.name), "example.com")
+    assert (again.returncode, "ca.crt" in again.stderr) == (1, True)
