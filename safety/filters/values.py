@@ -33,14 +33,34 @@ _COMMON = frozenset(
     ]
 )
 _CODE = re.compile(
-    r"^[\w.]+[(\[{]|^[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+$|^(?:None|null|true|false|undefined|string|str)$"
-    r"|::|->|\$\{|^[/~]|^[\w-]+\.[a-z]{2,4}$|^[a-z_]+="
+    r"^[\w.]+[(\[{]|^(?:None|null|true|false|undefined|string|str)$"
+    r"|::|->|\$\{|^[/~]|^[\w-]+\.[a-z]{2,4}$|^_*+[a-z]++(?:_++[a-z0-9]++)*+=|^[a-z]+://"
+    r"|\{\w+(?:\.\w+)*[}(]|^[\w.]*\d(?:[A-Z][a-z]{2,}){2,}$"
 )
-_NAME = re.compile(r"^[\w.]+\(.*\)$|^\w+(?:[./:_-][a-zA-Z]\w*)*$")
-"""Calls and names of things, as they stand between quotation marks in code."""
-_LINKED = re.compile(r"[:=|,>是为成了→就在即设置改係\"'`“「『【《(（]|\b(?:is|was|to|now|value)\b")
-"""What says that a value follows, right before it; a blank alone says little."""
-_BEFORE = 6
+_DOTTED = re.compile(r"^[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+$")
+_NAME = re.compile(r"^\w+(?:[./:_-][a-zA-Z]\w*)*$")
+_QUOTED_CODE = re.compile(r"^[\w.]+\(.*\)$|^[a-z_]+\||^(?:[/~]|#/|\./)")
+"""Calls, rules of a form and paths, as they stand between quotation marks in code."""
+_WORD = r"(?:[a-z](?![a-z]))?+(?:[A-Z]*+[a-z]{2,}+|[A-Z]++|\d++(?:[a-z](?![a-z]))?+)*+"
+_WORDS = re.compile(rf"{_WORD}(?:[-/.:+_]++{_WORD})++")
+"""Names that a program gives to things: `settings.secret_key2`."""
+_PIECE = (
+    r"(?:(?:[A-Z]?+[a-z]++(?:[A-Z][a-z]{2,}+|[A-Z]{1,3})?|[A-Z]++(?:[a-z]{2,}+)?)?"
+    r"\d*+(?:[A-Z]|[a-z]{0,5}|[A-Z]++\d?)|\d++[A-Z]?[a-z]*+|[A-Z][a-z]++\d++[A-Z]++)"
+)
+_TERM = re.compile(rf"{_PIECE}(?:[-/.:+_]++{_PIECE})++|\w*\d(?:[A-Z][a-z]{{2,}})+\d*|\d+[:.]\d[\w.+~:-]*")
+"""Words, abbreviations and numbers put together, as people name things: `ISO-9001:2015`, `HTTP/1.1`, `X448PublicKey`;
+and versions: `1:4.13+dfsg1-1`."""
+_LONGEST_TERM = 64
+_OPENING = r"""[\s\\"'`*\[(（【“‘「『《]*$"""
+_SAID = re.compile(
+    r"(?i)(?:[:=]|[-=]>|→|<[\w.:-]+>|[是为即就改设置成了系]|\b(?:is|was|now|value)|\s-[pa]|requirepass|\bby"
+    r"|\b(?:re)?(?:set|chang)\w*\b.{0,30}\bto)" + _OPENING
+)
+"""What says that a value follows, right before it; a blank, a comma or a line of a table says little."""
+_SAYS_LITTLE = re.compile(r"(?i)\b(?:pass|pw)\b\W*(?:(?:is|was)\W*)?$")
+"""A name that is as often another word: `we pass: ...`, `boarding pass: ...`."""
+_BEFORE = 40
 """Characters before a value in which that stands."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _PART = re.compile(r"[A-Za-z0-9]{20,}")
@@ -100,34 +120,53 @@ def _lines_end(value: str, at: int) -> int:
 def secret_value(candidate: Candidate) -> int:
     """Measure what stands after 'password =' and is neither a word, nor code, nor a placeholder.
 
-    A long token is one whatever follows it without a space: the rest of an address, a bracket. Behind a blank alone
-    only what nothing but a password looks like is one.
+    A long token is one whatever follows it without a space: the rest of an address, a bracket.
     """
     value = _NEXT_PARAMETER.split(candidate.value, 1)[0].rstrip(".,!?:()")
     judged, token = value[:_JUDGED], _AFTER_TOKEN.split(value, 1)[0]
-    linked = _LINKED.search(candidate.text[max(0, candidate.start - _BEFORE) : candidate.start])
-    if not linked and (_classes(judged) < _LEAST_CLASSES or _UUID.fullmatch(judged)):
+    if not _is_said(candidate, judged):
         return 0
-    if _is_secret(judged) and not _CODE.search(judged):
+    if _is_secret(judged) and not _is_code(judged):
         return len(value)
     return len(token) if _has_random_part(token[:_JUDGED]) and _is_secret(token[:_JUDGED]) else 0
 
 
 def quoted_value(candidate: Candidate) -> int:
     """Measure what stands between quotation marks after 'password =': any sign may be in it, but it is no sentence."""
-    value = candidate.value
-    random = _has_random_part(value[:_JUDGED])
-    said = " " in value or _NAME.search(value)
-    return len(value) if _is_secret(value[:_JUDGED]) and (random or not said) else 0
+    value = candidate.value[:_JUDGED]
+    named = _NAME.search(value) and (value.isalnum() or _WORDS.fullmatch(value))
+    words = " " in value or named or _QUOTED_CODE.search(value)
+    found = _is_said(candidate, value) and _is_secret(value) and (not words or _has_random_part(value))
+    return len(candidate.value) if found else 0
 
 
 def credentials(candidate: Candidate) -> int:
     """Measure what a header says after `Bearer` or `Basic`: letters and digits that look random."""
     value = candidate.value[:_JUDGED]
     mixed = any(map(str.isdigit, value)) and any(map(str.isalpha, value))
-    return (
-        len(candidate.value) if mixed and _bits(value) >= _LEAST_BITS_HEADER and not _PLACEHOLDER.search(value) else 0
-    )
+    words = _PLACEHOLDER.search(value) or _is_term(value)
+    return len(candidate.value) if mixed and _bits(value) >= _LEAST_BITS_HEADER and not words else 0
+
+
+def _is_said(candidate: Candidate, value: str) -> bool:
+    """Whether a value may be meant: something says so before it, or nothing but a password or a key looks like it."""
+    before = candidate.text[max(0, candidate.start - _BEFORE) : candidate.start]
+    little = _SAYS_LITTLE.search(before)
+    if little and ("\n" in little[0] or _is_term(value)):
+        return False
+    if _SAID.search(before):
+        return True
+    if _UUID.fullmatch(value) or _is_term(value):
+        return False
+    return _classes(value) >= _LEAST_CLASSES or _has_random_part(value)
+
+
+def _is_term(value: str) -> bool:
+    return len(value) <= _LONGEST_TERM and bool(_TERM.fullmatch(value.rstrip("]}")))
+
+
+def _is_code(value: str) -> bool:
+    return bool(_CODE.search(value) or (_DOTTED.search(value) and _WORDS.fullmatch(value)))
 
 
 def _is_secret(value: str) -> bool:

@@ -74,6 +74,12 @@ TOKEN = "aB3dE5fG7hJ9" * 20
         (f"access_token={TOKEN}", "secret.assigned", TOKEN),
         (f"?access_token={TOKEN}&next=%2Fhome", "secret.assigned", TOKEN),
         (f"access_token=ya29.{TOKEN} ok", "secret.assigned", f"ya29.{TOKEN}"),
+        ("账号admin密码zK7#qp9X请帮我登录", "secret.assigned", "zK7#qp9X"),
+        ("密码（zK7#qp9X），谢谢", "secret.assigned", "zK7#qp9X"),
+        ("<db.password>zK7#qp9X</db.password>", "secret.assigned", "zK7#qp9X"),
+        ("setx API_KEY 9f8e7d6c5b4a39281706f5e4d3c2b1a0", "secret.assigned", "9f8e7d6c5b4a39281706f5e4d3c2b1a0"),
+        ("mongodb://u:Ab9@cd8x@host/db", "secret.connection_string", "Ab9@cd8x"),
+        (f"https://a.cn/c?sv=2&sig={TOKEN[:48]}%3D&se=1", "secret.signed_address", f"{TOKEN[:48]}%3D"),
     ],
 )
 def test_what_stands_beside_an_identifier_neither_hides_nor_joins_it(text, rule, cut):
@@ -207,3 +213,31 @@ ORDERS = "订单号,姓名,电话\n" + "".join(f"1380013800{n},张三,1390013900
 def test_in_a_table_of_orders_the_phone_numbers_are_found_and_the_orders_are_none():
     found = [ORDERS[f.start : f.end] for f in hits(ORDERS) if f.rule == "personal_data.cn_mobile"]
     assert found == [f"1390013900{n}" for n in range(10)]
+
+
+@pytest.mark.parametrize("sign", "!@#$%^&*()-_=+[]{}\\:;,.<>/?~`'")
+def test_a_password_between_quotation_marks_is_cut_whole_whatever_sign_is_in_it(sign):
+    password = f"rW4{sign}mB7xQz9Lk"
+    text = f'DB_PASSWORD="{password}"'
+    assert any(text[f.start : f.end] == password for f in hits(text, "secrets"))
+
+
+TERMS = [
+    "ISO-9001:2015", "HTTP/1.1", "GB/T39786-2021", "Windows11/Office2021", "SAP-R3/ERP-2024", "AES-256/RSA-2048",
+    "MU5137/PVG-HND", "v2.0-Beta1", "Ed448PublicKey", "1:4.13+dfsg1-1", "Qwen2.5-7B", "X-Api-Version2",
+]  # fmt: skip
+LITTLE = ["password {}", "token, {}", "密码{}", "密码 {} 是什么", "we pass {}", "our pass: {}", "the password to {}"]
+
+
+@pytest.mark.parametrize("text", [before.format(term) for before in LITTLE for term in TERMS])
+def test_a_term_behind_a_name_is_no_secret_where_nothing_says_that_a_value_follows(text):
+    assert hits(text, "secrets") == []
+
+
+MEANT = ["password {}", "token, {}", "密码{}", "密码 {}，谢谢", "wifi pass: {}", "| 密码 | {} |"]
+
+
+@pytest.mark.parametrize("before", MEANT)
+def test_what_nothing_but_a_password_looks_like_is_one_there_as_well(before):
+    text = before.format("zK7#qp9X")
+    assert [text[f.start : f.end] for f in hits(text, "secrets")] == ["zK7#qp9X"]
