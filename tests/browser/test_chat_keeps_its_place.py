@@ -168,6 +168,7 @@ def test_a_text_begun_after_a_deletion_stays_where_it_is_and_comes_along(open_pa
     before = page.url
     alice.expected.append("404")
     page.locator('.conversation:has([aria-current]) [data-action="delete"]').click()
+    expect(page.locator(".toast-action")).to_be_visible()
     page.fill("#draft", "begun meanwhile")
     page.clock.fast_forward(20_000)
     expect(page.locator(".toast")).to_have_count(0)
@@ -184,6 +185,7 @@ def test_a_deletion_that_is_undone_gives_the_text_back_to_its_conversation(open_
     page = alice.sign_in()
     alice.say("hello before")
     page.locator('.conversation:has([aria-current]) [data-action="delete"]').click()
+    expect(page.locator(".toast-action")).to_be_visible()
     page.fill("#draft", "begun meanwhile")
     page.click(".toast-action")
     expect(page.locator(".conversation-link[aria-current]")).to_be_visible()
