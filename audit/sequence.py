@@ -40,6 +40,14 @@ async def unsequenced(connection: AsyncConnection, limit: int) -> list[Waiting]:
     return [Waiting(row.entry_id, bytes(row.leaf_hash)) for row in found]
 
 
+async def newest_waiting(connection: AsyncConnection) -> str | None:
+    """Return the last id of those that have no place: once that record has one, all that wait now have theirs."""
+    chosen = "INDEXED BY audit_entry_unsequenced" if connection.dialect.name == "sqlite" else ""
+    query = f"SELECT max(entry_id) FROM audit_entry {chosen} WHERE leaf_index IS NULL"  # noqa: S608 - names are ours
+    found: str | None = (await connection.execute(text(query))).scalar()
+    return found
+
+
 async def give_indices(connection: AsyncConnection, rows: Sequence[Waiting], first: int) -> None:
     """Write the places of records. Raises `AuditIntegrityError` when one of them has another by now."""
     if connection.dialect.name == "sqlite":

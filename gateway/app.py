@@ -88,7 +88,9 @@ def create_app(settings: Settings) -> Litestar:  # noqa: PLR0915 - one list, in 
     delivery = make_delivery(settings, engine, master_key, telemetry, GATEWAY_LIMITS)
     governance = make_governance(settings, engine, lambda error: telemetry.fault("keeping", error))
     authentication = Authentication.from_settings(settings, engine, audit, master_key)
-    inquiry = make_inquiry(settings, engine, master_key, audit, signing_keys, governance, authentication.watch)
+    inquiry = make_inquiry(
+        settings, engine, master_key, audit, signing_keys, governance, authentication.watch, sequencer
+    )
     admission = Admission.from_settings(settings, on_limiter_failure=telemetry.limiter_failed)
     allowances = Allowances.from_settings(settings, engine)
     provisioning = make_provisioning(settings, governance.governor, authentication.endings, telemetry.limiter_failed)

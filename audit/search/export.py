@@ -1,10 +1,12 @@
 """Turns taken out of the log: NDJSON and CSV as a stream, a bundle with proofs as a file. Memory stays flat."""
 
 import asyncio
+import contextlib
 import csv
 import io
+import time
 from array import array
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -12,21 +14,26 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit.bundle.export import BundleExport, BundleOrder
+from audit.bundle.export import BundleExport, BundleOrder, NothingSignedError
 from audit.canonical import column
 from audit.keys import MasterKey
 from audit.ports import AuditIntegrityError, AuditUnavailableError, TurnSummary, TurnTrail
 from audit.readers import Readers
 from audit.search.ports import ALTERED
 from audit.search.query import TurnQuery
+from audit.search.reading import reading
 from audit.search.shown import ShownTurn, shown, to_json
 from audit.search.sql import SqlTurnSearch
+from audit.sequence import newest_waiting
 from audit.signing import SigningKeyError, SigningKeys
 from audit.tables import AUDIT_ENTRY
 
 AT_ONCE = 50
 """Turns in memory at the same time, with their texts."""
 AT_ONCE_WITHOUT_TEXTS = 250
+SIGNED_WITHIN_S = 10.0
+"""Longest that a bundle of chosen turns waits for the places of records that are there when it is asked for."""
+_LOOK_AGAIN_S = 0.1
 _TEXTS = ("message", "generated", "withheld", "delivered")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _BYTE_ORDER_MARK = "\ufeff".encode()
@@ -58,7 +65,15 @@ class Part(msgspec.Struct, frozen=True):
 class TurnExport:
     """Exports from the log itself, never from a copy. Raises `AuditUnavailableError`, `AuditIntegrityError`."""
 
-    def __init__(self, engine: AsyncEngine, master: MasterKey, keys: SigningKeys) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        master: MasterKey,
+        keys: SigningKeys,
+        sign: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`sign` has whoever sequences the log do so now; without it a bundle waits until they do by themselves."""
+        self._sign = sign
         self._engine = engine
         self._search = SqlTurnSearch(engine, master)
         self._readers = Readers(engine, master)
@@ -86,17 +101,40 @@ class TurnExport:
     ) -> int:
         """Write a bundle of the records of the turns found, or of the whole log where nothing filters.
 
-        `continues`: sizes of checkpoints that the receiver holds. Returns how many records it has. Raises `OSError`,
-        too, also when `target` is there already.
+        Every record of theirs that is there when this begins is in it. `continues`: sizes of checkpoints that the
+        receiver holds. Returns how many records it has. Raises `OSError`, too, also when `target` is there already,
+        and `NothingSignedError` when what is there does not get its place soon enough.
         """
         try:
             signers = await asyncio.to_thread(self._keys.load)
         except SigningKeyError as error:
             raise AuditUnavailableError(str(error)) from error
         narrowed = isinstance(query, Chosen) or query.filters() or query.text
+        if narrowed:
+            await self._all_signed()
         chosen = self._places(query) if narrowed else None
         bundles = BundleExport(self._engine, signers, self._master)
         return (await bundles.write(target, BundleOrder(texts=content, continues=tuple(continues)), chosen)).records
+
+    async def _all_signed(self) -> None:
+        """Wait until all records that are there now have their place: a turn of which half is left out is no proof."""
+        async with reading(self._engine) as connection:
+            last = await newest_waiting(connection)
+        if last is None:
+            return
+        until = time.monotonic() + SIGNED_WITHIN_S
+        if self._sign is not None:
+            with contextlib.suppress(TimeoutError):  # a long backlog
+                async with asyncio.timeout(SIGNED_WITHIN_S):
+                    await self._sign()
+        place = select(AUDIT_ENTRY.c.leaf_index).where(AUDIT_ENTRY.c.entry_id == last)
+        while True:
+            async with reading(self._engine) as connection:
+                if (await connection.execute(place)).scalar() is not None:
+                    return
+            if time.monotonic() >= until:
+                raise NothingSignedError("The newest records are not signed yet; try again in a moment.")
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def _pages(self, query: TurnQuery | Chosen, at_once: int) -> AsyncIterator[tuple[str, ...]]:
         """Yield the turns' ids, as columns hold them, so many at once."""

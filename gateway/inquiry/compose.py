@@ -21,6 +21,7 @@ from audit.search.held import Holdings
 from audit.search.ports import SearchUnavailableError, TurnSearch
 from audit.search.records import RecordSearch
 from audit.search.sql import SqlTurnSearch
+from audit.sequencer import Sequencer
 from audit.signing import SigningKeys
 from gateway.delivery import Job, elasticsearch_client
 from gateway.ending.watch import AccessWatch
@@ -72,8 +73,13 @@ def make_inquiry(
     keys: SigningKeys,
     governance: Governance,
     watch: AccessWatch,
+    sequencer: Sequencer,
 ) -> Inquiry:
     """Put it together; nothing is opened yet. Raises `SettingsError`."""
+
+    async def sign() -> None:
+        sequencer.hurry()
+
     search, close = _search(settings, engine, master)
     permission = ReadingPermission(governance.approvals, four_eyes=Action.CONTENT in settings.four_eyes)
     desk = Desk(
@@ -90,7 +96,9 @@ def make_inquiry(
         consent=Consent(audit, governance),
         reviews=ReviewDesk(audit, reviews, desk),
         collector=Collector(governance.governor, reviews),
-        exports=Exports(audit, TurnExport(engine, master, keys), settings.data_dir / "exports", permission, watch),
+        exports=Exports(
+            audit, TurnExport(engine, master, keys, sign), settings.data_dir / "exports", permission, watch
+        ),
         proofs=Proofs(engine, keys),
         replays=Replays(audit, Readers(engine, master)),
         refusals=RefusalRecords(AccessRecords(audit)),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from audit.bundle.export import NothingSignedError
 from audit.ports import AuditIntegrityError, AuditLog, AuditUnavailableError, TurnSummary
 from audit.record import Entry, Kind
 from audit.search.cursor import Cursors
@@ -137,6 +138,8 @@ def plainly() -> Iterator[None]:
         yield
     except QueryError as error:
         raise BadRequestError(f"{error}.") from None
+    except NothingSignedError as error:
+        raise AuditUnavailableProblemError(str(error), retry_after=5) from error
     except AuditUnavailableError as error:
         raise AuditUnavailableProblemError("The audit log cannot be read now.", retry_after=5) from error
     except AuditIntegrityError as error:

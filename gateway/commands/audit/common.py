@@ -19,7 +19,7 @@ from audit.keys import FileMasterKey, KeyFileError
 from audit.log import SqlAuditLog
 from audit.ports import AuditIntegrityError, AuditUnavailableError
 from audit.record import Entry, Kind
-from audit.sequencer import TreeRefusedError
+from audit.sequencer import Sequencer, TreeRefusedError
 from audit.signing import SigningKeyError, SigningKeys
 from gateway import settings
 from gateway.database import make_engine
@@ -117,6 +117,14 @@ async def opened_log() -> AsyncIterator[SqlAuditLog]:
     """Open the log for a command that needs nothing else."""
     async with opened() as parts:
         yield parts.log
+
+
+async def catch_up(parts: Database) -> None:
+    """Give every record that waits its place and sign the tree; a gateway may do the same beside it.
+
+    Raises as `audit.sequencer.Sequencer.step`.
+    """
+    await Sequencer(parts.engine, parts.signing_keys).catch_up()
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:

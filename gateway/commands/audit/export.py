@@ -14,7 +14,7 @@ from audit.record import Kind
 from audit.search.export import Format, TurnExport
 from audit.search.query import Order, TurnQuery
 from audit.signing import Signers
-from gateway.commands.audit.common import FAILED, Opened, opened
+from gateway.commands.audit.common import FAILED, Opened, catch_up, opened
 from gateway.commands.audit.filters import asked, check_granted, check_purpose, query_of, turn_filters
 from gateway.commands.audit.keeping import carry
 from gateway.identifiers import uuid7
@@ -82,7 +82,7 @@ def _sizes(kept: Sequence[bytes], signers: Signers) -> tuple[int, ...]:
 async def _written(
     parts: Opened, target: Path, wanted: Format, query: TurnQuery, continues: Sequence[int], *, content: bool
 ) -> int:
-    exporting = TurnExport(parts.engine, parts.master_key, parts.signing_keys)
+    exporting = TurnExport(parts.engine, parts.master_key, parts.signing_keys, lambda: catch_up(parts))
     if wanted is Format.BUNDLE:
         return await exporting.bundle(query, target, content=content, continues=continues)
     turns = 0

@@ -11,13 +11,12 @@ from audit.ports import AuditUnavailableError
 from audit.proof import LogProof
 from audit.prover import NotInTreeError, Prover, StoredCheckpoint
 from audit.record import Kind
-from audit.sequencer import Sequencer, SequencerLimits
 from audit.signing import Signers
 from gateway.commands.audit.common import (
     FAILED,
     NOT_FOUND,
-    Database,
     access,
+    catch_up,
     opened,
     opened_database,
     plain,
@@ -104,7 +103,7 @@ def rotate_keys() -> None:
 
 async def _checkpoint() -> StoredCheckpoint | None:
     async with opened_database() as parts:
-        await _catch_up(parts)
+        await catch_up(parts)
         return await Prover(parts.engine).latest()
 
 
@@ -115,7 +114,7 @@ async def _prove(entry_id: str) -> LogProof | None:
         try:
             return await prover.inclusion(entry_id)
         except NotInTreeError:
-            await _catch_up(parts)
+            await catch_up(parts)
         try:
             return await prover.inclusion(entry_id)
         except NotInTreeError as error:
@@ -142,10 +141,6 @@ async def _rotate() -> tuple[str, str]:
         await parts.log.append(access(Kind.KEY_ROTATED, old=old, new=new))  # before the new one signs anything
         parts.signing_keys.rotate()
         return old, new
-
-
-async def _catch_up(parts: Database) -> None:
-    await Sequencer(parts.engine, parts.signing_keys, SequencerLimits()).catch_up()
 
 
 def _line(flaw: Flaw) -> str:
