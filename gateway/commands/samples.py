@@ -45,7 +45,7 @@ def export(target: Path, purpose: str) -> None:
 
 async def _export(target: Path, purpose: str) -> tuple[int, int]:
     async with opened() as parts:
-        await check_granted(parts, purpose)
+        await check_granted(parts, "samples", purpose)
         try:
             policy = await policy_in_force(parts.settings, PolicyVersions(Governor(parts.engine)))
         except ValueError as error:

@@ -42,6 +42,7 @@ DETAILS = (
         "turns",
         "records",
         "route",
+        "command",
         "id",
         "status",
         "state",

@@ -102,9 +102,19 @@ def test_the_command_line_obeys_too(strict: Product, turn_id: str):
         ("show", turn_id),
         ("show", turn_id, "--purpose", CASE),
         ("list", "--text", "x", "--purpose", CASE),
+        ("export", "--content", "--purpose", CASE, str(strict.data_dir / "never.ndjson")),
     ):
         refused = attest(*arguments)
         assert (refused.returncode, refused.stdout) == (4, "")
+    denied = [json.loads(line) for line in attest("records", "--kind", "access.denied").stdout.splitlines()]
+    here = [one for one in denied if one["surface"] == "cli"]
+    assert {one["reason"] for one in here} == {"second_officer_required"}
+    assert [(one["detail"], one.get("turn_id", "")) for one in here] == [
+        ({"command": "show"}, turn_id),
+        ({"command": "show", "purpose": CASE}, turn_id),
+        ({"command": "list", "purpose": CASE}, ""),
+        ({"command": "export", "purpose": CASE}, ""),
+    ]
     asked = attest("approve", "ask", CASE)
     assert asked.returncode == 4
     assert decide(strict, asked.stdout.strip(), "approved", "ada")[0] == 200

@@ -59,7 +59,7 @@ async def _export(
     async with opened() as parts:
         continues = _sizes(kept, parts.signing_keys.load()) if kept else ()
         if content or query.text:
-            await check_granted(parts, purpose)
+            await check_granted(parts, "export", purpose)
         about: dict[str, str | float | bool] = {
             "export_id": uuid7(), "format": wanted.value, "content": content,
         }  # fmt: skip

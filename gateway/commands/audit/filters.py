@@ -14,6 +14,7 @@ from audit.search.query import QueryError, TurnQuery
 from gateway.commands.audit.common import Moment, Opened, access
 from gateway.inquiry.officer import PURPOSE_LIMIT
 from gateway.inquiry.permission import granted
+from gateway.problems import SecondOfficerRequiredError
 
 _OPTIONS: dict[str, str] = {
     "subject": "Only this person's turns (the provider's subject).",
@@ -60,12 +61,20 @@ def check_purpose(purpose: str, *, needed: bool) -> None:
         raise click.UsageError(f"--purpose: at most {PURPOSE_LIMIT} characters")
 
 
-async def check_granted(parts: Opened, purpose: str) -> None:
-    """Let texts be read only once a second officer granted it, where that is demanded. Raises `GoverningError`."""
+async def check_granted(parts: Opened, command: str, purpose: str, turn_id: str = "") -> None:
+    """Let texts be read only once a second officer granted it, where that is demanded; a refusal is on record.
+
+    `command`: which one asks, `turn_id`: for which turn. Raises `GoverningError`.
+    """
     if Action.CONTENT not in parts.settings.four_eyes:
         return
     approvals = Approvals(Governor(parts.engine), timedelta(hours=parts.settings.audit_approval_hours))
     if not purpose or not await granted(approvals, access(Kind.ACCESS_READ).subject, purpose):
+        about = {"command": command} | ({"purpose": purpose} if purpose else {})
+        denied = access(Kind.ACCESS_DENIED, **about)
+        await parts.log.append(
+            msgspec.structs.replace(denied, turn_id=turn_id, reason=SecondOfficerRequiredError.code.replace("-", "_"))
+        )
         raise GoverningError(
             "A second officer must grant that you read texts: attest audit approve ask CASE, then --purpose CASE."
         )

@@ -84,7 +84,7 @@ def list_records(kinds: tuple[str, ...], limit: int) -> None:
 async def _list(query: TurnQuery, limit: int, purpose: str) -> tuple[TurnSummary, ...]:
     async with opened() as parts:
         if query.text:
-            await check_granted(parts, purpose)
+            await check_granted(parts, "list", purpose)
         search, found, after = SqlTurnSearch(parts.engine, parts.master_key), list[TurnSummary](), None
         while len(found) < limit:
             page = await search.page(query, after, min(MOST_ON_A_PAGE, limit - len(found)))
@@ -98,7 +98,7 @@ async def _list(query: TurnQuery, limit: int, purpose: str) -> tuple[TurnSummary
 
 async def _show(turn_id: str, purpose: str) -> TurnTrail | None:
     async with opened() as parts:
-        await check_granted(parts, purpose)
+        await check_granted(parts, "show", purpose, turn_id)
         trail = await parts.log.turn(turn_id)
         record = access(Kind.ACCESS_READ, found=trail is not None, **({"purpose": purpose} if purpose else {}))
         await parts.log.append(msgspec.structs.replace(record, turn_id=turn_id))
