@@ -1,6 +1,6 @@
 """A recorded turn judged again: its texts, and the policy that was in force, both out of the log."""
 
-from audit.ports import AuditLog
+from audit.ports import AuditLog, TurnTrail
 from audit.readers import Readers
 from audit.record import Kind
 from gateway.rejudging import Rejudged, recorded_policy, rejudge
@@ -19,8 +19,10 @@ class Replays:
     async def turn(self, turn_id: str) -> Rejudged | None:
         """Return what came of a turn; None when there is no such turn."""
         trail = await self._log.turn(turn_id)
-        if trail is None:
-            return None
+        return await self.of(trail) if trail is not None else None
+
+    async def of(self, trail: TurnTrail) -> Rejudged:
+        """Return what came of a turn that was read."""
         digest = next((record.policy_hash for record in trail.records if record.policy_hash), "")
         return await rejudge(trail, await self._policy(digest))
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
+from audit.canonical import entry_of
 from audit.fsck import Counts, Flaw, Fsck
 from audit.ports import AuditUnavailableError
 from audit.proof import LogProof
@@ -15,6 +16,7 @@ from audit.signing import Signers
 from gateway.commands.audit.common import (
     FAILED,
     NOT_FOUND,
+    Opened,
     access,
     catch_up,
     opened,
@@ -109,16 +111,27 @@ async def _checkpoint() -> StoredCheckpoint | None:
 
 async def _prove(entry_id: str) -> LogProof | None:
     async with opened() as parts:
-        prover = Prover(parts.engine)
-        await parts.log.append(access(Kind.ACCESS_READ, proof_of=entry_id))
+        proof = None
         try:
-            return await prover.inclusion(entry_id)
-        except NotInTreeError:
-            await catch_up(parts)
-        try:
-            return await prover.inclusion(entry_id)
-        except NotInTreeError as error:
-            raise AuditUnavailableError(str(error)) from None
+            proof = await _proof(parts, entry_id)
+        finally:
+            about = {"of_subject": entry_of(proof.leaf).subject} if proof is not None and proof.leaf else {}
+            await parts.log.append(
+                access(Kind.ACCESS_READ, proof_of=entry_id, found=proof is not None, content=False, **about)
+            )
+        return proof
+
+
+async def _proof(parts: Opened, entry_id: str) -> LogProof | None:
+    prover = Prover(parts.engine)
+    try:
+        return await prover.inclusion(entry_id)
+    except NotInTreeError:
+        await catch_up(parts)
+    try:
+        return await prover.inclusion(entry_id)
+    except NotInTreeError as error:
+        raise AuditUnavailableError(str(error)) from None
 
 
 async def _fsck(show: Callable[[Flaw], None]) -> tuple[Counts, int]:

@@ -100,7 +100,9 @@ async def _show(turn_id: str, purpose: str) -> TurnTrail | None:
     async with opened() as parts:
         await check_granted(parts, "show", purpose, turn_id)
         trail = await parts.log.turn(turn_id)
-        record = access(Kind.ACCESS_READ, found=trail is not None, **({"purpose": purpose} if purpose else {}))
+        about = {"purpose": purpose} if purpose else {}
+        about |= {"of_subject": trail.subject} if trail is not None else {}
+        record = access(Kind.ACCESS_READ, found=trail is not None, content=True, **about)
         await parts.log.append(msgspec.structs.replace(record, turn_id=turn_id))
         return trail
 

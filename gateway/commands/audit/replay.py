@@ -46,8 +46,14 @@ def _said(stage: StageAgain) -> str:
 
 async def _replay(turn_id: str) -> Rejudged | None:
     async with opened() as parts:
-        done = await Replays(parts.log, Readers(parts.engine, parts.master_key)).turn(turn_id)
-        detail = {"replay": done.outcome.value} if done is not None else {}
-        record = access(Kind.ACCESS_READ, found=done is not None, **detail)
+        trail = await parts.log.turn(turn_id)
+        replays = Replays(parts.log, Readers(parts.engine, parts.master_key))
+        done = await replays.of(trail) if trail is not None else None
+        about = (
+            {"replay": done.outcome.value, "of_subject": trail.subject}
+            if done is not None and trail is not None
+            else {}
+        )
+        record = access(Kind.ACCESS_READ, found=done is not None, content=False, **about)
         await parts.log.append(msgspec.structs.replace(record, turn_id=turn_id))
         return done

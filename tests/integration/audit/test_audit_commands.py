@@ -81,7 +81,8 @@ def test_reading_is_itself_recorded(attest, append):
         ("access.search", ME, ""),
     ]
     assert records[0]["detail"] == {"limit": 100, "results": 1, "subject": "alice"}
-    assert records[1]["detail"] == {"found": True}
+    assert records[1]["detail"] == {"content": True, "found": True, "of_subject": "alice"}
+    assert records[2]["detail"] == {"content": True, "found": False}
 
 
 def test_texts_cannot_drive_the_terminal(attest, append):

@@ -211,9 +211,10 @@ def test_replay_says_what_it_cannot(attest, append):
     attest("audit", "replay", "nothing", code=1)
     attest("audit", "replay", "x" * 300, code=2)
     read = records(attest, "access.read")
-    assert [(one["turn_id"], one["detail"].get("replay")) for one in read] == [
-        ("t1", "cannot"), ("t1", "cannot"), ("nothing", None)
+    assert [(one["turn_id"], one["detail"].get("replay"), one["detail"].get("of_subject")) for one in read] == [
+        ("t1", "cannot", "alice"), ("t1", "cannot", "alice"), ("nothing", None, None)
     ]  # fmt: skip
+    assert {one["detail"]["content"] for one in read} == {False}
 
 
 def test_replay_with_the_recorded_policy(attest, append):

@@ -69,7 +69,10 @@ def test_a_proof_holds_by_itself(attest, append):
     attest("audit", "prove", "nobody", code=1)
     attest("audit", "prove", "x" * 1000, code=2)
     reads = [json.loads(line) for line in attest("audit", "records", "--kind", "access.read").splitlines()]
-    assert [one["detail"] for one in reads] == [{"proof_of": entry_id}, {"proof_of": "nobody"}]
+    assert [one["detail"] for one in reads] == [
+        {"content": False, "found": True, "of_subject": "alice", "proof_of": entry_id},
+        {"content": False, "found": False, "proof_of": "nobody"},
+    ]
 
 
 def test_fsck_names_what_was_changed(attest, append, tamper, empty_database):
