@@ -90,6 +90,15 @@ class SecondOfficerRequiredError(AttestError):
     openai_type = "permission_error"
 
 
+class CaseClosedError(AttestError):
+    """The purpose is the number of a case that was closed."""
+
+    code = "case-closed"
+    status = 403
+    title = "The case is closed"
+    openai_type = "permission_error"
+
+
 class NotFoundError(AttestError):
     """There is no such thing, or it is somebody else's."""
 

@@ -175,6 +175,16 @@ class Cases:
         await self._governor.record(connection, Entry(kind=kind, at=moment(at_us), subject=by, detail=detail))
 
 
+async def is_closed(governor: Governor, number: str) -> bool:
+    """Whether the case with this number was closed; one that was never opened here was not.
+
+    Raises `AuditUnavailableError`.
+    """
+    query = select(CASE.c.closed_us).where(CASE.c.number == number.strip())
+    async with governor.reading() as connection:
+        return (await connection.execute(query)).scalar() is not None
+
+
 async def _kept(connection: AsyncConnection, turn_ids: Sequence[str]) -> int:
     """Return how many of them the log knows."""
     query = select(func.count()).select_from(AUDIT_TURN).where(AUDIT_TURN.c.turn_id.in_(turn_ids))

@@ -25,7 +25,7 @@ from gateway.inquiry.officer import Officer
 from gateway.inquiry.proofs import Proofs
 from gateway.inquiry.refusals import ANSWERED
 from gateway.inquiry.replays import Replays
-from gateway.problems import AttestError, BadRequestError, NotFoundError
+from gateway.problems import AttestError, BadRequestError, NotFoundError, SecondOfficerRequiredError
 from gateway.rejudging import Rejudged
 from gateway.web.markdown import visible
 from gateway.web.pages import Pages, View
@@ -94,9 +94,7 @@ async def _read(
     wanted = officer.may_read_texts and bool(officer.purpose)
     try:
         found = await desk.turn(officer, turn_id, content=wanted)
-    except AttestError as error:
-        if not wanted or error.status != 403:  # noqa: PLR2004 - a second officer must agree first
-            raise
+    except SecondOfficerRequiredError as error:
         refusal, found = error, await desk.turn(officer, turn_id, content=False)
     if found is None:
         request.scope["state"][ANSWERED] = True  # as a reading that found nothing

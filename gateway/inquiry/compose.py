@@ -23,6 +23,7 @@ from audit.search.records import RecordSearch
 from audit.search.sql import SqlTurnSearch
 from audit.sequencer import Sequencer
 from audit.signing import SigningKeys
+from gateway.cases.store import is_closed
 from gateway.delivery import Job, elasticsearch_client
 from gateway.ending.watch import AccessWatch
 from gateway.governance import Governance
@@ -35,6 +36,7 @@ from gateway.inquiry.proofs import Proofs
 from gateway.inquiry.refusals import RefusalRecords
 from gateway.inquiry.replays import Replays
 from gateway.review.collecting import Collector
+from gateway.review.desk import PURPOSE as REVIEWING
 from gateway.review.desk import ReviewDesk
 from gateway.review.store import Reviews
 from gateway.settings import Settings, SettingsError
@@ -80,8 +82,12 @@ def make_inquiry(
     async def sign() -> None:
         sequencer.hurry()
 
+    async def is_closed_case(purpose: str) -> bool:
+        # The queue is no case: whoever closes one with its name does not close the queue.
+        return purpose != REVIEWING and await is_closed(governance.governor, purpose)
+
     search, close = _search(settings, engine, master)
-    permission = ReadingPermission(governance.approvals, four_eyes=Action.CONTENT in settings.four_eyes)
+    permission = ReadingPermission(governance.approvals, is_closed_case, four_eyes=Action.CONTENT in settings.four_eyes)
     desk = Desk(
         audit,
         search,

@@ -36,7 +36,10 @@ _ZONE = re.compile(r"[A-Za-z0-9_+\-]{1,32}(/[A-Za-z0-9_+\-]{1,32}){0,2}")
 LANGUAGE_COOKIE = "attest_language"
 THEME_COOKIE = "attest_theme"
 THEMES = ("auto", "light", "dark")
-PAGE_CODES = ("unauthenticated", "forbidden", "not-found", "bad-request", "conflict", "audit-unavailable", "overloaded")
+PAGE_CODES = (
+    *("unauthenticated", "forbidden", "case-closed", "not-found", "bad-request", "conflict"),
+    *("audit-unavailable", "overloaded"),
+)
 """Codes of errors that a page has words of its own for."""
 
 RuleTitle = Callable[[str, str], str]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import msgspec
@@ -11,10 +11,11 @@ from audit.approval import Action, Approvals
 from audit.governing import GoverningError, Governor
 from audit.record import Content, Entry, Kind
 from audit.search.query import QueryError, TurnQuery
+from gateway.cases.store import is_closed
 from gateway.commands.audit.common import Moment, Opened, access
 from gateway.inquiry.officer import PURPOSE_LIMIT
-from gateway.inquiry.permission import granted
-from gateway.problems import SecondOfficerRequiredError
+from gateway.inquiry.permission import CLOSED, granted
+from gateway.problems import AttestError, CaseClosedError, SecondOfficerRequiredError
 
 _OPTIONS: dict[str, str] = {
     "subject": "Only this person's turns (the provider's subject).",
@@ -27,6 +28,8 @@ _OPTIONS: dict[str, str] = {
     "model": "Only turns that asked for this model.",
     "text": "Only turns with these words in a text (docs/audit-search.md); needs --purpose.",
 }
+
+_ASK = "A second officer must grant that you read texts: attest audit approve ask CASE, then --purpose CASE."
 
 Command = Callable[..., Any]
 
@@ -62,22 +65,25 @@ def check_purpose(purpose: str, *, needed: bool) -> None:
 
 
 async def check_granted(parts: Opened, command: str, purpose: str, turn_id: str = "") -> None:
-    """Let texts be read only once a second officer granted it, where that is demanded; a refusal is on record.
+    """Let texts be read for no closed case, and only once a second officer granted it, where that is demanded.
 
-    `command`: which one asks, `turn_id`: for which turn. Raises `GoverningError`.
+    A refusal is on record. `command`: which one asks, `turn_id`: for which turn. Raises `GoverningError`.
     """
-    if Action.CONTENT not in parts.settings.four_eyes:
-        return
-    approvals = Approvals(Governor(parts.engine), timedelta(hours=parts.settings.audit_approval_hours))
-    if not purpose or not await granted(approvals, access(Kind.ACCESS_READ).subject, purpose):
-        about = {"command": command} | ({"purpose": purpose} if purpose else {})
-        denied = access(Kind.ACCESS_DENIED, **about)
-        await parts.log.append(
-            msgspec.structs.replace(denied, turn_id=turn_id, reason=SecondOfficerRequiredError.code.replace("-", "_"))
-        )
-        raise GoverningError(
-            "A second officer must grant that you read texts: attest audit approve ask CASE, then --purpose CASE."
-        )
+    about = {"command": command} | ({"purpose": purpose} if purpose else {})
+    denied = msgspec.structs.replace(access(Kind.ACCESS_DENIED, **about), turn_id=turn_id)
+    governor = Governor(parts.engine)
+    if purpose and await is_closed(governor, purpose):
+        await _refuse(parts, denied, CaseClosedError, CLOSED)
+    if Action.CONTENT in parts.settings.four_eyes:
+        approvals = Approvals(governor, timedelta(hours=parts.settings.audit_approval_hours))
+        if not purpose or not await granted(approvals, denied.subject, purpose):
+            await _refuse(parts, denied, SecondOfficerRequiredError, _ASK)
+
+
+async def _refuse(parts: Opened, denied: Entry, error: type[AttestError], message: str) -> NoReturn:
+    """Record a refusal with the reason that it has over HTTP. Raises `GoverningError`."""
+    await parts.log.append(msgspec.structs.replace(denied, reason=error.code.replace("-", "_")))
+    raise GoverningError(message)
 
 
 def asked(kind: Kind, query: TurnQuery, purpose: str, **detail: str | float | bool) -> Entry:

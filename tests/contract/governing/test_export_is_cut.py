@@ -1,5 +1,6 @@
 """An export whose reader's session ends is cut there, and the log says how much of it left."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from audit.search.query import TurnQuery
 from gateway.auth.principal import Principal
 from gateway.auth.roles import RoleMap
 from gateway.auth.session import Sessions, SessionTimes
+from gateway.cases.store import is_closed
 from gateway.ending.ended import EndedAccess
 from gateway.ending.endings import Endings
 from gateway.ending.watch import AccessWatch
@@ -47,7 +49,7 @@ async def test_a_session_that_ends_in_the_middle_of_an_export_cuts_it(
     await watch.refresh()
     exports = Exports(
         log.log, TurnExport(engine, MASTER, log.keys), tmp_path / "exports",
-        ReadingPermission(Approvals(governor), four_eyes=False), watch,
+        ReadingPermission(Approvals(governor), partial(is_closed, governor), four_eyes=False), watch,
     )  # fmt: skip
     export = await exports.begin(Officer(signed_in), ExportOrder(TurnQuery(), wanted))
     assert await anext(export.chunks)
