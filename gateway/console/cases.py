@@ -68,13 +68,13 @@ class NewHold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @get(SECTION.path, **_ACCESS, include_in_schema=False)
 async def cases_page(
-    request: ConsoleRequest, pages: NamedDependency[Pages], cases: TheCases, purposes: ThePurposes
+    request: ConsoleRequest, pages: NamedDependency[Pages], cases: TheCases, purposes: ThePurposes, desk: TheDesk
 ) -> Response[str]:
     """Show the cases, and let one be opened or chosen."""
-    case = await purposes.case(request)
-    return await console_page(
-        request, pages, SECTION, "console/cases.html", cases=await cases.listed(closed=True), case=case
-    )
+    officer, case = await purposes.officer(request)
+    listed = await cases.listed(closed=True)
+    await desk.looked(officer, "cases", len(listed))
+    return await console_page(request, pages, SECTION, "console/cases.html", cases=listed, case=case)
 
 
 @post(SECTION.path, **_ACCESS, include_in_schema=False, status_code=303)

@@ -91,6 +91,11 @@ class Desk:
         await self._access.append(access_entry(officer, Kind.ACCESS_SEARCH, detail))
         return turns
 
+    async def looked(self, officer: Officer, what: str, results: int) -> None:
+        """Record that an officer looks at a list of what officers keep, before it is shown."""
+        detail: Detail = {"what": what, "results": results}
+        await self._access.append(access_entry(officer, Kind.ACCESS_SEARCH, detail))
+
     async def turn(self, officer: Officer, turn_id: str, *, content: bool) -> ShownTurn | None:
         """Return one turn, its texts only with a purpose; None when there is no such turn."""
         if content:

@@ -1,4 +1,4 @@
-"""No text is opened for a case that was closed, by any way."""
+"""No text is opened for a case that was closed, by any way; and who looks at the cases is on record."""
 
 import subprocess
 import sys
@@ -69,3 +69,10 @@ def test_the_queue_is_no_case(product: Product, turn_id: str):
     _, case = console(product, "/console/cases", {"number": "review", "purpose": "a name that is taken"})
     assert console(product, f"{case}/close", {})[0] == 303
     assert ask(product, f"turns/{turn_id}", content="true", purpose="review").status == 200
+
+
+def test_a_look_at_the_cases_is_on_record(product: Product):
+    assert console(product, "/console/cases")[0] == 200
+    newest = accesses(product, "access.search", officer="carol")[0]
+    assert newest["detail"]["what"] == "cases"
+    assert newest["detail"]["results"] >= 0
