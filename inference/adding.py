@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from inference.chatglm3.check import Report, check
-from inference.chatglm3.folder import sha256
+from inference.chatglm3.folder import FolderError, sha256
 from inference.registry import Registry
 from inference.sealed import SealedError, plain_view
 from inference.terminal import plain
@@ -69,7 +69,7 @@ def _add(registry: Registry, folder: Path, label: str, model: str) -> Version:
                 if version not in _state(registry, model).versions:
                     registry.folder_of(version).rename(fresh)
                 raise
-    except SealedError as error:
+    except (SealedError, FolderError) as error:
         _refuse((str(error),), fresh, folder)
     except OSError as error:
         raise RegistryError(f"{folder} cannot be copied to {registry.folder}: {error.strerror}") from None

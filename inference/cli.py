@@ -223,10 +223,13 @@ def _refuse_idle(ctx: click.Context, kind: str, *, following: bool) -> None:
 
 def _folder(folder: Path) -> Path:
     """Say at once what is missing; importing the engine takes seconds."""
-    if not folder.is_dir():
-        raise ModelFolderError(f"{folder} is not a folder")
-    if not (folder / "config.json").is_file():
-        raise ModelFolderError(f"{folder / 'config.json'} is missing")
+    try:
+        if not folder.is_dir():
+            raise ModelFolderError(f"{folder} is not a folder")
+        if not (folder / "config.json").is_file():
+            raise ModelFolderError(f"{folder / 'config.json'} is missing")
+    except OSError as error:
+        raise ModelFolderError(f"{folder} cannot be read: {error.strerror}") from None
     return folder
 
 

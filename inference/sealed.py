@@ -93,7 +93,10 @@ def plain_view(folder: Path, environ: Mapping[str, str] | None = None) -> Iterat
     Decrypted files are in memory alone (memfd); the view holds links to them that lead nowhere in another process. What
     is mapped from them stays mapped after the view is gone. Raises `SealedError` that names the file.
     """
-    sealed = sorted(path for path in folder.glob(f"*{SUFFIX}") if path.is_file()) if folder.is_dir() else []
+    try:
+        sealed = sorted(path for path in folder.glob(f"*{SUFFIX}") if path.is_file()) if folder.is_dir() else []
+    except OSError as error:
+        raise SealedError(f"{folder} cannot be read: {error.strerror}") from None
     if not sealed:
         yield folder
         return

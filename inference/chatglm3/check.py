@@ -50,10 +50,17 @@ class Report(msgspec.Struct, frozen=True):
 def check(folder: Path) -> Report:
     """Check configuration, tokenizer, every tensor's name, shape, type and values, and hashes if a list says them.
 
-    Values are looked at when everything else of the tensors is as it must.
+    Values are looked at when everything else of the tensors is as it must. A file that cannot be read is named, and the
+    others are checked.
     """
-    if not folder.is_dir():
-        return Report(str(folder), ok=False, problems=(f"{folder} is not a folder",))
+    path = folder / TOKENIZER
+    try:
+        with folders.reading(folder):
+            if not folder.is_dir():
+                return Report(str(folder), ok=False, problems=(f"{folder} is not a folder",))
+            there = path.exists()
+    except folders.FolderError as error:
+        return Report(str(folder), ok=False, problems=(str(error),))
     problems: list[str] = []
     published: Published | None = None
     weights: folders.Weights | None = None
@@ -61,9 +68,8 @@ def check(folder: Path) -> Report:
         published = read_published(folder)
     except ConfigError as error:
         problems.append(str(error))
-    path = folder / TOKENIZER
     try:
-        tokenizer = Tokenizer(path) if path.exists() else None
+        tokenizer = Tokenizer(path) if there else None
         if published and tokenizer and tokenizer.specials.count > published.padded_vocab_size:
             problems.append(f"{TOKENIZER} has {tokenizer.specials.count} tokens, more than padded_vocab_size")
     except TokenizerError as error:
@@ -132,9 +138,11 @@ def _compare(expected: dict[str, Stored], found: dict[str, folders.Described]) -
 def _report(folder: Path, problems: list[str], published: Published | None, weights: folders.Weights | None) -> Report:
     if published is None:
         return Report(str(folder), ok=False, problems=tuple(problems), tokenizer=(folder / TOKENIZER).exists())
-    files = tuple(_file(path) for path in sorted(folder.iterdir()) if path.is_file())
+    files, unread = _files(folder)
     hashes = {file.name: file.sha256 for file in files}
-    problems += _against_sums(folder, hashes) + _against_manifest(folder, hashes)
+    listed = _against_sums(folder, hashes, unread.keys()) + _against_manifest(folder, hashes, unread.keys())
+    # A file that cannot be read may be named for its tensors already.
+    problems = list(dict.fromkeys([*problems, *unread.values(), *listed]))
     per_token = 2 * published.num_layers * published.multi_query_group_num * published.kv_channels
     return Report(
         folder=str(folder),
@@ -147,7 +155,7 @@ def _report(folder: Path, problems: list[str], published: Published | None, weig
         precision=published.quantization_config.precision if published.quantization_config else "float",
         weight_bytes=_weight_bytes(published),
         memory_bytes_per_token={name: size * per_token for name, size in _BYTES.items()},
-        revision=folders.revision(folder, weights, hashes) if weights else "",
+        revision=_revision(folder, weights, hashes),
         files=files,
     )
 
@@ -160,17 +168,28 @@ def _weight_bytes(published: Published) -> dict[str, int]:
     return floats | {each.precision: weight_bytes(shapes, each) for each in _QUANTISED}
 
 
-def _against_manifest(folder: Path, hashes: dict[str, str]) -> list[str]:
+def _revision(folder: Path, weights: folders.Weights | None, hashes: dict[str, str]) -> str:
+    """Return the folder's identity; none where a file that belongs to it cannot be read."""
+    try:
+        return folders.revision(folder, weights, hashes) if weights else ""
+    except folders.FolderError:
+        return ""
+
+
+def _against_manifest(folder: Path, hashes: dict[str, str], unread: AbstractSet[str]) -> list[str]:
     try:
         manifest = manifests.read(folder)
     except folders.FolderError as error:
         return [str(error)]
-    return manifests.differences(manifest, hashes) if manifest is not None else []
+    if manifest is None:
+        return []
+    read = {name: file for name, file in manifest.files.items() if name not in unread}
+    return manifests.differences(msgspec.structs.replace(manifest, files=read), hashes)
 
 
-def _against_sums(folder: Path, hashes: dict[str, str]) -> list[str]:
+def _against_sums(folder: Path, hashes: dict[str, str], unread: AbstractSet[str]) -> list[str]:
     try:
-        expected = folders.sums(folder)
+        expected = {name: digest for name, digest in folders.sums(folder).items() if name not in unread}
     except folders.FolderError as error:
         return [str(error)]
     missing = [f"{name} is missing ({folders.SUMS} names it)" for name in expected if name not in hashes]
@@ -180,6 +199,18 @@ def _against_sums(folder: Path, hashes: dict[str, str]) -> list[str]:
         if name in hashes and hashes[name] != digest
     ]
     return missing + wrong
+
+
+def _files(folder: Path) -> tuple[tuple[CheckedFile, ...], dict[str, str]]:
+    """Return every file that can be read, and by name what is said of each that cannot."""
+    found: list[CheckedFile] = []
+    unread: dict[str, str] = {}
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        try:
+            found.append(_file(path))
+        except folders.FolderError as error:
+            unread[path.name] = str(error)
+    return tuple(found), unread
 
 
 def _file(path: Path) -> CheckedFile:

@@ -1,5 +1,6 @@
 """The files of a checkpoint folder: which hold the weights, and the exact identity of the whole."""
 
+import contextlib
 import hashlib
 import pickle
 import re
@@ -42,6 +43,15 @@ class FolderError(Exception):
     """A file of the folder is missing or damaged; the message names it."""
 
 
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Make what the system says of a file or folder that cannot be read a `FolderError` that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise FolderError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
+
+
 class _Index(msgspec.Struct, frozen=True):
     weight_map: dict[str, str]
 
@@ -74,15 +84,19 @@ _TYPES = {
 
 
 def find_weights(folder: Path) -> Weights:
-    """Return the weight files: sharded safetensors, one safetensors file, sharded `.bin` or one `.bin`."""
-    if not folder.is_dir():
-        raise FolderError(f"{folder} is not a folder")
-    for index_name, single_name in zip(_INDEXES, _SINGLE, strict=True):
-        if (folder / index_name).is_file():
-            return _sharded(folder, index_name)
-        if (folder / single_name).is_file():
-            return Weights(files=(folder / single_name,), index={})
-        _refuse_sealed(folder / single_name)
+    """Return the weight files: sharded safetensors, one safetensors file, sharded `.bin` or one `.bin`.
+
+    Raises `FolderError`, also when the folder or an index cannot be read.
+    """
+    with reading(folder):
+        if not folder.is_dir():
+            raise FolderError(f"{folder} is not a folder")
+        for index_name, single_name in zip(_INDEXES, _SINGLE, strict=True):
+            if (folder / index_name).is_file():
+                return _sharded(folder, index_name)
+            if (folder / single_name).is_file():
+                return Weights(files=(folder / single_name,), index={})
+            _refuse_sealed(folder / single_name)
     raise FolderError(f"{folder} has no weights: expected {_INDEXES[0]} or {_SINGLE[0]}")
 
 
@@ -122,6 +136,12 @@ def described(path: Path) -> dict[str, Described]:
 
 
 def _damaged(path: Path, error: Exception) -> FolderError:
+    """Return what to say of a file that cannot be taken: the libraries call one that may not be read missing."""
+    try:
+        with reading(path), path.open("rb"):
+            pass
+    except FolderError as unreadable:
+        return unreadable
     what = "is damaged" if path.suffix == ".safetensors" else "is damaged, or a pickle that holds more than tensors"
     return FolderError(f"{path} {what} ({type(error).__name__})")
 
@@ -154,20 +174,24 @@ def identity(folder: Path, weights: Weights) -> list[Path]:
 
 
 def sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
+    """Return a file's SHA-256 in hexadecimal. Raises `FolderError` when it cannot be read."""
+    with reading(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sums(folder: Path) -> dict[str, str]:
-    """Return what `SHA256SUMS` says of each file, as sha256sum writes it; empty where there is no such file."""
+    """Return what `SHA256SUMS` says of each file, as sha256sum writes it; empty where there is no such file.
+
+    Raises `FolderError`.
+    """
     path = folder / SUMS
     if not path.exists():
         return {}
     if not path.is_file() or path.stat().st_size > _LARGEST_INDEX:
         raise FolderError(f"{path} is no list of hashes")
     try:
-        lines = [_SUM.fullmatch(line) for line in path.read_text().splitlines() if line]
+        with reading(path):
+            lines = [_SUM.fullmatch(line) for line in path.read_text().splitlines() if line]
     except UnicodeDecodeError:
         raise FolderError(f"{path} is not UTF-8") from None
     found = {line[2].removeprefix("./"): line[1].lower() for line in lines if line}
@@ -186,8 +210,10 @@ def _sharded(folder: Path, index_name: str) -> Weights:
     path = folder / index_name
     if path.stat().st_size > _LARGEST_INDEX:
         raise FolderError(f"{path} is larger than {_LARGEST_INDEX} bytes")
+    with reading(path):
+        content = path.read_bytes()
     try:
-        index = msgspec.json.decode(path.read_bytes(), type=_Index).weight_map
+        index = msgspec.json.decode(content, type=_Index).weight_map
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FolderError(f"{path} is damaged: {error}") from None
     names = sorted(set(index.values()))

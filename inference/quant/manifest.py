@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from inference.chatglm3.folder import FolderError, sha256
+from inference.chatglm3.folder import FolderError, reading, sha256
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -46,7 +46,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def describe(path: Path) -> File:
-    """Return a file's size and hash."""
+    """Return a file's size and hash. Raises `FolderError` when it cannot be read."""
     return File(bytes=path.stat().st_size, sha256=sha256(path))
 
 
@@ -63,8 +63,10 @@ def read(folder: Path) -> Manifest | None:
         return None
     if not path.is_file() or path.stat().st_size > _LARGEST:
         raise FolderError(f"{path} is no manifest")
+    with reading(path):
+        content = path.read_bytes()
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        found = msgspec.json.decode(content, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FolderError(f"{path} is damaged: {error}") from None
     if found.format != FORMAT:

@@ -158,7 +158,9 @@ class _Work:
             small = path.is_file() and path.stat().st_size <= _LARGEST_COPIED
             about = path.suffix not in {".py", ".bin", ".safetensors"} and not path.name.endswith(".index.json")
             if small and about and path.name not in {"config.json", folders.SUMS, manifest.MANIFEST, *weights}:
-                shutil.copyfile(path, self._target / path.name)
+                with folders.reading(path):
+                    content = path.read_bytes()
+                (self._target / path.name).write_bytes(content)
 
     def _write_json(self, name: str, value: object) -> None:
         (self._target / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
