@@ -35,6 +35,11 @@ from inference.sse import EventParser, EventTooLargeError
 LOG = logging.getLogger("attest.inference.engine")
 
 _EVENT_BYTES = 256 * 1024
+"""Largest event, beside the ids of the prompt, which vLLM sends back in the first one."""
+_ID_BYTES = 12
+"""Most bytes of one id in a list."""
+_TOKEN_BYTES = 1024
+"""Most bytes of the answer for each of its tokens: several times what vLLM sends."""
 _SILENCE_S = 120.0
 _CONNECT_S = 10.0
 _WATCH_S = 2.0
@@ -187,7 +192,7 @@ class VllmEngine:
             async with posting as response:
                 if response.status != 200:  # noqa: PLR2004 - OK
                     raise _refused(response.status)
-                async for choice in _choices(response):
+                async for choice in _choices(response, job):
                     self._rows += len(choice.token_ids or ())
                     _take(job, choice)
                     taken, said[:] = tuple(said), ()
@@ -292,10 +297,14 @@ def _take(job: Job, choice: _Choice) -> None:
         job.cut_off(FinishReason.LENGTH if choice.finish_reason == "length" else FinishReason.STOP)
 
 
-async def _choices(response: aiohttp.ClientResponse) -> AsyncGenerator[_Choice, None]:
-    """Yield what each event says. Raises `InferenceError` for one that tells of an error."""
-    parser = EventParser(_EVENT_BYTES)
+async def _choices(response: aiohttp.ClientResponse, job: Job) -> AsyncGenerator[_Choice, None]:
+    """Yield what each event says. Raises `InferenceError` for one that tells of an error, or `EventTooLargeError`."""
+    event_bytes = _EVENT_BYTES + _ID_BYTES * len(job.prompt)
+    parser, left = EventParser(event_bytes), event_bytes + _TOKEN_BYTES * job.max_tokens
     while chunk := await response.content.readany():
+        left -= len(chunk)
+        if left < 0:
+            raise EventTooLargeError
         for event in parser.feed(chunk):
             if event == b"[DONE]":
                 return
