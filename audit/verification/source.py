@@ -141,6 +141,17 @@ class Source:
             limit=MOST_NAMED,
         )
 
+    async def has_dialogues_left(self, subject: str, before_us: int) -> bool:
+        """Whether there are dialogue texts of a person under a key that was made before a time, and is there."""
+        return bool(
+            await self._all(
+                "SELECT 1 FROM subject_key k WHERE k.subject = :subject AND k.created_us < :before_us"
+                " AND k.wrapped IS NOT NULL AND EXISTS (SELECT 1 FROM audit_text t WHERE t.key_id = k.key_id) LIMIT 1",
+                subject=subject,
+                before_us=before_us,
+            )
+        )
+
     async def texts(self, text_ids: Sequence[str]) -> list[Values]:
         """Return (text_id, wrapped_key, sealed, key_id, subject, wrapped) of dialogue texts."""
         return await self._among(f"{_TEXTS} WHERE t.text_id", text_ids)

@@ -50,6 +50,7 @@ class Texts:
         self._ring = KeyRing(master) if master is not None else None
         self._gone: dict[str, tuple[int, int, int]] = {}
         self._erased: dict[str, tuple[int, int]] = {}
+        self._destroyed: dict[str, tuple[int, int]] = {}
         self._known: OrderedDict[str, None] = OrderedDict()
 
     @property
@@ -86,15 +87,25 @@ class Texts:
 
     def erased(self, index: int, fields: dict[str, Any]) -> None:
         """Take a record that says that a person was erased."""
-        self._erased[text_of(fields, "subject")] = (index, at_us_of(fields) or 0)
+        subject, when = text_of(fields, "subject"), (index, at_us_of(fields) or 0)
+        self._erased[subject] = when
+        detail = fields.get("detail")
+        # None of the person's keys: a ledger was applied whose keys this database does not have (put back late, or of
+        # another one), and what the person wrote under a key of now stays.
+        if not isinstance(detail, dict) or detail.get("keys") != 0:
+            self._destroyed[subject] = when
 
     async def end(self) -> None:
         """Report what is gone though nobody was erased, and what is there though its person was."""
-        for subject, (place, erased_us) in sorted(self._erased.items()):
-            for (index,) in await self._source.left_of(column(subject), place, erased_us - _AT_ONCE_US):
+        for subject, (place, erased_us) in sorted(self._destroyed.items()):
+            person, before_us = column(subject), erased_us - _AT_ONCE_US
+            for (index,) in await self._source.left_of(person, place, before_us):
                 self._report.add(
                     "content", "its texts can be read, though the log says that its person was erased", index
                 )
+            if await self._source.has_dialogues_left(person, before_us):
+                what = "dialogues of the person can be read whose key it says was destroyed"
+                self._report.add("content", what, place)
         for subject, (first, last, at_us) in self._gone.items():
             index, erased_us = self._erased.get(subject, (-1, 0))
             if index < last and at_us > erased_us + _AT_ONCE_US:

@@ -1,9 +1,12 @@
 """Pruning and erasure, as they are done, raise no alarm: in the database, and in bundles made from it."""
 
+from datetime import timedelta
+
 import pytest
 
 from audit.bundle.export import BundleExport, BundleOrder, NothingSignedError
 from audit.governing import Governor
+from audit.ledger import LedgerLine
 from audit.retention import MINIMUM, Keeping, Retention
 from audit.verification.database import Trust, verify_database
 from audit.verify import parse_keys, verify_bundle
@@ -88,6 +91,37 @@ async def test_an_erasure_that_was_undone_is_found(log: Log, erasures, raw):
     found = {found for found in await findings(log) if found[0] == "content"}
     assert before == set()
     assert {place for _, place in found} == {0, 1, 2}
+
+
+async def test_an_erasure_that_was_undone_for_dialogues_alone_is_found(log: Log, erasures, raw):
+    await log.add_turn("t1", history=("Earlier",))
+    await log.sign()
+    await raw.disarm()
+    await raw.run("UPDATE subject_key SET created_us = created_us - 120000000")  # two minutes ago
+    await raw.run("CREATE TABLE kept_key AS SELECT * FROM subject_key")
+    await raw.run("CREATE TABLE kept_text AS SELECT * FROM audit_text")
+    await erase(erasures)
+    await log.sign()
+    await log.add_turn("t2", history=("Earlier",))  # under a new key
+    await log.sign()
+    assert await findings(log) == []
+    await raw.run("UPDATE subject_key SET wrapped = (SELECT wrapped FROM kept_key) WHERE wrapped IS NULL")
+    assert await findings(log) == []  # a key without texts opens nothing
+    await raw.run("INSERT INTO audit_text SELECT * FROM kept_text")
+    assert await findings(log) == [("content", 3)]
+
+
+async def test_a_ledger_whose_keys_are_not_here_raises_no_alarm(log: Log, erasures, ledger):
+    """Put back late, or of another database: it is applied, and what the person wrote since then stays."""
+    await log.add_turn("t1", age=timedelta(minutes=10))
+    await log.sign()
+    ledger.append(LedgerLine("e1", "alice", "GDPR-4", "cli:carol", 1, 2, ("a key of another database",)))
+    assert [one.subject for one in await erasures.reapply()] == ["alice"]
+    await log.sign()
+    turn = await log.turn("t1")
+    assert turn is not None
+    assert turn.message == "Question of t1"
+    assert await findings(log) == []
 
 
 async def test_texts_that_stay_of_pruned_records_are_found(log: Log, governor: Governor, raw):
