@@ -110,7 +110,8 @@ class LiveMarkdown:
         kept = self.settled
         line = self.markdown.last_block_line(self._open[: self._open.rfind("\n") + 1])
         lines = self._open.split("\n")
-        pieces = ["\n".join(lines[:line]), "\n".join(lines[line:])] if line else [self._open]
+        # A block in the middle of a text ends with its line: code in a list would lose the end of its last one.
+        pieces = ["\n".join(lines[:line]) + "\n", "\n".join(lines[line:])] if line else [self._open]
         self._open = pieces[-1]
         self.settled += len(pieces) - 1
         return kept, tuple(self.markdown.html(piece) for piece in pieces)

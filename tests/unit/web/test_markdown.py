@@ -3,7 +3,7 @@ from html import unescape
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.web.markdown import LiveMarkdown, Markdown, visible
@@ -139,6 +139,7 @@ def flat(html: str) -> list[str]:
 
 
 @given(st.lists(BLOCKS, max_size=25))
+@example(["* ", "```python\n", "  more of it\n", "Zwei\n"])
 def test_a_growing_answer_ends_as_the_stored_one(parts: list[str]):
     live = LiveMarkdown(markdown)
     pieces: list[str] = []
