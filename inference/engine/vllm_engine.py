@@ -12,7 +12,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import aiohttp
 import msgspec
@@ -27,37 +26,18 @@ from inference.engine import dialogue
 from inference.engine.base import ClosedError, Load, ModelFolderError
 from inference.engine.jobs import Job
 from inference.engine.sampling import Sampler
+from inference.engine.vllm_answer import UNREADABLE, choices, take
 from inference.errors import QueueFullError, UnknownModelError
 from inference.forbidden import Lexicons
-from inference.ports import ChatRequest, CompletionRequest, Delta, FinishReason, InferenceError, ModelInfo
-from inference.sse import EventParser, EventTooLargeError
+from inference.ports import ChatRequest, CompletionRequest, Delta, InferenceError, ModelInfo
 
 LOG = logging.getLogger("attest.inference.engine")
 
-_EVENT_BYTES = 256 * 1024
-"""Largest event, beside the ids of the prompt, which vLLM sends back in the first one."""
-_ID_BYTES = 12
-"""Most bytes of one id in a list."""
-_TOKEN_BYTES = 1024
-"""Most bytes of the answer for each of its tokens: several times what vLLM sends."""
 _SILENCE_S = 120.0
 _CONNECT_S = 10.0
 _WATCH_S = 2.0
-
-Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
-
-
-class _Choice(msgspec.Struct, frozen=True):
-    token_ids: tuple[Count, ...] | None = None
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct, frozen=True):
-    choices: tuple[_Choice, ...] = ()
-    error: msgspec.Raw | None = None
-
-
-_decode = msgspec.json.Decoder(_Chunk).decode
+_KEPT_S = 4.0
+"""How long an idle connection is kept: shorter than common servers do, so that a request seldom meets a closing one."""
 
 
 @dataclass(frozen=True)
@@ -192,16 +172,16 @@ class VllmEngine:
             async with posting as response:
                 if response.status != 200:  # noqa: PLR2004 - OK
                     raise _refused(response.status)
-                async for choice in _choices(response, job):
+                async for choice in choices(response, job):
                     self._rows += len(choice.token_ids or ())
-                    _take(job, choice)
+                    take(job, choice)
                     taken, said[:] = tuple(said), ()
                     for delta in taken:
                         if isinstance(delta, Delta):
                             yield delta
                             if delta.finish_reason is not None:
                                 return
-        except (aiohttp.ClientError, OSError, *_UNREADABLE) as error:
+        except (aiohttp.ClientError, OSError, *UNREADABLE) as error:
             raise InferenceError(f"vLLM did not answer as it should ({type(error).__name__}).", retry_after=2) from None
         raise InferenceError("vLLM ended the answer before its end.", retry_after=1)
 
@@ -281,38 +261,7 @@ class VllmEngine:
             return False
 
 
-_UNREADABLE = (EventTooLargeError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_KEPT_S = 4.0
-"""How long an idle connection is kept: shorter than common servers do, so that a request seldom meets a closing one."""
 _JSON = {"Content-Type": "application/json"}
-
-
-def _take(job: Job, choice: _Choice) -> None:
-    """Let a job take what came; it says what that adds, and when it is at its end."""
-    for token in choice.token_ids or ():
-        if job.take(token):
-            job.finish()
-            return
-    if choice.finish_reason is not None:
-        job.cut_off(FinishReason.LENGTH if choice.finish_reason == "length" else FinishReason.STOP)
-
-
-async def _choices(response: aiohttp.ClientResponse, job: Job) -> AsyncGenerator[_Choice, None]:
-    """Yield what each event says. Raises `InferenceError` for one that tells of an error, or `EventTooLargeError`."""
-    event_bytes = _EVENT_BYTES + _ID_BYTES * len(job.prompt)
-    parser, left = EventParser(event_bytes), event_bytes + _TOKEN_BYTES * job.max_tokens
-    while chunk := await response.content.readany():
-        left -= len(chunk)
-        if left < 0:
-            raise EventTooLargeError
-        for event in parser.feed(chunk):
-            if event == b"[DONE]":
-                return
-            read = _decode(event)
-            if read.error is not None:
-                raise InferenceError("vLLM failed while answering.", retry_after=1)
-            for choice in read.choices[:1]:
-                yield choice
 
 
 def _refused(status: int) -> InferenceError:

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from inference.cli import DEMO
-from inference.engine import vllm_engine
+from inference.engine import vllm_answer
 from inference.engine.vllm_engine import Upstream, VllmEngine
 from inference.ports import ChatRequest, CompletionRequest, InferenceError, Message, Role
 
@@ -104,7 +104,7 @@ def event(*ids: int, **fields: object) -> bytes:
 
 @pytest.mark.parametrize("noise", [event(), b": still here\n" * 40, b"\n" * 500, b"x" * 4000])
 async def test_an_answer_without_end_is_broken_off(noise: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm_engine, "_EVENT_BYTES", 50_000)
+    monkeypatch.setattr(vllm_answer, "_EVENT_BYTES", 50_000)
     sent = 0
 
     async def completions(request: web.Request) -> web.StreamResponse:
@@ -125,7 +125,7 @@ async def test_an_answer_without_end_is_broken_off(noise: bytes, monkeypatch: py
 
 
 async def test_the_ids_of_a_long_prompt_may_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm_engine, "_EVENT_BYTES", 500)
+    monkeypatch.setattr(vllm_answer, "_EVENT_BYTES", 500)
     prompt = tuple(range(1000, 2000))
 
     async def completions(_: web.Request) -> web.StreamResponse:

@@ -180,22 +180,6 @@ async def test_a_failure_in_the_middle_is_said_and_what_was_shown_is_kept(
     assert "ended early" in stored
 
 
-async def test_regenerate_repeats_the_message_and_replaces_the_answer(
-    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns
-):
-    cid = await conversation()
-    turns.script = answering("old answer")
-    await say(page, cid, "question")
-    turns.script = answering("second")
-    answer = await page.post(f"/chat/{cid}/turns", json={"regenerate": True})
-    assert answer.status_code == 200
-    assert [m.content for m in turns.requests[-1].messages] == ["question"]
-    stored = (await page.get(f"/c/{cid}")).text
-    assert "second" in stored
-    assert "old answer" not in stored
-    assert stored.count('class="message message-user"') == 2, "one shown, one in the template"
-
-
 async def test_earlier_exchanges_leave_room_for_an_answer_in_what_the_model_takes(
     page: AsyncTestClient, conversation: Make, turns: ScriptedTurns, monkeypatch: pytest.MonkeyPatch
 ):
@@ -210,44 +194,6 @@ async def test_earlier_exchanges_leave_room_for_an_answer_in_what_the_model_take
     monkeypatch.setattr(OneModel, "tokens", 26)
     await page.post(f"/chat/{cid}/turns", json={"regenerate": True})
     assert [m.content for m in turns.requests[-1].messages] == ["the last"]
-
-
-def answer_id(shown: str) -> str:
-    return re.findall(r'message-answer" data-message="([0-9a-f-]+)"', shown)[-1]
-
-
-async def test_an_answer_that_is_not_the_last_one_any_more_is_not_repeated(
-    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns
-):
-    cid = await conversation()
-    await say(page, cid, "first question")
-    first = answer_id((await page.get(f"/c/{cid}")).text)
-    await say(page, cid, "second question")
-    asked = len(turns.requests)
-    for stale in (first, cid):
-        answer = await page.post(f"/chat/{cid}/turns", json={"regenerate": True, "answer": stale})
-        assert answer.status_code == 409
-        assert answer.json()["type"] == "urn:attest:problem:conflict"
-    assert len(turns.requests) == asked
-    last = answer_id((await page.get(f"/c/{cid}")).text)
-    assert (await page.post(f"/chat/{cid}/turns", json={"regenerate": True, "answer": last})).status_code == 200
-    assert turns.requests[-1].messages[-1].content == "second question"
-
-
-async def test_a_refused_regeneration_keeps_the_old_answer(
-    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns
-):
-    cid = await conversation()
-    turns.script = answering("first")
-    await say(page, cid, "question")
-    turns.script = lambda _: [RateLimitedError(retry_after=1)]
-    assert (await page.post(f"/chat/{cid}/turns", json={"regenerate": True})).status_code == 429
-    assert "first" in (await page.get(f"/c/{cid}")).text
-
-
-async def test_nothing_can_be_regenerated_in_an_empty_conversation(page: AsyncTestClient, conversation: Make):
-    cid = await conversation()
-    assert (await page.post(f"/chat/{cid}/turns", json={"regenerate": True})).status_code == 409
 
 
 @pytest.mark.parametrize(
