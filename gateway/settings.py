@@ -260,8 +260,11 @@ class Settings(BaseSettings):
         if self.env is Environment.PRODUCTION and self.base_url.startswith("http://"):
             wrong.append("ATTEST_PUBLIC_URL must be https in production")
         wrong += _wrong_about_vault(self)
-        wrong += filter(None, (wrong_about_database(self.database_url.get_secret_value()),))
-        wrong += filter(None, (wrong_about_redis(self.redis_url.get_secret_value()),))
+        addresses = (
+            wrong_about_database(self.database_url.get_secret_value()),
+            wrong_about_redis(self.redis_url.get_secret_value()),
+        )
+        wrong += [said for said in addresses if said]
         wrong += [f"{name!r} in ATTEST_AUDIT_FOUR_EYES is no action" for name in self.four_eyes - FOUR_EYES]
         if wrong:
             raise ValueError("; ".join(wrong))

@@ -1,5 +1,6 @@
 """A turn's page: what was said, what was found, what was decided, in which order, and whether it is proved."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -118,6 +119,8 @@ async def _page(
     proved = await proofs.of([one.entry_id for one in own])
     findings = list(enumerate(findings_of(own), 1))
     readings = [record for record in turn.records if record.kind.value.startswith("access.")]
+    # Rendered in a thread: whoever is being answered does not wait for an officer's look at a long answer.
+    texts = await asyncio.to_thread(_texts, turn.content, findings, view, whole=whole) if turn.content else None
     return await console_page(
         request,
         pages,
@@ -130,7 +133,7 @@ async def _page(
         proved=proved,
         findings=[(number, one, pages.rule_title(one.rule, view.language)) for number, one in findings],
         stages=stages_of(own),
-        texts=_texts(turn.content, findings, view, whole=whole) if turn.content else None,
+        texts=texts,
         others=[one for one in turn.records if one.kind not in _TURN_KINDS and one not in readings],
         readings=readings,
         case=case,

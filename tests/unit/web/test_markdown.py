@@ -1,4 +1,5 @@
 import re
+import time
 from html import unescape
 from html.parser import HTMLParser
 
@@ -150,6 +151,16 @@ def test_a_growing_answer_ends_as_the_stored_one(parts: list[str]):
         pieces[kept:] = new
     # Whether a list is tight may be decided by a line that is not there yet; that moves paragraphs' margins, no text.
     assert flat("".join(pieces)) == flat(markdown.html("".join(parts)))
+
+
+@pytest.mark.parametrize("unit", ["[", "[[]", "![", "[x](y)\n\n", "<b>[\n"])
+def test_brackets_without_end_cost_no_more_than_text(unit: str):
+    text = unit * 60_000
+    began = time.process_time()
+    html = markdown.html(text)
+    assert time.process_time() - began < 2, "20 s where each is looked at as a link"
+    assert html.count("[") == text.count("[")
+    assert "<b>" not in html
 
 
 def test_finished_blocks_are_sent_once():
