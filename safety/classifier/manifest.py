@@ -1,6 +1,6 @@
 """What ships beside the model: labels, calibration, thresholds, hashes; and the check of the files by them.
 
-`classifier.json` names the SHA-256 of the other files, so its own hash stands for the whole classifier.
+`classifier.json` names the SHA-256 of the other files, so its own hash stands for all of them.
 """
 
 import hashlib
@@ -30,6 +30,9 @@ OPSET = 17
 FORMAT = 3
 
 MODEL_FILE, TOKENIZER_FILE, MANIFEST_FILE = "model.onnx", "tokenizer.json", "classifier.json"
+_READING = b"1"
+"""How texts are cut, read and weighed around the model. Raised with every change of that, so that a record tells what
+judged its text, and a replay does not call another release's reading a difference."""
 SHIPPED = Path(__file__).parent.parent / "models" / "harm-classifier"
 
 
@@ -117,7 +120,9 @@ def sha256_of(path: Path) -> str:
 
 
 def load(folder: Path) -> tuple[Manifest, str]:
-    """Read and check the folder; return the manifest and the classifier's version (its hash, 16 hexadecimal digits).
+    """Read and check the folder; return the manifest and the classifier's version.
+
+    The version is a hash of the folder and of how texts are read: 16 hexadecimal digits.
 
     Raises `ClassifierError` for a missing, damaged or foreign file.
     """
@@ -136,7 +141,7 @@ def load(folder: Path) -> tuple[Manifest, str]:
             raise ClassifierError(
                 f"The classifier's {name} is not the file that {MANIFEST_FILE} names (hash differs); restore both."
             )
-    return manifest, hashlib.sha256(raw).hexdigest()[:16]
+    return manifest, hashlib.sha256(_READING + raw).hexdigest()[:16]
 
 
 def _present(folder: Path, names: Sequence[str]) -> None:

@@ -1,10 +1,12 @@
-"""Second readings of a text whose words were broken up on purpose: digits for letters, emoji or hyphens inside them.
+"""Second readings of a text whose words or sentences were broken up on purpose.
 
+Digits stand for letters, emoji or hyphens inside words; sentences are cut into the cells of a table.
 Only texts in which that is plainly meant have one; what ordinary people write (`B2B`, `state-of-the-art`, 👍) is none.
 """
 
 import re
 
+from safety.classifier.tables import joined
 from safety.normalise import NormalisedText
 
 _WORD = re.compile(r"[A-Za-z0-9@$!|]+")
@@ -29,7 +31,7 @@ _SPACE = re.compile(r"\s++")
 
 def readings(text: NormalisedText) -> tuple[str, ...]:
     """Return what a text says without its disguise, once for each kind that it shows; mostly none. Linear."""
-    found = (_with_letters(text), _without_pictures(text.text), _without_hyphens(text.text))
+    found = (_with_letters(text), _without_pictures(text.text), _without_hyphens(text.text), joined(text.text))
     return tuple(reading for reading in found if reading)
 
 

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 
 from safety.classifier.manifest import ClassifierError
 from safety.classifier.numbers import says_nothing, unread
+from safety.classifier.tables import as_lists
 
 Ids = NDArray[np.int64]
 
@@ -95,11 +96,13 @@ class Tokeniser:
     def encode(self, text: str) -> Tokens:
         """Tokenise a text in time linear in it, without rows of numbers and random signs (`numbers`).
 
+        Rows of Chinese tables are read as lists (`tables`).
+
         Raises `TextTooLongError` over `MAX_CHARACTERS`.
         """
         if len(text) > MAX_CHARACTERS:
             raise TextTooLongError(f"the text has more than {MAX_CHARACTERS} characters")
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        encoding = self._tokenizer.encode(as_lists(text), add_special_tokens=False)
         tokens = Tokens(np.asarray(encoding.ids, np.int64), encoding.offsets, text)
         return _without(tokens, spans) if (spans := unread(text)) else tokens
 

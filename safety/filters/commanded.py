@@ -40,10 +40,14 @@ _HELPS_EN = (
     r"(?:often|sometimes|always|still|also|simply|just|repeatedly|knowingly|deliberately|wilfully|willfully|may|might"
     r"|can|could|will|would|must|should|did|do|does|to|tend|tends|choose|decide|not|never)"
 )
+_LAST_OF_OTHERS_EN = re.compile(rf"\b(?:{_WHO_EN}|{_HELPS_EN})$")
+_LONGEST_LAST_EN = 12
+"""Characters of the longest of those words."""
 _OTHERS_EN = re.compile(rf"(?i)\b{_WHO_EN}\s+(?:{_HELPS_EN}\s+)*$")
 _NOT_EN = re.compile(
     r"(?i)(?:\b(?:must|should|shall|may|can|could|will|would|do|does|did)\s+(?:not|never)|n't|\bcannot|\bnever)\s+$"
 )
+_LAST_OF_NOT_EN = ("not", "never", "n't")
 _FROM_OTHERS_EN = re.compile(
     r"(?i)\s+(?:from|by|of|on|about)\s+(?:the\s+|our\s+|my\s+)?(?:finance|accounting|accounts|controlling|hr"
     r"|human resources|legal|procurement|purchasing|marketing|sales|compliance|engineering|management|headquarters"
@@ -69,10 +73,13 @@ def commanded_zh(candidate: Candidate) -> int:
 def commanded_en(candidate: Candidate) -> int:
     """Measure an order in English to drop rules; none is what others do, what nobody shall do, and what others said."""
     before = _before(candidate)
-    if _NOT_EN.search(before) or _FROM_OTHERS_EN.match(_after(candidate)):
+    # A search for what ends the text tries each place of it; the last word alone tells that it is mostly in vain.
+    last = before.rstrip().lower()
+    refused = last.endswith(_LAST_OF_NOT_EN) and _NOT_EN.search(before)
+    if refused or _FROM_OTHERS_EN.match(_after(candidate)):
         return 0
-    told = _OTHERS_EN.search(before) and not _OF_AN_ASSISTANT_EN.search(candidate.value)
-    return 0 if told else not_quoted(candidate)
+    told = _LAST_OF_OTHERS_EN.search(last[-_LONGEST_LAST_EN:]) and _OTHERS_EN.search(before)
+    return 0 if told and not _OF_AN_ASSISTANT_EN.search(candidate.value) else not_quoted(candidate)
 
 
 def own_words(candidate: Candidate) -> int:

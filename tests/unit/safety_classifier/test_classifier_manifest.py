@@ -30,6 +30,14 @@ def test_the_shipped_folder_is_sound_and_small():
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= 80_000_000
 
 
+def test_a_classifier_has_another_version_where_it_reads_otherwise(folder, monkeypatch):
+    before = load(folder)[1]
+    monkeypatch.setattr("safety.classifier.manifest._READING", b"other")
+    otherwise = load(folder)[1]
+    edit(folder, training={})
+    assert len({before, otherwise, load(folder)[1]}) == 3
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "classifier.json"])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()

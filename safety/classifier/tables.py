@@ -1,0 +1,31 @@
+"""Rows of a table in Chinese: short cells with commas, tabs or bars between them.
+
+No reader learnt to read them, and a header (`日期,开盘,收盘`) looks like an offer of something illegal. With the
+comma of lists (`、`) between the cells they are what they are, a list of words.
+"""
+
+import re
+
+_CELL = r"[^,\t|\n。！？!?；;：:]{0,8}"
+_ROW = re.compile(rf"^[ |]*+{_CELL}(?:[,\t|]{_CELL}){{2,}}+$", re.MULTILINE)
+_SEPARATOR = re.compile(r"[,\t|]")
+_HAN = re.compile("[\u3400-\u9fff]")
+_DIGIT = re.compile(r"\d")
+
+
+def as_lists(text: str) -> str:
+    """Return a text, as long as it was, with each row of three cells and more read as a list; linear."""
+    return _ROW.sub(lambda row: _SEPARATOR.sub("、", row[0]) if _HAN.search(row[0]) else row[0], text)
+
+
+def joined(text: str) -> str:
+    """Return a text with the cells of each row of words run together, or nothing where there is no such row.
+
+    So a demand that somebody cuts into cells is read as well.
+    """
+    found = _ROW.sub(lambda row: _SEPARATOR.sub("", row[0]) if _of_words(row[0]) else row[0], text)
+    return found if found != text else ""
+
+
+def _of_words(row: str) -> bool:
+    return _HAN.search(row) is not None and _DIGIT.search(row) is None
