@@ -17,9 +17,10 @@ from sqlalchemy import Row, exists, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.canonical import column
+from audit.covered import KeptOfPerson, holds_on
 from audit.emptying import empty, empty_some
 from audit.governing import GoverningError, Governor, UnknownError, moment, now_us
-from audit.hold import Hold, KeptOfPerson, check_case, holds_on
+from audit.hold import Hold, check_case
 from audit.ledger import ErasureLedger, LedgerLine
 from audit.ports import AuditUnavailableError
 from audit.record import Entry, Kind

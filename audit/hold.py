@@ -1,26 +1,31 @@
 """Legal holds: what one covers is neither pruned nor erased, until it is released.
 
-A hold names a case and what it covers: a person, a conversation, a stretch of time, or several of these together (then
-all must fit). It is looked at inside the transactions that prune and erase.
+A hold names a case and what it covers: a person, a conversation, a stretch of time, what turns are found by (group,
+verdict, category, rule, model), turns one by one, or several of these together (then all must fit). It is looked at
+inside the transactions that prune and erase (`covered`).
 """
 
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, and_, exists, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from audit.canonical import column, entry_of
+from audit.canonical import column
 from audit.governing import GoverningError, Governor, UnknownError, moment, now_us, rfc3339
+from audit.pruning import parts
 from audit.record import Entry, Kind
 from audit.rows import microseconds
-from audit.tables import AUDIT_ENTRY, AUDIT_TURN, HOLD
+from audit.tables import AUDIT_TURN, HOLD, HOLD_TURN
 
 MOST_CHARACTERS = 200
 """Longest case number and reason."""
-_PAGE = 500
+MOST_TURNS = 5000
+"""Most turns that a hold names one by one: as many as a case collects."""
+FACETS = ("group", "category", "rule", "model")
+"""What of a hold stands in `audit_facet`, under the same names."""
 
 
 class HoldOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,16 +37,46 @@ class HoldOrder(msgspec.Struct, frozen=True, kw_only=True):
     conversation_id: str = ""
     since: datetime | None = None
     until: datetime | None = None
+    group: str = ""
+    verdict: str = ""
+    category: str = ""
+    rule: str = ""
+    model: str = ""
+    turn_ids: tuple[str, ...] = ()
+    """These turns only; what is found by words is held so, for texts cannot be looked into while records are pruned."""
     everything: bool = False
 
     def check(self) -> None:
         """Raise `GoverningError` that says what is wrong."""
-        restricted = bool(self.subject or self.conversation_id or self.since or self.until)
-        if restricted == self.everything:
-            raise GoverningError("A hold names a person, a conversation or a time, or says that it covers everything.")
+        persons = self.subject or self.conversation_id or self.since or self.until
+        if bool(persons or self.of_turns) == self.everything:
+            raise GoverningError("A hold says what it covers (a person, turns, a time), or that it covers everything.")
+        if len(self.turn_ids) > MOST_TURNS:
+            raise GoverningError(f"A hold names at most {MOST_TURNS} turns.")
+        if any(len(value) > MOST_CHARACTERS for value in self.found_by):
+            raise GoverningError(f"What turns are found by has at most {MOST_CHARACTERS} characters.")
         if self.since and self.until and self.since >= self.until:
             raise GoverningError("A hold's time must begin before it ends.")
         check_case(self.case_number, self.reason)
+
+    @property
+    def found_by(self) -> tuple[str, ...]:
+        """What turns are found by."""
+        return (self.group, self.verdict, self.category, self.rule, self.model)
+
+    @property
+    def of_turns(self) -> bool:
+        """Whether it restricts by what only turns have."""
+        return bool(self.turn_ids or any(self.found_by))
+
+
+class About(msgspec.Struct, frozen=True):
+    """What a turn can be held by beside its person, conversation and time; as the columns hold it."""
+
+    verdict: str
+    facets: frozenset[tuple[str, str]]
+    named_by: frozenset[str]
+    """Ids of the holds that name the turn."""
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,14 +94,42 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     placed_us: int
     released_by: str = ""
     released_us: int | None = None
+    group: str = ""
+    verdict: str = ""
+    category: str = ""
+    rule: str = ""
+    model: str = ""
+    turns: int = 0
+    """Turns that it names; 0 does not restrict."""
 
-    def covers(self, subject: str, conversation_id: str, at_us: int) -> bool:
-        """Whether something of this person and conversation (as the columns hold them) at this time is held."""
+    @property
+    def facets(self) -> tuple[tuple[str, str], ...]:
+        """The facets that a turn must have."""
+        return tuple((name, value) for name in FACETS if (value := getattr(self, name)))
+
+    @property
+    def of_turns(self) -> bool:
+        """Whether it covers turns alone: it restricts by what nothing else has."""
+        return bool(self.facets or self.verdict or self.turns)
+
+    def covers(self, subject: str, conversation_id: str, at_us: int, about: About | None = None) -> bool:
+        """Whether something of this person and conversation (as the columns hold them) at this time is held.
+
+        `about`: of what belongs to a turn. Without it no hold covers it that is of turns.
+        """
         return (
             self.subject in ("", subject)
             and self.conversation_id in ("", conversation_id)
             and (self.since_us is None or at_us >= self.since_us)
             and (self.until_us is None or at_us < self.until_us)
+            and (not self.of_turns or (about is not None and self._fits(about)))
+        )
+
+    def _fits(self, about: About) -> bool:
+        return (
+            self.verdict in ("", about.verdict)
+            and about.facets.issuperset(self.facets)
+            and (not self.turns or self.hold_id in about.named_by)
         )
 
 
@@ -77,9 +140,12 @@ class Holds:
         self._governor = governor
 
     async def place(self, order: HoldOrder, by: str) -> Hold:
-        """Place a hold; in force when this returns. Raises `GoverningError`, `AuditUnavailableError`."""
+        """Place a hold; in force when this returns.
+
+        Raises `GoverningError` (`UnknownError` where a turn that it names is not in the log), `AuditUnavailableError`.
+        """
         order.check()
-        at = now_us()
+        at, named = now_us(), tuple(dict.fromkeys(map(column, order.turn_ids)))
         hold = Hold(
             hold_id=self._governor.new_id(),
             case_number=order.case_number,
@@ -90,10 +156,17 @@ class Holds:
             until_us=microseconds(order.until) if order.until else None,
             placed_by=by,
             placed_us=at,
+            group=column(order.group),
+            verdict=column(order.verdict),
+            category=column(order.category),
+            rule=column(order.rule),
+            model=column(order.model),
+            turns=len(named),
         )
         async with self._governor.transaction() as connection:
             await connection.execute(insert(HOLD).values(**msgspec.structs.asdict(hold)))
-            detail = {"hold_id": hold.hold_id, "case_number": hold.case_number, **_covered(hold)}
+            await _name(connection, hold, named)
+            detail = {"hold_id": hold.hold_id, "case_number": hold.case_number, **_covered(hold, named)}
             await self._governor.record(
                 connection, Entry(kind=Kind.HOLD_PLACED, at=moment(at), subject=by, detail=detail)
             )
@@ -132,85 +205,12 @@ async def in_force(connection: AsyncConnection) -> tuple[Hold, ...]:
     return await _select(connection, [HOLD.c.released_us.is_(None)])
 
 
-class KeptOfPerson(Protocol):
-    """What other parts of the product keep of a person in the same database."""
-
-    async def covered(self, connection: AsyncConnection, subject: str, hold: Hold) -> bool:
-        """Whether a hold that does not exclude the person covers any of it."""
-
-
-async def holds_on(connection: AsyncConnection, subject: str, kept: Sequence[KeptOfPerson] = ()) -> tuple[Hold, ...]:
-    """Return the holds in force that cover anything of a person (as the columns hold it), in the log or `kept`."""
-    holds = await in_force(connection)
-    return tuple([hold for hold in holds if await _touches(connection, hold, subject, kept)])
-
-
-async def _touches(connection: AsyncConnection, hold: Hold, subject: str, kept: Sequence[KeptOfPerson]) -> bool:
-    if hold.subject not in ("", subject):
-        return False
-    if not hold.conversation_id and hold.since_us is None and hold.until_us is None:
-        return True
-    turn, entry = AUDIT_TURN.c, AUDIT_ENTRY.c
-    turns = and_(turn.subject == subject, _of_conversation(hold), within(turn.opened_us, hold))
-    if (await connection.execute(select(exists().where(turns)))).scalar():
-        return True
-    if await _any_record(connection, hold, entry.subject == subject, within(entry.at_us, hold)):
-        return True
-    return any([await part.covered(connection, subject, hold) for part in kept])
-
-
-async def holds_between(connection: AsyncConnection, begin_us: int, end_us: int) -> tuple[Hold, ...]:
-    """Return the holds in force that cover a record of a stretch of time that still has its leaf."""
-    holds = await in_force(connection)
-    return tuple([hold for hold in holds if await _covers_some(connection, hold, begin_us, end_us)])
-
-
-async def _covers_some(connection: AsyncConnection, hold: Hold, begin_us: int, end_us: int) -> bool:
-    entry, turn = AUDIT_ENTRY.c, AUDIT_TURN.c
-    where = [entry.at_us >= begin_us, entry.at_us < end_us, func.length(entry.leaf) > 0]
-    where.append(or_(within(entry.at_us, hold), within(turn.opened_us, hold)))
-    if hold.subject:
-        where.append(entry.subject == hold.subject)
-    return await _any_record(connection, hold, *where)
-
-
-async def _any_record(connection: AsyncConnection, hold: Hold, *where: ColumnElement[bool]) -> bool:
-    """Whether there is a record of the hold's conversation (any, where it names none), and that is so."""
-    entry, turn = AUDIT_ENTRY.c, AUDIT_TURN.c
-    query = select(entry.entry_id).outerjoin(AUDIT_TURN, turn.turn_id == entry.turn_id).where(*where)
-    if (await connection.execute(query.where(_of_conversation(hold)).limit(1))).first() is not None:
-        return True
-    return bool(hold.conversation_id) and await _any_leaf(connection, hold, *where)
-
-
-async def _any_leaf(connection: AsyncConnection, hold: Hold, *where: ColumnElement[bool]) -> bool:
-    """Whether there is such a record of a turn that was pruned: then its own leaf alone says of which conversation."""
-    entry, turn, after = AUDIT_ENTRY.c, AUDIT_TURN.c, ""
-    while True:
-        query = (
-            select(entry.entry_id, entry.leaf)
-            .outerjoin(AUDIT_TURN, turn.turn_id == entry.turn_id)
-            .where(*where, turn.turn_id.is_(None), entry.turn_id != "", func.length(entry.leaf) > 0)
-            .where(entry.entry_id > after)
-            .order_by(entry.entry_id)
-            .limit(_PAGE)
-        )
-        rows = (await connection.execute(query)).all()
-        if any(column(entry_of(row.leaf).conversation_id) == hold.conversation_id for row in rows):
-            return True
-        if len(rows) < _PAGE:
-            return False
-        after = rows[-1].entry_id
-
-
-def _of_conversation(hold: Hold) -> ColumnElement[bool]:
-    return AUDIT_TURN.c.conversation_id == hold.conversation_id if hold.conversation_id else true()
-
-
-def within(at: ColumnElement[int], hold: Hold) -> ColumnElement[bool]:
-    """Return the condition that a time (microseconds since 1970 UTC) is in the stretch that a hold restricts to."""
-    since = at >= hold.since_us if hold.since_us is not None else at.is_not(None)
-    return and_(since, at < hold.until_us) if hold.until_us is not None else since
+async def _name(connection: AsyncConnection, hold: Hold, turn_ids: Sequence[str]) -> None:
+    for part in parts(turn_ids):
+        known = select(func.count()).select_from(AUDIT_TURN).where(AUDIT_TURN.c.turn_id.in_(part))
+        if (await connection.execute(known)).scalar_one() < len(part):
+            raise UnknownError("There is no such turn, or its records are no longer kept.")
+        await connection.execute(insert(HOLD_TURN), [{"hold_id": hold.hold_id, "turn_id": one} for one in part])
 
 
 async def _select(connection: AsyncConnection, where: list[ColumnElement[bool]]) -> tuple[Hold, ...]:
@@ -222,12 +222,15 @@ def _hold(row: Row[tuple[object, ...]]) -> Hold:
     return Hold(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public accessor
 
 
-def _covered(hold: Hold) -> dict[str, str | int | float | bool]:
-    fields = {
+def _covered(hold: Hold, turn_ids: Sequence[str]) -> dict[str, str | int | float | bool]:
+    fields: dict[str, str | int | float | bool] = {
         "held_subject": hold.subject,
         "conversation_id": hold.conversation_id,
         "since": rfc3339(hold.since_us) if hold.since_us is not None else "",
         "until": rfc3339(hold.until_us) if hold.until_us is not None else "",
+        **{name: getattr(hold, name) for name in (*FACETS, "verdict")},
+        "turns": hold.turns,
+        "turns_sha256": hashlib.sha256("\n".join(sorted(turn_ids)).encode()).hexdigest() if turn_ids else "",
     }
     return {name: value for name, value in fields.items() if value}
 

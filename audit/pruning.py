@@ -24,6 +24,7 @@ class Turn(msgspec.Struct, frozen=True):
 
     conversation_id: str
     opened_us: int
+    verdict: str
     closed: bool
 
 
@@ -68,7 +69,7 @@ async def turn_rows(connection: AsyncConnection, turns: set[str]) -> dict[str, T
     rows: dict[str, Turn] = {}
     for part in parts(sorted(turns)):
         for row in await connection.execute(select(AUDIT_TURN).where(AUDIT_TURN.c.turn_id.in_(part))):
-            rows[row.turn_id] = Turn(row.conversation_id, row.opened_us, row.closed_entry is not None)
+            rows[row.turn_id] = Turn(row.conversation_id, row.opened_us, row.verdict, row.closed_entry is not None)
     return rows
 
 

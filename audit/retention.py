@@ -17,8 +17,9 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.canonical import column, entry_of
+from audit.covered import abouts_of
 from audit.governing import GoverningError, Governor, moment, now_us, rfc3339
-from audit.hold import Hold, in_force
+from audit.hold import About, Hold, in_force
 from audit.pruning import (
     TURN_KINDS,
     Record,
@@ -165,7 +166,8 @@ class Retention:
         whole = await of_turns(connection, turns)
         candidates = {row.entry_id: row for row in (*found, *(row for several in whole.values() for row in several))}
         await asyncio.to_thread(check_leaves, list(candidates.values()))
-        reasons = await self._reasons(connection, list(candidates.values()), cutoff, await turn_rows(connection, turns))
+        known = await turn_rows(connection, {row.turn_id for row in candidates.values() if row.turn_id})
+        reasons = await self._reasons(connection, list(candidates.values()), cutoff, known)
         for turn in whole.values():  # together or not at all
             stays = next((reasons[row.entry_id] for row in turn if row.entry_id in reasons), "")
             if stays:
@@ -180,6 +182,7 @@ class Retention:
     ) -> dict[str, str]:
         """Return why records stay, by entry id; those that may go are not in it."""
         holds = await in_force(connection)
+        abouts = await abouts_of(connection, turns) if any(hold.of_turns for hold in holds) else {}
         proven = await self._proven(connection)
         waiting = await self._undelivered(connection, rows)
         reasons = {}
@@ -193,7 +196,7 @@ class Retention:
                 reasons[row.entry_id] = "unproven"
             elif row.entry_id in waiting:
                 reasons[row.entry_id] = "undelivered"
-            elif _held(holds, row, turn):
+            elif _held(holds, row, turn, abouts.get(row.turn_id)):
                 reasons[row.entry_id] = "held"
         return reasons
 
@@ -215,12 +218,12 @@ class Retention:
         return found
 
 
-def _held(holds: Sequence[Hold], row: Record, turn: Turn | None) -> bool:
+def _held(holds: Sequence[Hold], row: Record, turn: Turn | None, about: About | None) -> bool:
     if not holds:
         return False
     conversation = turn.conversation_id if turn else column(entry_of(row.leaf).conversation_id)
     times = {row.at_us, turn.opened_us} if turn else {row.at_us}
-    return any(hold.covers(row.subject, conversation, at) for hold in holds for at in times)
+    return any(hold.covers(row.subject, conversation, at, about) for hold in holds for at in times)
 
 
 async def _check_clock(connection: AsyncConnection, cutoff: int, *, postgresql: bool) -> None:

@@ -173,8 +173,23 @@ HOLD = Table(
     Column("placed_us", BigInteger, nullable=False),
     Column("released_by", Text, nullable=False, server_default=""),
     Column("released_us", BigInteger, nullable=True),
+    Column("group", Text, nullable=False, server_default=""),
+    Column("verdict", Text, nullable=False, server_default=""),
+    Column("category", Text, nullable=False, server_default=""),
+    Column("rule", Text, nullable=False, server_default=""),
+    Column("model", Text, nullable=False, server_default=""),
+    Column("turns", Integer, nullable=False, server_default="0"),
 )
-"""Legal holds; an empty field does not restrict. In force while `released_us` is NULL."""
+"""Legal holds; an empty field does not restrict. In force while `released_us` is NULL. `turns`: rows in `hold_turn`."""
+
+HOLD_TURN = Table(
+    "hold_turn",
+    METADATA,
+    Column("hold_id", String(36), primary_key=True),
+    Column("turn_id", Text, primary_key=True),
+    Index("hold_turn_by_turn", "turn_id"),
+)
+"""Turns that a hold names one by one."""
 
 ERASURE = Table(
     "erasure",

@@ -14,9 +14,9 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 from sqlalchemy import exists, select
 
+from audit.covered import holds_between
 from audit.elastic.families import AUDIT, CONTENT, FAMILIES, next_month
 from audit.governing import Governor
-from audit.hold import holds_between
 from audit.ports import AuditUnavailableError
 from audit.rows import microseconds
 from audit.tables import AUDIT_ENTRY, OUTBOX

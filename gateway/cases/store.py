@@ -152,6 +152,13 @@ class Cases:
             ordered = query.order_by(CASE_TURN.c.added_us, CASE_TURN.c.turn_id)
             return tuple((await connection.execute(ordered)).scalars())
 
+    async def kept_turn_ids(self, case_id: str) -> tuple[str, ...]:
+        """Return the turns of a case of which the log has records still."""
+        query = select(CASE_TURN.c.turn_id).join(AUDIT_TURN, AUDIT_TURN.c.turn_id == CASE_TURN.c.turn_id)
+        async with self._governor.reading() as connection:
+            rows = await connection.execute(query.where(CASE_TURN.c.case_id == case_id))
+            return tuple(rows.scalars())
+
     async def notes(self, case_id: str) -> tuple[Note, ...]:
         """Return the notes of a case, oldest first."""
         query = select(CASE_NOTE).where(CASE_NOTE.c.case_id == case_id).order_by(CASE_NOTE.c.entry_id)

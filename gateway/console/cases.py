@@ -15,6 +15,7 @@ from gateway.auth.principal import Role
 from gateway.cases.store import Case, Cases
 from gateway.console.asked import local_moment
 from gateway.console.purpose import Purposes, refused
+from gateway.console.search import VERDICTS, verdict_name
 from gateway.console.section import Group, Part, Section
 from gateway.console.shell import ConsoleRequest, address, console_page
 from gateway.governance import Governance
@@ -28,6 +29,8 @@ SECTION = Section(
 )
 _ACCESS = recorded_for(*SECTION.roles)
 SAID = ("waits", "collected", "held", "released", "noted", "closed")
+HELD_BY = ("subject", "conversation_id", "group", "verdict", "category", "rule", "model")
+"""What a hold is placed by beside times and collected turns."""
 IN_REPORT = 50
 """Turns whose texts a report prints; more are for an export."""
 
@@ -64,6 +67,13 @@ class NewHold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     conversation_id: str = ""
     since: str = ""
     until: str = ""
+    group: str = ""
+    verdict: str = ""
+    category: str = ""
+    rule: str = ""
+    model: str = ""
+    collected: str = ""
+    """Only the turns that the case has collected, where it is not empty."""
 
 
 @get(SECTION.path, **_ACCESS, include_in_schema=False)
@@ -141,6 +151,7 @@ async def case_page(
         notes=await cases.notes(case_id),
         holds=holds,
         waiting=await _waiting(governance, {one.hold_id for one in holds}),
+        verdicts=[(name, verdict_name(pages.view(request), name)) for name in VERDICTS],
         said=said if said in SAID else "",
     )
 
@@ -191,14 +202,17 @@ async def hold_placed(
 ) -> Redirect:
     """Place a hold for the case."""
     case, zone = await _case(cases, case_id), pages.view(request).zone
+    collected = await cases.kept_turn_ids(case_id) if data.collected else ()
+    if data.collected and not collected:
+        raise BadRequestError("The case has collected no turn that is still kept.")
     order = HoldOrder(
         case_number=case.number,
         reason=data.reason.strip(),
-        subject=data.subject.strip(),
-        conversation_id=data.conversation_id.strip(),
         since=local_moment("since", data.since, zone),
         until=local_moment("until", data.until, zone),
+        turn_ids=collected,
     )
+    order = msgspec.structs.replace(order, **{name: getattr(data, name).strip() for name in HELD_BY})
     try:
         await governance.holds.place(order, request.user.subject)
     except GoverningError as error:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, delete, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from audit.hold import Hold, within
+from audit.covered import within
+from audit.hold import Hold
 from audit.pruning import parts
 from gateway.review.tables import REVIEW, REVIEW_LABEL
 

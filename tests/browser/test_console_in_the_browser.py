@@ -42,10 +42,18 @@ def test_an_officer_finds_reads_holds_exports_and_releases(open_page: Open, prod
     page.click("tbody a")
     page.fill("form[action$='/holds'] input[name=subject]", "ada")
     hold(page)
+    page.click("summary:has-text('Place a hold')")
+    page.check("input[name=collected]")
+    page.select_option("form[action$='/holds'] select[name=verdict]", "block")
+    hold(page)
+    last = page.locator("section:has(#holds) article").last
+    expect(last).to_contain_text("Blocked")
+    expect(last).to_contain_text("2 turns, named one by one")
     export_and_verify(page, tmp_path)
 
-    page.click("form[action$='/release'] button")
-    expect(page.locator(".said")).to_contain_text("The hold is released")
+    for _ in range(2):
+        page.locator("form[action$='/release'] button").first.click()
+        expect(page.locator(".said")).to_contain_text("The hold is released")
     page.goto(f"{product.url}/console/readings?officer=carol&kind=access.read")
     expect(page.locator("tbody tr").first).to_contain_text("HR-2026-17")
 

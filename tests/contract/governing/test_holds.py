@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from audit.covered import holds_between, holds_on
 from audit.erasure import HeldError
 from audit.governing import GoverningError
-from audit.hold import HoldOrder, holds_between, holds_on
+from audit.hold import HoldOrder
 from audit.record import Content, Kind
 from audit.retention import Keeping, Retention
 from audit.rows import microseconds

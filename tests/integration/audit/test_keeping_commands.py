@@ -44,6 +44,26 @@ def message(attest, turn: str) -> str:
     return json.loads(attest("audit", "show", turn, "--json"))["message"]
 
 
+def test_a_hold_by_what_turns_are_found_by_and_by_their_words(attest, append, tmp_path):
+    append(*a_turn("t1"), *a_turn("t2", subject="bob"))
+    case = ("audit", "hold", "place", "--case", "17", "--reason", "court")
+    attest(*case, "--group", "nobody", "--verdict", "block", "--category", "hate", "--rule", "r", "--model", "glm")
+    shown = attest("audit", "hold", "list")
+    assert "group=nobody category=hate rule=r model=glm verdict=block  in force" in shown
+    attest("audit", "erase", "bob", "--case", "GDPR-4")
+    found = attest("audit", "list", "--subject", "alice", "--text", "你好", "--purpose", "17", "--json")
+    (tmp_path / "ids").write_text("\n".join(turn["turn_id"] for turn in json.loads(found)), "utf-8")
+    attest(*case, "--turns", str(tmp_path / "ids"))
+    assert "turns=1  in force" in attest("audit", "hold", "list")
+    attest("audit", "erase", "alice", "--case", "GDPR-5", code=4)
+    (tmp_path / "none").write_text(" \n", "utf-8")
+    attest(*case, "--turns", str(tmp_path / "none"), code=2)
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    attest(*case, "--turns", str(tmp_path / "bytes"), code=2)
+    (tmp_path / "other").write_text("nothing", "utf-8")
+    attest(*case, "--turns", str(tmp_path / "other"), code=4)
+
+
 def test_a_hold_an_erasure_and_its_release(attest, append):
     append(*a_turn("t1"), *a_turn("t2", subject="bob"))
     hold = attest("audit", "hold", "place", "--case", "17", "--reason", "court", "--subject", "alice").strip()
