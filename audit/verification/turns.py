@@ -78,7 +78,7 @@ class Turns:
                 continue
             if fields["kind"] in _CLOSING and await self._closed_again(row, fields):
                 continue
-            differences = _differences(row, fields)
+            differences = _differences(row, fields, opens=await self._opens(row, fields))
             if fields["kind"] == OPENS and not await self._is_closed_by_its_own(row):
                 differences.append("closing record")
             if fields["kind"] in _CLOSING and not fields.get("verdict") and row[4] != await self._first_verdict(turn):
@@ -94,6 +94,16 @@ class Turns:
             self._report.add("turn", f"the list of turns has {str(turn)[:64]!r}, which no record opened")
         for (turn,) in await self._source.facets_of_no_turn():
             self._report.add("turn", f"something is found as turn {str(turn)[:64]!r}, of which there is none")
+
+    async def _opens(self, row: Values, fields: dict[str, Any]) -> bool:
+        """Whether a record must be the one that the list has as the turn's beginning.
+
+        A refusal need not where the turn had been accepted: its record was committed, but the answer of the database
+        was lost, so that the gateway refused the turn.
+        """
+        if fields["kind"] == OPENS or row[5] == fields["entry_id"]:
+            return True
+        return fields["kind"] in OPENING and await self._source.turn_and_kind(str(row[5])) != (row[0], OPENS)
 
     async def _is_closed_by_its_own(self, row: Values) -> bool:
         """Whether what the list names as a turn's closing record, if anything, is one of that turn."""
@@ -143,10 +153,11 @@ def _tells(fields: dict[str, Any]) -> bool:
     return bool(fields.get("turn_id")) and (kind == OPENS or kind in _CLOSING)
 
 
-def _differences(row: Values, fields: dict[str, Any]) -> list[str]:
+def _differences(row: Values, fields: dict[str, Any], *, opens: bool) -> list[str]:
+    """Return in what a turn's row is not what one of its records says; `opens`: the turn began with that record."""
     _, opened_us, subject, conversation, verdict, opened_entry, closed_entry = row
     pairs: list[tuple[str, Any, Any]] = [("subject", subject, column(text_of(fields, "subject")))]
-    if fields["kind"] in OPENING:
+    if opens:
         pairs += [
             ("opening record", opened_entry, fields["entry_id"]),
             ("time", opened_us, at_us_of(fields)),

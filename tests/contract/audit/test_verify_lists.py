@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from audit.record import Kind
+from audit.verification.source import PAGE
 from tests.contract.audit.conftest import Raw, opened
 from tests.contract.audit.sequenced import fill, named, sequence, trust_of, verified
 from tests.contract.audit.turns import accepted, entry
@@ -77,3 +78,45 @@ async def test_turns_of_all_ends_raise_no_alarm(database, keys):
 async def test_what_lists_show_and_no_record_says_is_named(database, keys, change):
     await Raw(database).run(CHANGES[change])
     assert {code for code, *_ in await named(database, trust_of(keys))} == {"turn"}
+
+
+LOST = {
+    "nothing": ("closed_entry = closed_entry", set()),
+    "opened by its refusal": ("opened_entry = closed_entry", {"turn"}),
+    "opened by another's": ("opened_entry = (SELECT opened_entry FROM audit_turn WHERE turn_id = 'x1')", {"turn"}),
+    "opened at another time": ("opened_us = opened_us + 1", {"turn"}),
+    "given away": ("conversation_id = 'c2'", {"turn"}),
+    "allowed": ("verdict = 'allow'", {"turn"}),
+}
+"""What is changed of a turn that was accepted and then refused, and what is named."""
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def lost(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A turn whose acceptance was committed, though its gateway heard nothing of it and refused; a page in between."""
+
+    async def filled(url: str, keys: Path) -> None:
+        async with opened(url) as log:
+            await log.append(accepted("lost"))
+            await log.append(*(accepted(f"x{at}") for at in range(PAGE)))
+            await log.append(entry(Kind.TURN_REFUSED, "lost", verdict="refused", reason="audit_unavailable"))
+        await sequence(url, keys)
+        await Raw(url).disarm()
+
+    folder = tmp_path_factory.mktemp("lost")
+    with migrated(request, request.param, folder) as url:
+        asyncio.run(filled(url, folder / "signing"))
+        yield url, folder / "signing"
+
+
+@pytest.fixture
+def lost_turn(lost: tuple[str, Path], request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with copied(request, lost[0], tmp_path) as url:
+        yield url
+
+
+@pytest.mark.parametrize("change", LOST)
+async def test_an_accepted_turn_that_was_refused_is_held_to_both_records(lost, lost_turn, change):
+    what, expected = LOST[change]
+    await Raw(lost_turn).run(f"UPDATE audit_turn SET {what} WHERE turn_id = 'lost'")
+    assert {code for code, *_ in await named(lost_turn, trust_of(lost[1]))} == expected
