@@ -27,6 +27,7 @@ _CONTENTS = (  # no value stands in any of these statements: values are bound
     " JOIN audit_content t ON t.entry_id = e.entry_id LEFT JOIN subject_key k ON k.key_id = t.key_id"
 )
 _TEXTS = f"SELECT t.text_id, {_SEALED} FROM audit_text t LEFT JOIN subject_key k ON k.key_id = t.key_id"  # noqa: S608
+_READABLE = "SELECT 1 FROM audit_text t JOIN subject_key k ON k.key_id = t.key_id WHERE k.wrapped IS NOT NULL"
 
 _TURNS = (
     "SELECT turn_id, opened_us, subject, conversation_id, verdict, opened_entry, closed_entry FROM audit_turn"
@@ -151,6 +152,22 @@ class Source:
                 before_us=before_us,
             )
         )
+
+    async def leaves_before(self, subject: str, before: int, before_us: int, after: str) -> list[Values]:
+        """Return (entry_id, leaf) of a person's records before a place and a time, a page in the order of their ids."""
+        return await self._all(
+            "SELECT entry_id, leaf FROM audit_entry WHERE subject = :subject AND entry_id > :after"
+            " AND leaf_index < :before AND at_us < :before_us ORDER BY entry_id LIMIT :limit",
+            subject=subject,
+            after=after,
+            before=before,
+            before_us=before_us,
+            limit=PAGE,
+        )
+
+    async def has_readable(self, text_ids: Sequence[str]) -> bool:
+        """Whether any of these dialogue texts is there under a key that is there."""
+        return bool(await self._among(f"{_READABLE} AND t.text_id", text_ids))
 
     async def texts(self, text_ids: Sequence[str]) -> list[Values]:
         """Return (text_id, wrapped_key, sealed, key_id, subject, wrapped) of dialogue texts."""

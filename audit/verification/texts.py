@@ -15,7 +15,7 @@ from audit.verification.brief import Read
 from audit.verification.drivers import Values
 from audit.verification.rows import at_us_of, text_of
 from audit.verification.source import Source
-from audit.verify import Report
+from audit.verify import Report, read_leaf
 
 _AT_ONCE_US = 60_000_000
 """Records of other processes that were written while a person was erased may get a later place than the erasure."""
@@ -103,7 +103,7 @@ class Texts:
                 self._report.add(
                     "content", "its texts can be read, though the log says that its person was erased", index
                 )
-            if await self._source.has_dialogues_left(person, before_us):
+            if await self._has_dialogues_left(person, place, before_us):
                 what = "dialogues of the person can be read whose key it says was destroyed"
                 self._report.add("content", what, place)
         for subject, (first, last, at_us) in self._gone.items():
@@ -111,6 +111,21 @@ class Texts:
             if index < last and at_us > erased_us + _AT_ONCE_US:
                 what = "a text is gone or its key was destroyed, and the log says nothing of an erasure"
                 self._report.add("content", what, first, last)
+
+    async def _has_dialogues_left(self, person: str, before: int, before_us: int) -> bool:
+        """Whether dialogue texts of a person can be read that were written before a place and a time.
+
+        A text's id depends on its key: an id that a leaf from before an erasure has is never there again. The keys' own
+        times, which nobody signed, speak for the texts of pruned records alone.
+        """
+        if await self._source.has_dialogues_left(person, before_us):
+            return True
+        after = ""
+        while rows := await self._source.leaves_before(person, before, before_us, after):
+            if await self._source.has_readable(sorted({one for _, leaf in rows for one in _context_of(leaf)})):
+                return True
+            after = rows[-1][0]
+        return False
 
     def _check_record(self, index: int, fields: dict[str, Any], rows: dict[int, Values]) -> None:
         promises = list(_promises(fields))
@@ -141,10 +156,8 @@ class Texts:
     async def _check_dialogues(self, records: Sequence[tuple[int, dict[str, Any]]]) -> None:
         asked: dict[str, tuple[int, dict[str, Any]]] = {}
         for index, fields in records:
-            context = fields.get("context")
-            for text_id in context if isinstance(context, list) else ():
-                if isinstance(text_id, str):
-                    asked.setdefault(text_id, (index, fields))
+            for text_id in _dialogue(fields):
+                asked.setdefault(text_id, (index, fields))
         wanted = {text_id: where for text_id, where in asked.items() if text_id not in self._known}
         self.asked = list(asked)
         rows = {row[0]: row for row in await self._source.texts(list(wanted))}
@@ -204,3 +217,18 @@ def _promises(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
     promises = fields.get("commitments", [])
     if isinstance(promises, list):
         yield from (one for one in promises if isinstance(one, dict))
+
+
+def _dialogue(fields: dict[str, Any]) -> Iterator[str]:
+    """Yield the ids of the dialogue texts that a record refers to."""
+    context = fields.get("context")
+    if isinstance(context, list):
+        yield from (one for one in context if isinstance(one, str))
+
+
+def _context_of(leaf: Any) -> Sequence[str]:
+    """Return the same of a leaf; nothing of one that was pruned, or altered, which is reported where it stands."""
+    try:
+        return tuple(_dialogue(read_leaf(leaf)))
+    except (ValueError, TypeError, AttributeError):
+        return ()

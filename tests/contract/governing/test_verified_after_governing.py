@@ -8,6 +8,7 @@ from audit.bundle.export import BundleExport, BundleOrder, NothingSignedError
 from audit.governing import Governor
 from audit.ledger import LedgerLine
 from audit.retention import MINIMUM, Keeping, Retention
+from audit.verification import source
 from audit.verification.database import Trust, verify_database
 from audit.verify import parse_keys, verify_bundle
 from tests.contract.audit.conftest import MASTER
@@ -109,6 +110,30 @@ async def test_an_erasure_that_was_undone_for_dialogues_alone_is_found(log: Log,
     assert await findings(log) == []  # a key without texts opens nothing
     await raw.run("INSERT INTO audit_text SELECT * FROM kept_text")
     assert await findings(log) == [("content", 3)]
+
+
+async def test_an_erasure_that_was_undone_for_one_dialogue_is_found_whatever_the_keys_time_says(
+    log: Log, erasures, raw, monkeypatch
+):
+    await log.add_turn("t1", age=timedelta(minutes=3))
+    await log.add_turn("t2", age=timedelta(minutes=2), history=("Earlier",))
+    await log.sign()
+    await raw.disarm()
+    await raw.run("CREATE TABLE kept_key AS SELECT * FROM subject_key")
+    await raw.run("CREATE TABLE kept_text AS SELECT * FROM audit_text")
+    ((kept,),) = await raw.run("SELECT count(*) FROM kept_text")
+    await erase(erasures)
+    await log.add_turn("t3", age=timedelta(minutes=1), history=("Earlier",))  # under a new key
+    await log.sign()
+    assert await findings(log) == []
+    back = "wrapped = (SELECT wrapped FROM kept_key), created_us = created_us + 600000000"
+    await raw.run(f"UPDATE subject_key SET {back} WHERE wrapped IS NULL")
+    monkeypatch.setattr(source, "PAGE", 1)
+    for one in range(kept):
+        await raw.run("DELETE FROM audit_text WHERE text_id IN (SELECT text_id FROM kept_text)")
+        which = f"ORDER BY text_id LIMIT 1 OFFSET {one}"
+        await raw.run(f"INSERT INTO audit_text SELECT * FROM kept_text {which}")
+        assert await findings(log) == [("content", 6)]
 
 
 async def test_a_ledger_whose_keys_are_not_here_raises_no_alarm(log: Log, erasures, ledger):
