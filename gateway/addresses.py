@@ -1,5 +1,6 @@
 """Addresses with passwords in them, checked without a parser's words: those quote what they choked on."""
 
+import re
 from urllib.parse import urlsplit
 
 from sqlalchemy.engine import make_url
@@ -8,6 +9,8 @@ from sqlalchemy.exc import ArgumentError
 _DRIVERS = frozenset({"postgresql+asyncpg", "sqlite+aiosqlite", "sqlite"})
 _COMMON = ("postgresql://", "postgres://")
 """As PostgreSQL's own tools write it; there is one driver that it can mean."""
+_BEFORE_HOST = re.compile(r"[\w+]+://(?:[^:/]*(?::[^@]*)?@)?")
+"""Driver, name and password, parted from the host as SQLAlchemy does."""
 _REDIS = frozenset({"redis", "rediss", "unix"})
 _ENCODE = "characters like / @ : in a password must be percent-encoded"
 
@@ -33,8 +36,10 @@ def wrong_about_database(url: str) -> str:
         return ""
     if "sslmode" in parsed.query:
         return "ATTEST_DATABASE_URL: write ssl=… for sslmode=…, as the driver calls it"
-    # After an @ that is not encoded the rest of the password counts as host or name, which errors quote.
-    return said if "@" in f"{parsed.host}{parsed.database}" else ""
+    # After an @ that is not encoded the rest of the password counts as host, name or option, which errors quote.
+    # Options are looked at as they were written: what has no = is left out of what was parsed.
+    options = _BEFORE_HOST.sub("", with_driver(url), count=1).partition("?")[2]
+    return said if "@" in f"{parsed.host}{parsed.database}{options}" else ""
 
 
 def wrong_about_redis(url: str) -> str:

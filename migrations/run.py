@@ -5,6 +5,7 @@ functions block; in a running event loop call them through `asyncio.to_thread`.
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 _LOCK = 0x61747465_73740001
@@ -93,12 +94,23 @@ def _take_write_lock(connection: Connection) -> None:
 async def _on_server(url: URL, work: _Work | None) -> str:
     engine = create_async_engine(url.set(drivername="postgresql+asyncpg"), poolclass=NullPool)
     try:
-        async with engine.begin() as connection:
+        async with contextlib.aclosing(await _connected(engine)) as connection, connection.begin():
             if work is not None:
                 await connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             return await connection.run_sync(_steps, work)
     finally:
         await engine.dispose()
+
+
+async def _connected(engine: AsyncEngine) -> AsyncConnection:
+    """Open a connection. Raises `MigrationError` that quotes nothing where the driver cannot read the address."""
+    try:
+        return await engine.connect()
+    except (TypeError, ValueError):
+        raise MigrationError(
+            "The database cannot be migrated: ATTEST_DATABASE_URL has an option after its ? that the driver does not "
+            "know, or a value that it cannot use."
+        ) from None
 
 
 def _steps(connection: Connection, work: _Work | None) -> str:

@@ -115,6 +115,13 @@ def test_a_database_that_is_not_there_is_one_clear_error(tmp_path):
         run.upgrade("nonsense")
 
 
+@pytest.mark.parametrize("option", ["Zk4Qm9v=1", "timeout=Zk4Qm9v", "command_timeout=Zk4Qm9v"])
+def test_an_option_that_the_driver_does_not_know_is_one_clear_error_that_quotes_nothing(option):
+    with pytest.raises(run.MigrationError, match="ATTEST_DATABASE_URL") as caught:
+        run.upgrade(f"postgresql+asyncpg://attest@127.0.0.1:1/none?{option}")
+    assert "Zk4Qm9v" not in str(caught.value)
+
+
 def test_the_sqlite_file_is_for_its_owner_alone(tmp_path):
     run.upgrade(f"sqlite+aiosqlite:///{tmp_path}/attest.db")
     assert stat.S_IMODE((tmp_path / "attest.db").stat().st_mode) == 0o600

@@ -27,6 +27,9 @@ SECRET = "S3CRETtail"
         ("database_url", f"attest:{SECRET}@db"),
         ("database_url", f"postgresql://attest:p@{SECRET}/x@db/attest"),
         ("database_url", f"postgresql://attest:p@x/{SECRET}@db/attest"),
+        ("database_url", f"postgresql://attest:p@x?{SECRET}@db/attest"),
+        ("database_url", f"postgresql://attest:p@x?{SECRET}=1@db:5432/attest"),
+        ("database_url", f"postgres://attest:p@x/y?{SECRET}@db/attest"),
         ("database_url", f"postgresql://attest:{SECRET}@db/attest?sslmode=require"),
         ("redis_url", f"redis://:12?{SECRET}=1@valkey:6379/0"),
         ("redis_url", f"redis://:12/{SECRET}@valkey:6379/0"),
@@ -61,6 +64,7 @@ def test_the_common_forms_of_an_address_are_understood(start):
         "sqlite+aiosqlite:///a.db",
         "postgresql:///attest?host=/run",
         "postgres://a:p@d/n?ssl=require",
+        "postgresql://a@b:p?x@d/n?ssl=require",
     ],
 )
 def test_an_address_that_works_is_accepted(url):
