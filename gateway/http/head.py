@@ -28,8 +28,10 @@ class BoundedHead(HttpToolsProtocol):
 
     _open = False
     """Whether a request has begun and its end was not read yet."""
+    _begun = 0
+    """How many requests have begun."""
     _head = _fed = _body = 0
-    """Of that request: bytes of line and headers, bytes that came after its first piece, bytes of its body."""
+    """Of the last one: bytes of line and headers, bytes that came after its first piece, bytes of its body."""
     _too_long = False
     _deadline: asyncio.TimerHandle | None = None
 
@@ -47,15 +49,17 @@ class BoundedHead(HttpToolsProtocol):
         """Parse what came; refuse what grows without being a body."""
         if self._too_long:
             return
-        open_before = self._open
+        open_before, begun = self._open, self._begun
         super().data_received(data)
-        self._fed += len(data) if open_before and self._open else 0
+        # What comes with a request's first byte is not its own alone: it may end the one before, with all of its body.
+        self._fed += len(data) if open_before and self._open and self._begun == begun else 0
         if self._fed > LONGEST_HEAD + (1 + FRAMED) * self._body and not self._too_long:
             self._refuse()
 
     def on_message_begin(self) -> None:
         """Begin to count, and to wait for the head's end."""
         super().on_message_begin()
+        self._begun += 1
         self._open, self._head, self._fed, self._body = True, 0, 0, 0
         self._wait()
 

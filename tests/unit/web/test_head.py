@@ -83,6 +83,16 @@ async def test_a_head_without_end_is_refused(pieces):
     assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
 
 
+@pytest.mark.parametrize("before", [1, 500])
+@pytest.mark.parametrize(
+    ("start", "piece"), [(b"GET /", b"y" * 20_000), (b"GET / HTTP/1.1\r\n" + HOST, b"X-A: b\r\n" * 2000)]
+)
+async def test_small_requests_before_a_head_without_end_do_not_help_it(before, start, piece):
+    small = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
+    answer = await answers(small * before + start, *[piece] * 40, wait_s=0.002)
+    assert answer.count(b"HTTP/1.1 200") <= before
+
+
 async def test_the_refusal_is_read_by_whoever_reads():
     answer = await answers(b"GET / HTTP/1.1\r\n" + HOST + b"X-A: " + b"y" * (LONGEST_HEAD + 10) + b"\r\n" + END)
     assert answer.startswith(b"HTTP/1.1 431 ")
@@ -102,6 +112,14 @@ async def test_requests_on_one_connection_are_counted_one_by_one():
     answer = await answers(one, one, one + one, b"GET /e HTTP/1.1\r\n" + HOST + END)
     assert answer.count(b"HTTP/1.1 200") == 5
     assert b"/e 0" in answer
+
+
+async def test_a_request_that_begins_in_the_last_piece_of_a_body_is_answered_like_the_one_before():
+    size = 400_000
+    one = b"POST /g HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % size + b"y" * size
+    answer = await answers(one[:-300_000], one[-300_000:] + b"GET /h HTTP/1.1\r\nHo", b"st: x\r\n" + END, wait_s=0.05)
+    assert b"/g 400000" in answer
+    assert b"/h 0" in answer
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost:"])
