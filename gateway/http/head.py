@@ -12,7 +12,8 @@ LONGEST_HEAD = 65_536
 FRAMED = 8
 """Bytes around a byte of a body in chunks, at most: a chunk of one byte has six."""
 HEAD_S = 30.0
-"""Seconds from a connection's beginning, or a request's first byte, to the end of its head."""
+"""Seconds from a connection's beginning, or a request's first byte or an empty line before it, to the end of its head.
+While an answer is under way nobody waits for the next head."""
 _REFUSAL = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
     b"content-length: 0\r\nconnection: close\r\n\r\n"
@@ -55,6 +56,9 @@ class BoundedHead(HttpToolsProtocol):
         self._fed += len(data) if open_before and self._open and self._begun == begun else 0
         if self._fed > LONGEST_HEAD + (1 + FRAMED) * self._body and not self._too_long:
             self._refuse()
+        # An empty line begins no request, yet uvicorn has waited for one no longer since it came.
+        if not self._open and not self._answering():
+            self._wait()
 
     def on_message_begin(self) -> None:
         """Begin to count, and to wait for the head's end."""
@@ -105,9 +109,19 @@ class BoundedHead(HttpToolsProtocol):
         self.transport.write(_REFUSAL)
         self.transport.close()
 
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
     def _wait(self) -> None:
         if self._deadline is None:
-            self._deadline = self.loop.call_later(HEAD_S, self.transport.close)
+            self._deadline = self.loop.call_later(HEAD_S, self._late)
+
+    def _late(self) -> None:
+        self._deadline = None
+        if self._answering():
+            self._wait()
+        else:
+            self.transport.close()
 
     def _have(self) -> None:
         if self._deadline is not None:

@@ -10,9 +10,12 @@ import uvicorn
 from gateway.http import head
 from gateway.http.head import LONGEST_HEAD, BoundedHead
 
+SLOW_S = 0.8
+
 
 async def echo(scope, receive, send):
-    size, more = 0, True
+    """Answer with how long the body was; `/early` without reading it, `/slow` in two parts."""
+    size, more = 0, scope["path"] != "/early"
     while more:
         message = await receive()
         size += len(message.get("body", b""))
@@ -20,12 +23,17 @@ async def echo(scope, receive, send):
     body = f"{scope['path']} {size}".encode()
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if scope["path"] == "/slow":
+        await send({"type": "http.response.body", "body": body[:2], "more_body": True})
+        await asyncio.sleep(SLOW_S)
+        body = body[2:]
     await send({"type": "http.response.body", "body": body})
 
 
 @contextlib.asynccontextmanager
 async def served() -> AsyncIterator[int]:
-    config = uvicorn.Config(echo, host="127.0.0.1", port=0, http=BoundedHead, log_config=None, lifespan="off")
+    options = {"http": BoundedHead, "log_config": None, "lifespan": "off", "timeout_keep_alive": 1}
+    config = uvicorn.Config(echo, host="127.0.0.1", port=0, **options)
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
     async with asyncio.timeout(10):
@@ -126,6 +134,35 @@ async def test_a_request_that_begins_in_the_last_piece_of_a_body_is_answered_lik
 async def test_a_head_that_does_not_come_ends_the_connection(monkeypatch, sent):
     monkeypatch.setattr(head, "HEAD_S", 0.2)
     assert await answers(sent) == b""
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"GET /i HTTP/1.1\r\n" + HOST + b"\r\n", b"\r\n"],
+        [b"GET /i HTTP/1.1\r\n" + HOST + b"\r\n", *[b"\r\n"] * 2],
+        [b"POST /early HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\n\r\n", b"yy"],
+    ],
+    ids=["an empty line", "empty lines", "the body of an answered request"],
+)
+async def test_what_begins_no_request_keeps_no_connection(monkeypatch, pieces):
+    monkeypatch.setattr(head, "HEAD_S", 0.3)
+    assert (await answers(*pieces, wait_s=0.1)).count(b"HTTP/1.1 200") == 1
+
+
+async def test_empty_lines_between_requests_harm_none(monkeypatch):
+    monkeypatch.setattr(head, "HEAD_S", 0.4)
+    one = b"GET /j HTTP/1.1\r\n" + HOST + b"\r\n"
+    lines = [b"\r\n", one] * 6
+    answer = await answers(one, *lines, b"\r\nGET /k HTTP/1.1\r\n" + HOST + END, wait_s=0.1)
+    assert answer.count(b"HTTP/1.1 200") == 8
+
+
+@pytest.mark.parametrize("behind", [b"", b"\r\n", b"GET /l HTTP/1.1\r\nHo"])
+async def test_an_answer_may_take_longer_than_a_head(monkeypatch, behind):
+    monkeypatch.setattr(head, "HEAD_S", SLOW_S / 4)
+    answer = await answers(b"GET /slow HTTP/1.1\r\n" + HOST + (b"\r\n" if behind else END) + behind)
+    assert answer.endswith(b"/slow 0")
 
 
 async def test_a_request_may_take_longer_than_its_head(monkeypatch):
