@@ -1,6 +1,7 @@
-"""Bounds on what stands before a request's body: uvicorn's parser reads headers of any length, for as long as it takes.
+"""Bounds on what comes before an answer: uvicorn reads headers of any length, and waits for a request without end.
 
-Nobody is signed in while a head is read, so whoever reaches the port could take the gateway's memory with one.
+Nobody is signed in while a head is read, so whoever reaches the port could take the gateway's memory with one, or its
+connections with bodies that never come.
 """
 
 import asyncio
@@ -14,6 +15,10 @@ FRAMED = 8
 HEAD_S = 30.0
 """Seconds from a connection's beginning, or a request's first byte or an empty line before it, to the end of its head.
 While an answer is under way nobody waits for the next head."""
+BODY_S = 60.0
+LEAST_BODY = 30_000
+"""Bytes of a body that come in `BODY_S` seconds at least, 500 a second, unless it ends. Nobody waits for them while the
+server does not read, or an answer is under way."""
 _REFUSAL = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
     b"content-length: 0\r\nconnection: close\r\n\r\n"
@@ -25,7 +30,7 @@ class _TooLongError(Exception):
 
 
 class BoundedHead(HttpToolsProtocol):
-    """One connection. Answers 431 to a head that is too long, and closes on one that does not come."""
+    """One connection. Answers 431 to a head that is too long, and closes on one, or a body, that does not come."""
 
     _open = False
     """Whether a request has begun and its end was not read yet."""
@@ -33,6 +38,8 @@ class BoundedHead(HttpToolsProtocol):
     """How many requests have begun."""
     _head = _fed = _body = 0
     """Of the last one: bytes of line and headers, bytes that came after its first piece, bytes of its body."""
+    _seen = 0
+    """Bytes of its body when the time for more of them began."""
     _too_long = False
     _deadline: asyncio.TimerHandle | None = None
 
@@ -57,7 +64,9 @@ class BoundedHead(HttpToolsProtocol):
         if self._fed > LONGEST_HEAD + (1 + FRAMED) * self._body and not self._too_long:
             self._refuse()
         # An empty line begins no request, yet uvicorn has waited for one no longer since it came.
-        if not self._open and not self._answering():
+        if self._open:
+            self._wait_for_body()
+        elif not self._answering():
             self._wait()
 
     def on_message_begin(self) -> None:
@@ -90,6 +99,7 @@ class BoundedHead(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """End the request."""
         self._open = False
+        self._have()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -120,6 +130,20 @@ class BoundedHead(HttpToolsProtocol):
         self._deadline = None
         if self._answering():
             self._wait()
+        else:
+            self.transport.close()
+
+    def _wait_for_body(self) -> None:
+        """Wait for more of a body; as long as the head is not there that is waited for."""
+        if self._deadline is None:
+            self._seen, self._deadline = self._body, self.loop.call_later(BODY_S, self._late_body)
+
+    def _late_body(self) -> None:
+        self._deadline = None
+        sending = self._answering() and self.cycle.response_started
+        # Behind an answer, or where the application has not taken what came: not for the client to hurry.
+        if self._body - self._seen >= LEAST_BODY or sending or self.pipeline or self.flow.read_paused:
+            self._wait_for_body()
         else:
             self.transport.close()
 

@@ -14,8 +14,10 @@ SLOW_S = 0.8
 
 
 async def echo(scope, receive, send):
-    """Answer with how long the body was; `/early` without reading it, `/slow` in two parts."""
-    size, more = 0, scope["path"] != "/early"
+    """Answer with how long the body was; `early` without reading it, `late` some time after it, `slow` in two parts."""
+    size, more = 0, "early" not in scope["path"]
+    if "late" in scope["path"]:
+        await asyncio.sleep(SLOW_S)
     while more:
         message = await receive()
         size += len(message.get("body", b""))
@@ -23,7 +25,7 @@ async def echo(scope, receive, send):
     body = f"{scope['path']} {size}".encode()
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    if scope["path"] == "/slow":
+    if "slow" in scope["path"]:
         await send({"type": "http.response.body", "body": body[:2], "more_body": True})
         await asyncio.sleep(SLOW_S)
         body = body[2:]
@@ -169,3 +171,38 @@ async def test_a_request_may_take_longer_than_its_head(monkeypatch):
     monkeypatch.setattr(head, "HEAD_S", 0.2)
     body = b"POST /f HTTP/1.1\r\n" + HOST + b"Content-Length: 6\r\n" + END
     assert b"/f 6" in await answers(body, b"abc", b"def", wait_s=0.4)
+
+
+LONG = b" HTTP/1.1\r\n" + HOST + b"Content-Length: 400000\r\n" + END
+CHUNKS = b"POST /m HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n1\r\ny\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"POST /m" + LONG],
+        [b"POST /m" + LONG, b"y", b"y"],
+        [b"POST /early HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\n", b"y", b"y"],
+        [b"POST /m HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n"],
+        [b"POST /m HTTP/1.0\r\n" + HOST + b"Connection: keep-alive\r\nContent-Length: 9\r\n\r\n"],
+        [CHUNKS + b"1;a=", b"y", b"y"],
+        [CHUNKS + b"0\r\n", b"X-T: y\r\n", b"X-T: y\r\n"],
+    ],
+    ids=["nothing", "little", "after the answer", "asked for", "of HTTP/1.0", "an extension", "trailers"],
+)
+async def test_a_body_that_does_not_come_ends_the_connection(monkeypatch, pieces):
+    monkeypatch.setattr(head, "BODY_S", 0.4)
+    answer = await answers(*pieces, wait_s=0.1)
+    assert answer.count(b"HTTP/1.1 200") == (b"/early" in pieces[0])
+
+
+async def test_a_body_may_take_its_time(monkeypatch):
+    monkeypatch.setattr(head, "BODY_S", 0.3)
+    assert b"/n 400000" in await answers(b"POST /n" + LONG, *[b"y" * 40_000] * 10, wait_s=0.1)
+
+
+@pytest.mark.parametrize("path", [b"/late", b"/early-slow"])
+async def test_nobody_is_hurried_by_a_server_that_does_not_read_or_still_answers(monkeypatch, path):
+    monkeypatch.setattr(head, "BODY_S", SLOW_S / 4)
+    body = b"" if path == b"/early-slow" else b"y" * 400_000
+    assert path in await answers(b"POST " + path + LONG, body)
