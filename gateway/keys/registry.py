@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.canonical import column
 from audit.governing import GoverningError, Governor, UnknownError, moment, now_us
@@ -78,9 +79,9 @@ class ApiKeys:
             "created_by": by[:255],
             "issued_at": now,
             "expires_at": now + wanted.days * DAY_S,
-            "changed_us": now_us(),
         }
         async with self._governor.transaction() as connection:
+            values["changed_us"] = await _later(connection)
             await connection.execute(sa.insert(tables.api_key).values(**values))
             key = await self._read(connection, key_id)
             await self._record(connection, Kind.API_KEY_CREATED, key, by)
@@ -102,7 +103,7 @@ class ApiKeys:
                 "secret_hash": fingerprint(secret),
                 "issued_at": now,
                 "expires_at": now + days * DAY_S,
-                "changed_us": now_us(),
+                "changed_us": await _later(connection),
             }
             await connection.execute(sa.update(table).where(table.c.key_id == key_id).values(**values))
             key = await self._read(connection, key_id)
@@ -115,7 +116,7 @@ class ApiKeys:
         async with self._governor.transaction() as connection:
             key = await self._read(connection, key_id)
             if key.revoked_at is None:
-                values = {"revoked_at": now, "changed_us": now_us()}
+                values = {"revoked_at": now, "changed_us": await _later(connection)}
                 await connection.execute(sa.update(table).where(table.c.key_id == key_id).values(**values))
                 key = await self._read(connection, key_id)
                 await self._record(connection, Kind.API_KEY_REVOKED, key, by)
@@ -155,3 +156,12 @@ class ApiKeys:
             detail=detail,
         )
         await self._governor.record(connection, entry)
+
+
+async def _later(connection: AsyncConnection) -> int:
+    """Return a time (µs) after every change of a key, also while the clock stands before the last one.
+
+    Gateways ask for what is later than what they know: a change with an earlier time would never reach them.
+    """
+    last = await connection.scalar(sa.select(sa.func.max(tables.api_key.c.changed_us)))
+    return max(now_us(), (last or 0) + 1)

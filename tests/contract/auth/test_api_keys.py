@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit.governing import GoverningError, Governor
+from audit.governing import GoverningError, Governor, now_us
 from audit.tables import AUDIT_ENTRY
 from gateway.auth.principal import Role
 from gateway.auth.tokens import TokenError
@@ -98,6 +98,19 @@ async def test_a_key_ends(rig: Rig) -> None:
     async with rig.engine.connect() as connection:
         kinds = (await connection.execute(sa.select(AUDIT_ENTRY.c.kind).order_by(AUDIT_ENTRY.c.entry_id))).scalars()
         assert list(kinds) == ["api_key.created", "api_key.created", "api_key.revoked"]
+
+
+async def test_a_change_is_noticed_although_the_clock_went_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    revoked, rotated = await rig.keys.create(WANTED, "ada"), await rig.keys.create(WANTED, "ada")
+    assert [await rig.reason(made.token) for made in (revoked, rotated)] == ["", ""]
+    monkeypatch.setattr("gateway.keys.registry.now_us", lambda: now_us() - 3_600_000_000)
+    made = await rig.keys.create(WANTED, "ada")
+    await rig.recognised.refresh()
+    assert set(await rig.recognised.standing([made.key.key_id])) == {made.key.key_id}
+    await rig.keys.revoke(revoked.key.key_id, "ada")
+    anew = await rig.keys.rotate(rotated.key.key_id, "ada", days=30, overlap_s=0)
+    assert [await rig.reason(made.token) for made in (revoked, rotated, anew)] == ["key_revoked", "key_unknown", ""]
+    assert await rig.recognised.standing([revoked.key.key_id]) == {}
 
 
 async def test_the_last_use_is_written_now_and_then(rig: Rig) -> None:
