@@ -48,15 +48,20 @@ class DirectoryAccess:
         found = group.display_name if self._group is ScimGroup.DISPLAY_NAME else group.external_id
         return bare(found or "")
 
-    async def user_is(self, connection: AsyncConnection, user: User, *, new: bool) -> None:
-        """End or restore access as a user's `active` says; where it says nothing, only a new user is let in."""
+    async def user_is(self, connection: AsyncConnection, user: User, *, before: User | None) -> None:
+        """End or restore access as a user's `active` says; where it says nothing, only a new user is let in.
+
+        `before` is what the user was (None: new). One change may take away the name with the access: access ends for
+        whomever the user was, too.
+        """
         subject = self.subject(user)
         if not subject:
             structlog.get_logger("attest.scim").warning("scim.user_unmapped", attribute=self._subject.value)
-            return
         if user.active is False:
-            await self._disable(connection, subject, called(user), "scim_inactive")
-        elif user.active or new:
+            for each in dict.fromkeys((self.subject(before) if before else "", subject)):
+                if each:
+                    await self._disable(connection, each, called(user), "scim_inactive")
+        elif subject and (user.active or before is None):
             await self._restore(connection, subject)
 
     async def user_gone(self, connection: AsyncConnection, user: User) -> None:

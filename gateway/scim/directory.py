@@ -13,7 +13,7 @@ from gateway.scim import groups, tables, users
 from gateway.scim.access import DirectoryAccess
 from gateway.scim.groups import Membership
 from gateway.scim.patching import Patch
-from gateway.scim.resources import Group, User
+from gateway.scim.resources import Group, User, keeping_id
 from gateway.scim.stored import Found, Stored
 
 _AT_ONCE = 500
@@ -61,16 +61,16 @@ class Directory:
         """Add a user."""
         async with self._governor.transaction() as connection:
             stored = await users.insert(connection, user)
-            await self._access.user_is(connection, stored.resource, new=True)
+            await self._access.user_is(connection, stored.resource, before=None)
             await self._record(connection, "created", by, user=stored)
         return stored
 
     async def replace_user(self, user_id: str, user: User, match: tuple[str, ...] | None, by: str) -> Stored[User]:
-        """Write all that a user is."""
+        """Write all that a user is; an `externalId` that it does not name stays."""
 
         def replaced(before: User) -> User:
             user.replace(before)
-            return user
+            return keeping_id(user, before)
 
         return await self._change_user(user_id, replaced, match, by, "replaced")
 
@@ -101,11 +101,11 @@ class Directory:
     async def replace_group(
         self, group_id: str, group: Group, members: frozenset[str], match: tuple[str, ...] | None, by: str
     ) -> Stored[Group]:
-        """Write all that a group is, its members included."""
+        """Write all that a group is, its members included; an `externalId` that it does not name stays."""
 
         def replaced(before: Group) -> Group:
             group.replace(before)
-            return group
+            return keeping_id(group, before)
 
         wanted = Membership(cleared=True, added=members)
         return await self._change_group(group_id, replaced, wanted, match, by, "replaced")
@@ -138,7 +138,7 @@ class Directory:
             if users.same(wanted, before.resource):
                 return before
             after = await users.update(connection, before, wanted)
-            await self._access.user_is(connection, after.resource, new=False)
+            await self._access.user_is(connection, after.resource, before=before.resource)
             await self._record(connection, action, by, user=after)
         return after
 

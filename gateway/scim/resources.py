@@ -108,6 +108,17 @@ def bounded(resource: R) -> R:
     return resource
 
 
+def keeping_id(resource: R, before: R) -> R:
+    """Return what replaces a resource, with its `externalId` where the client said nothing of one.
+
+    Okta leaves it out; RFC 7644, section 3.5.1, lets what is omitted stay. Without it nobody would know any more who a
+    person or which group this is. Null takes it away.
+    """
+    if "external_id" not in resource.model_fields_set:
+        resource.external_id = before.external_id
+    return resource
+
+
 def folded(text: str) -> str:
     """Return what a text is compared by where case does not count (RFC 7643, section 2.2)."""
     return normalize("NFC", normalize("NFC", text).casefold())

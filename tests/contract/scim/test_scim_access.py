@@ -63,6 +63,55 @@ async def test_whom_an_administrator_shut_out_the_directory_does_not_let_in(scim
     assert await scim.standing("alice", "staff") is None
 
 
+async def test_a_put_without_external_id_is_about_the_same_person(scim: Scim) -> None:
+    alice = await scim.user("00u1", userName="alice@corp")
+    audit = await group(scim, "audit", alice)
+    path, body = f"/Users/{alice['id']}", {"schemas": [USER], "userName": "alice@corp"}
+    assert (await scim.send("PUT", path, body | {"active": True}))["externalId"] == "00u1"
+    await scim.patch(f"/Groups/{audit['id']}", {"op": "remove", "path": f'members[value eq "{alice["id"]}"]'})
+    assert await scim.standing("00u1", "staff", "audit") == {Role.STAFF}
+    await scim.send("PUT", path, body | {"active": False})
+    assert await scim.standing("00u1", "staff") is None
+    await scim.send("PUT", path, body | {"active": True})
+    await scim.ended.refresh()
+    assert not scim.ended.disabled("00u1")
+    assert "externalId" not in await scim.send("PUT", path, body | {"externalId": None, "active": False})
+    assert await scim.standing("00u1", "staff") is None
+
+
+async def test_a_group_that_a_put_does_not_name_anew_keeps_its_external_id(make_scim: Any) -> None:
+    scim = await make_scim(scim_group="externalId")
+    alice = await scim.user("alice")
+    members = [{"value": alice["id"]}]
+    body = {"schemas": [GROUP], "displayName": "Auditors", "members": members}
+    made = await scim.send("POST", "/Groups", body | {"externalId": "audit"}, 201)
+    await scim.send("PUT", f"/Groups/{made['id']}", body)
+    assert await scim.standing("alice", "staff", "audit") == {Role.STAFF, Role.COMPLIANCE}
+    await scim.send("PUT", f"/Groups/{made['id']}", body | {"members": []})
+    assert await scim.standing("alice", "staff", "audit") == {Role.STAFF}
+
+
+@pytest.mark.parametrize("leaves", ["oid-1-deleted", None])
+async def test_who_is_renamed_and_switched_off_at_once_has_no_access(scim: Scim, leaves: str | None) -> None:
+    alice = await scim.user("oid-1", userName="alice")
+    secret = await scim.sessions.open(Principal("oid-1", "A", ("staff",), frozenset({Role.STAFF})), "", "t", None)
+    name = {"op": "replace" if leaves else "remove", "path": "externalId"} | ({"value": leaves} if leaves else {})
+    await scim.patch(f"/Users/{alice['id']}", name, {"op": "Replace", "path": "active", "value": "False"})
+    assert await scim.sessions.find(secret) is None
+    assert await scim.standing("oid-1", "staff") is None
+    ended = [subject for _, subject in await scim.records("person.disabled")]
+    assert ended == ["oid-1", *([leaves] if leaves else [])]
+
+
+async def test_a_user_name_that_changes_as_it_is_switched_off_has_no_access(make_scim: Any) -> None:
+    scim = await make_scim(scim_subject="userName")
+    alice = await scim.user("alice@corp")
+    left = {"op": "replace", "value": {"userName": "zz-left-alice@corp", "active": False}}
+    await scim.patch(f"/Users/{alice['id']}", left)
+    assert await scim.standing("alice@corp", "staff") is None
+    assert await scim.standing("zz-left-alice@corp", "staff") is None
+
+
 async def test_silence_about_active_lets_nobody_back_in(scim: Scim) -> None:
     alice = await scim.user("alice", active=False)
     assert await scim.standing("alice", "staff") is None
