@@ -22,7 +22,7 @@ from gateway.web.pages import Pages
 SECTION = Section(
     path="/console/people", title="console.people.title", icon="people", roles=(Role.ADMIN,), group=Group.ADMIN
 )
-SAID = ("ended", "disabled", "restored")
+SAID = ("ended", "disabled", "restored", "inactive")
 REASON = "administrator"
 MOST_UNMATCHED = 20
 """Users of the directory who are named; of more only the number is said."""
@@ -65,6 +65,7 @@ async def access_changed(
     request: ConsoleRequest,
     data: URLEncodedBody[Change],
     endings: NamedDependency[SkipValidation[Endings]],
+    directory: NamedDependency[SkipValidation[Directory]],
 ) -> Redirect:
     """End a person's sessions, or all access until it is restored."""
     by = request.user.subject
@@ -73,18 +74,23 @@ async def access_changed(
     if data.subject == by and data.action == "disable":
         raise ConflictError("You cannot end your own access: another administrator must.")
     try:
-        if data.action == "end":
-            await endings.end_sessions_of(data.subject, reason=REASON, by=by)
-        elif data.action == "disable":
-            await endings.disable(data.subject, reason=REASON, by=by)
-        else:
-            await endings.restore(data.subject, reason=REASON, by=by)
+        said = await _changed(data, by, endings, directory)
     except AuditUnavailableError:
         raise AuditUnavailableProblemError(
             "This cannot be recorded now, so nothing was changed.", retry_after=5
         ) from None
-    said = {"end": "ended", "disable": "disabled", "restore": "restored"}[data.action]
     return Redirect(address(SECTION.path, {"said": said}), status_code=303)
+
+
+async def _changed(data: Change, by: str, endings: Endings, directory: Directory) -> str:
+    """Do it; return what the page says of it."""
+    if data.action == "end":
+        await endings.end_sessions_of(data.subject, reason=REASON, by=by)
+        return "ended"
+    if data.action == "disable":
+        await endings.disable(data.subject, reason=REASON, by=by)
+        return "disabled"
+    return "restored" if await directory.lift(data.subject, reason=REASON, by=by) else "inactive"
 
 
 PART = Part(SECTION, (people_page, access_changed))

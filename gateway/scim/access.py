@@ -2,7 +2,7 @@
 
 A user is a person by `externalId` or `userName` (`ATTEST_SCIM_SUBJECT`), a group one of the provider's groups by
 `displayName` or `externalId` (`ATTEST_SCIM_GROUP`). The directory only gives back what the directory took: whom an
-administrator shut out stays out.
+administrator shut out stays out, and whom the directory has inactive does not come in because that is lifted.
 """
 
 from collections.abc import Collection
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.auth.roles import bare
 from gateway.ending.endings import Endings, Move
 from gateway.scim import tables
-from gateway.scim.resources import Group, User
+from gateway.scim.resources import Group, User, folded
 from gateway.settings import ScimGroup, ScimSubject
 
 SCIM = "scim"
@@ -43,6 +43,12 @@ class DirectoryAccess:
             return sa.false()  # every user has one
         return sa.func.coalesce(tables.user.c.external_id, "") == ""
 
+    def is_subject(self, subject: str) -> sa.ColumnElement[bool]:
+        """Return the condition of the user who is this person at sign-in."""
+        if self._subject is ScimSubject.USER_NAME:
+            return tables.user.c.user_name_key == folded(subject)
+        return tables.user.c.external_id == subject
+
     def group_name(self, group: Group) -> str:
         """Return which of the provider's groups a group is; empty: none that could be known."""
         found = group.display_name if self._group is ScimGroup.DISPLAY_NAME else group.external_id
@@ -63,6 +69,21 @@ class DirectoryAccess:
                     await self._disable(connection, each, called(user), "scim_inactive")
         elif subject and (user.active or before is None):
             await self._restore(connection, subject)
+
+    async def lift(
+        self, connection: AsyncConnection, subject: str, inactive: User | None, *, reason: str, by: str
+    ) -> bool:
+        """Let a person in again, by an administrator; whether that person may come in now.
+
+        Where another administrator's ending hid that the directory has the person `inactive`, the directory's takes
+        its place. What the directory itself ended an administrator lifts.
+        """
+        ended_by = await self._endings.ended_by_in(connection, subject)
+        await self._endings.restore_in(connection, subject, reason=reason, by=by)
+        if inactive is None or ended_by in (None, SCIM):
+            return True
+        await self._disable(connection, self.subject(inactive), called(inactive), "scim_inactive")
+        return False
 
     async def user_gone(self, connection: AsyncConnection, user: User) -> None:
         """End access of a user who left the directory."""

@@ -45,6 +45,14 @@ class Directory:
         """Return users whose access no change of the directory ends or restores: they lack what says who they are."""
         return await self.users(self._access.unmatched(), 1, count)
 
+    async def lift(self, subject: str, *, reason: str, by: str) -> bool:
+        """Lift what keeps a person out, by an administrator; False: the directory has that person inactive."""
+        async with self._governor.transaction() as connection:
+            inactive = sa.and_(self._access.is_subject(subject), tables.user.c.active.is_(sa.false()))
+            found = (await users.find(connection, inactive, 1, 1)).resources
+            user = found[0].resource if found else None
+            return await self._access.lift(connection, subject, user, reason=reason, by=by)
+
     async def group(self, group_id: str, *, members: bool) -> Stored[Group]:
         """Return a group, with its members where they are asked for."""
         async with self._governor.reading() as connection:
@@ -136,6 +144,8 @@ class Directory:
             _check(before.etag, match)
             wanted = await asyncio.to_thread(change, before.resource)
             if users.same(wanted, before.resource):
+                if before.resource.active is False:  # said once more: whoever let the person in meanwhile
+                    await self._access.user_is(connection, before.resource, before=before.resource)
                 return before
             after = await users.update(connection, before, wanted)
             await self._access.user_is(connection, after.resource, before=before.resource)

@@ -2,6 +2,7 @@
 
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 from typing import Any
 
@@ -98,3 +99,20 @@ def test_an_inactive_person_loses_the_open_stream_and_all_access(product: Produc
     assert eventually(lambda: send(product, new_token, "GET", "/auth/me")[0] == 401)
     assert send(product, key, "POST", "/scim/v2/Users", new)[0] == 201
     assert eventually(lambda: comes_back(product, "sam"))
+
+
+def test_an_administrator_is_told_that_the_directory_has_a_person_inactive(product: Product, key: str) -> None:
+    new = {"schemas": [USER], "userName": "uma@corp.example", "externalId": "uma", "active": True}
+    _, user = send(product, key, "POST", "/scim/v2/Users", new)
+
+    def change(action: str) -> str:
+        form = urllib.parse.urlencode({"subject": "uma", "action": action}).encode()
+        request = urllib.request.Request(product.url + "/console/people", form, method="POST")
+        request.add_header("Authorization", f"Bearer {product.token('ada')}")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return str(answer.read().decode())
+
+    change("disable")
+    activity(product, key, user["id"], False)
+    assert "the directory (SCIM) says that this person is inactive" in change("restore")
+    assert "Access is restored." in change("restore")

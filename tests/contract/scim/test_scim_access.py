@@ -63,6 +63,32 @@ async def test_whom_an_administrator_shut_out_the_directory_does_not_let_in(scim
     assert await scim.standing("alice", "staff") is None
 
 
+@pytest.mark.parametrize("subject", ["externalId", "userName"])
+async def test_whom_the_directory_has_inactive_does_not_come_in_as_an_administrator_lifts_the_block(
+    make_scim: Any, subject: str
+) -> None:
+    scim = await make_scim(scim_subject=subject)
+    alice = await scim.user("alice")
+    off = {"op": "replace", "path": "active", "value": False}
+    await scim.endings.disable("alice", reason="administrator", by="ada")
+    await scim.patch(f"/Users/{alice['id']}", off)
+    assert not await scim.directory.lift("alice", reason="administrator", by="ada")
+    assert await scim.standing("alice", "staff") is None
+    (one,) = (await People(scim.engine, PersonNames(scim.engine)).found("alice")).people
+    assert (one.state, one.reason, one.ended_by) == (State.DISABLED, "scim_inactive", "scim")
+    assert await scim.directory.lift("alice", reason="administrator", by="ada"), "what the directory ended"
+    await scim.ended.refresh()
+    assert not scim.ended.disabled("alice")
+    await scim.patch(f"/Users/{alice['id']}", off)
+    assert await scim.standing("alice", "staff") is None, "the directory says it once more"
+    await scim.patch(f"/Users/{alice['id']}", off | {"value": True})
+    await scim.endings.disable("alice", reason="administrator", by="ada")
+    assert await scim.directory.lift("alice", reason="administrator", by="ada"), "active, and so let in"
+    changed, disabled, restored = "directory.changed", "person.disabled", "person.restored"
+    kinds = [changed, disabled, changed, restored, disabled, restored, disabled, restored, changed, disabled, restored]
+    assert [kind for kind, _ in await scim.records()] == kinds
+
+
 async def test_a_put_without_external_id_is_about_the_same_person(scim: Scim) -> None:
     alice = await scim.user("00u1", userName="alice@corp")
     audit = await group(scim, "audit", alice)
