@@ -192,7 +192,8 @@ class Settings(BaseSettings):
     """Claim that says who a person is, in id and access tokens: where SCIM knows people by another id than `sub` (Entra
     ID: `oid`). Changing it later makes everyone somebody else."""
     scim_subject: ScimSubject = ScimSubject.EXTERNAL_ID
-    """What of a SCIM user equals that claim: `externalId` or `userName` (whose case does not count)."""
+    """What of a SCIM user equals that claim: `externalId` or `userName` (neither its case nor the form of its
+    accents counts)."""
     scim_group: ScimGroup = ScimGroup.DISPLAY_NAME
     """What of a SCIM group equals its name in the groups claim: `displayName` or `externalId`."""
     scim_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 1500

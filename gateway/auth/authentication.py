@@ -30,9 +30,10 @@ from gateway.auth.trail import Trail
 from gateway.ending.ended import EndedAccess
 from gateway.ending.endings import Endings
 from gateway.ending.watch import AccessWatch
+from gateway.folding import fold_of
 from gateway.keys.recognised import RecognisedKeys
 from gateway.problems import ProviderUnavailableError
-from gateway.settings import ScimSubject, Settings
+from gateway.settings import Settings
 
 
 def utc_now() -> datetime:
@@ -153,8 +154,7 @@ def _access(
     audience = settings.oidc_audience or settings.oidc_client_id
     introspection = Introspection(settings, oidc.provider)
     bearer = BearerTokens(oidc.provider, roles, audience, introspection, interval_s, unix_time)
-    fold: Callable[[str], str] = str.casefold if settings.scim_subject is ScimSubject.USER_NAME else str
-    ended = EndedAccess(engine, roles, interval_s, fold=fold)
+    ended = EndedAccess(engine, roles, interval_s, fold=fold_of(settings.scim_subject))
     keys = RecognisedKeys(engine, interval_s, unix_time=unix_time)
     watch = AccessWatch(ended, {"session": sessions, "token": bearer, "key": keys}, (keys,))
     return Access(sessions, bearer, keys, ended, endings, checks, watch)

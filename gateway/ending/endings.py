@@ -14,6 +14,7 @@ from audit.record import Entry, Kind
 from gateway.auth import tables as sign_in
 from gateway.ending import tables
 from gateway.ending.ended import FORGOTTEN_S, Scope
+from gateway.folding import folded
 
 PROVIDER = "provider"
 """Who ended it, where the identity provider did."""
@@ -109,12 +110,12 @@ class Endings:
         return found
 
     async def spellings_in(self, connection: AsyncConnection, subject: str, *, by: str) -> list[str]:
-        """Return the spellings, without regard to case, of a person under which this one ended access."""
+        """Return the spellings of a person under which this one ended access (`gateway.folding`)."""
         table = tables.ended.c  # no database folds case as Python does
         query = sa.select(table.value).where(
             table.scope == Scope.PERSON, table.group_name == "", table.lasting, table.ended_by == by
         )
-        return [each for each in (await connection.execute(query)).scalars() if each.casefold() == subject.casefold()]
+        return [each for each in (await connection.execute(query)).scalars() if folded(each) == folded(subject)]
 
     async def without_group_in(self, connection: AsyncConnection, group: str) -> frozenset[str]:
         """Return the subjects of those for whom a group no longer counts."""

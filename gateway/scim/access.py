@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.auth.roles import bare
 from gateway.ending.endings import Endings, Move
+from gateway.folding import fold_of, folded
 from gateway.scim import tables
-from gateway.scim.resources import Group, User, folded
+from gateway.scim.resources import Group, User
 from gateway.settings import ScimGroup, ScimSubject
 
 SCIM = "scim"
@@ -27,6 +28,7 @@ class DirectoryAccess:
     def __init__(self, endings: Endings, subject: ScimSubject, group: ScimGroup) -> None:
         self._endings = endings
         self._subject = subject
+        self._fold = fold_of(subject)
         self._group = group
 
     def subject(self, user: User) -> str:
@@ -109,8 +111,8 @@ class DirectoryAccess:
         gone = await self._endings.without_group_in(connection, before) if before else frozenset()
         back = await self._endings.without_group_in(connection, after) if after else frozenset()
         lose = {*went, *(stayed if renamed else ())} - gone if before else set()
-        returned = {self._folded(each) for each in (*came, *(stayed if renamed else ()))}
-        regain = {each for each in back if self._folded(each) in returned}  # under every spelling that it was lost by
+        returned = {self._fold(each) for each in (*came, *(stayed if renamed else ()))}
+        regain = {each for each in back if self._fold(each) in returned}  # under every spelling that it was lost by
         moves = [
             Move(
                 subject,
@@ -122,13 +124,9 @@ class DirectoryAccess:
         ]
         await self._endings.move_in(connection, moves, reason="scim_groups", by=SCIM)
 
-    def _folded(self, subject: str) -> str:
-        """Return the same for subjects that are one person: user names are looked up without regard to case."""
-        return subject.casefold() if self._subject is ScimSubject.USER_NAME else subject
-
     async def _restore(self, connection: AsyncConnection, subject: str) -> None:
         spellings = [subject]
-        if self._subject is ScimSubject.USER_NAME:  # as it is looked up: its case does not count
+        if self._subject is ScimSubject.USER_NAME:  # as it is looked up: neither case nor form counts
             spellings = await self._endings.spellings_in(connection, subject, by=SCIM)
         for each in spellings:
             await self._endings.restore_in(connection, each, reason="scim_active", by=SCIM, only_by=SCIM)

@@ -19,8 +19,9 @@ from scim2_models.path import (
     ValuePath,
 )
 
+from gateway.folding import folded
 from gateway.scim import tables
-from gateway.scim.resources import folded, in_our_words
+from gateway.scim.resources import in_our_words
 
 LONGEST = 1000
 """Characters of a filter."""

@@ -9,9 +9,10 @@ from scim2_models import InvalidValueException, NotFoundException, UniquenessExc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.governing import now_us
+from gateway.folding import folded
 from gateway.identifiers import uuid7
 from gateway.scim import tables
-from gateway.scim.resources import MOST_MEMBERS, Group, folded
+from gateway.scim.resources import MOST_MEMBERS, Group
 from gateway.scim.stored import Found, Stored
 
 _TABLE, _MEMBER = tables.group, tables.member

@@ -7,7 +7,6 @@ refused: the data that is not needed is not there.
 import contextlib
 from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
-from unicodedata import normalize
 
 from pydantic import Field, StringConstraints
 from scim2_models import (
@@ -117,11 +116,6 @@ def keeping_id(resource: R, before: R) -> R:
     if "external_id" not in resource.model_fields_set:
         resource.external_id = before.external_id
     return resource
-
-
-def folded(text: str) -> str:
-    """Return what a text is compared by where case does not count (RFC 7643, section 2.2)."""
-    return normalize("NFC", normalize("NFC", text).casefold())
 
 
 @contextlib.contextmanager

@@ -8,9 +8,10 @@ from scim2_models import NotFoundException, UniquenessException
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.governing import now_us
+from gateway.folding import folded
 from gateway.identifiers import uuid7
 from gateway.scim import tables
-from gateway.scim.resources import User, folded
+from gateway.scim.resources import User
 from gateway.scim.stored import Found, Stored
 
 _TABLE = tables.user

@@ -22,13 +22,14 @@ from gateway.database import make_engine
 from gateway.ending import tables as ending_tables
 from gateway.ending.ended import EndedAccess
 from gateway.ending.endings import Endings
+from gateway.folding import fold_of
 from gateway.http.errors import on_attest_error, on_http_exception
 from gateway.problems import AccessEndedError, AttestError
 from gateway.scim import tables as scim_tables
 from gateway.scim.compose import make_provisioning
 from gateway.scim.directory import Directory
 from gateway.scim.routes import scim_router
-from gateway.settings import load
+from gateway.settings import ScimSubject, load
 from tests.rig.databases import migrated
 
 ROLES = RoleMap("groups", {"staff": "staff", "audit": "compliance"})
@@ -46,13 +47,20 @@ class AsProvisioner(ASGIMiddleware):
 class Scim:
     """A provisioning client, and what follows from what it does."""
 
-    def __init__(self, engine: AsyncEngine, client: httpx.AsyncClient, endings: Endings, directory: Directory) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        client: httpx.AsyncClient,
+        endings: Endings,
+        directory: Directory,
+        subject: ScimSubject,
+    ) -> None:
         self.engine = engine
         self.client = client
         self.endings = endings
         self.directory = directory
         self.sessions = Sessions(engine, ROLES, SessionTimes(3600, 36_000))
-        self.ended = EndedAccess(engine, ROLES, 60)
+        self.ended = EndedAccess(engine, ROLES, 60, fold=fold_of(subject))
         self.earlier = 0
 
     async def send(self, method: str, path: str, body: Any = None, status: int = 200, **headers: str) -> Any:
@@ -128,7 +136,7 @@ async def make_scim(database: str) -> AsyncIterator[Any]:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         client = httpx.AsyncClient(transport=transport, base_url="http://testserver.local")
         clients.append(client)
-        made = Scim(engine, client, endings, parts.directory)
+        made = Scim(engine, client, endings, parts.directory, settings(**changed).scim_subject)
         made.earlier = len(await made.records())
         return made
 
