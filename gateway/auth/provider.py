@@ -28,6 +28,7 @@ REFETCH_PAUSE_S = 5.0
 FAILURE_PAUSE_S = 1.0
 """After a failed fetch the provider is left alone for this long."""
 BODY_LIMIT = 512 * 1024
+_NEW_KEY = "The key of this token cannot be looked up at the sign-in service now; try again shortly."
 _TIMEOUT = aiohttp.ClientTimeout(total=8, connect=3)
 
 _T = TypeVar("_T")
@@ -130,10 +131,14 @@ class Provider:
             return await self._fetch_metadata()
 
     async def keys(self, kid: str | None) -> tuple[Key, ...]:
-        """Return the signing keys that `kid` names (all of them for None); an unknown one makes us ask again."""
-        age = self._monotonic() - self._keys_at
+        """Return the signing keys that `kid` names (all of them for None); an unknown one makes us ask again.
+
+        No key: the provider has just said that it has no such key. While it does not answer, or was asked a moment ago,
+        a key that is unknown may be a new one: raises `ProviderUnavailableError`.
+        """
+        asked_at = self._monotonic()
         found = self._find(kid)
-        if found and age < KEYS_FRESH_S:
+        if found and asked_at - self._keys_at < KEYS_FRESH_S:
             return found
         async with self._lock:
             try:
@@ -141,7 +146,10 @@ class Provider:
             except ProviderUnavailableError:
                 if self._monotonic() - self._keys_at > KEYS_STALE_S:
                     raise
-        return self._find(kid)
+        found = self._find(kid)
+        if not found and self._keys_at < asked_at:
+            raise ProviderUnavailableError(_NEW_KEY, retry_after=int(REFETCH_PAUSE_S))
+        return found
 
     async def ask_as_client(self, url: str, form: str, client_id: str, client_secret: str) -> Answer:
         """Send a form to an endpoint at which the client says who it is (RFC 6749, section 2.3)."""

@@ -12,20 +12,21 @@ from joserfc.jwk import ECKey, RSAKey
 from gateway.auth.bearer import CACHE_ENTRIES, BearerTokens
 from gateway.auth.introspection import Introspection
 from gateway.auth.principal import Role
+from gateway.auth.provider import REFETCH_PAUSE_S
 from gateway.auth.roles import RoleMap
 from gateway.auth.tokens import TOKEN_LIMIT, TokenError
 from gateway.ending.ended import FORGOTTEN_S
 from gateway.problems import ProviderUnavailableError
 from gateway.settings import load
-from tests.unit.auth.tokens_rig import ISSUER, Documents, access_claims, provider, rsa, sign
+from tests.unit.auth.tokens_rig import ISSUER, Clock, Documents, access_claims, provider, rsa, sign
 
 KEY = rsa()
 OTHER = rsa("k2")
 ROLES = RoleMap("groups", {"staff": "staff", "compliance": "compliance"})
 
 
-def bearer(documents: Documents | None = None, unix_time: Any = time.time) -> BearerTokens:
-    asked = provider(documents or Documents(KEY))
+def bearer(documents: Documents | None = None, unix_time: Any = time.time, clock: Clock | None = None) -> BearerTokens:
+    asked = provider(documents or Documents(KEY), clock)
     return BearerTokens(asked, ROLES, "attest", Introspection(load(), asked), 60, unix_time)
 
 
@@ -145,6 +146,16 @@ async def test_without_a_key_id_the_choice_must_be_clear() -> None:
     token = sign(KEY, access_claims(), kid=None)
     assert (await bearer(Documents(KEY)).principal(token)).subject == "u-1"
     assert await reason(token, documents=Documents(KEY, OTHER)) == "unknown_key"
+
+
+async def test_an_unknown_key_id_is_no_persons_fault_while_the_keys_cannot_be_fetched() -> None:
+    documents, clock = Documents(KEY), Clock()
+    tokens = bearer(documents, clock=clock)
+    await tokens.principal(sign(KEY, access_claims()))
+    documents.down = True
+    clock.now += REFETCH_PAUSE_S
+    with pytest.raises(ProviderUnavailableError):
+        await tokens.principal(sign(OTHER, access_claims()))
 
 
 async def test_an_unknown_key_id_is_refused() -> None:

@@ -11,11 +11,11 @@ import pytest
 
 from gateway.auth.oidc import Identity, OidcClient, Renewed, SignInError
 from gateway.auth.pending import SignInUnderWay
-from gateway.auth.provider import Answer
+from gateway.auth.provider import REFETCH_PAUSE_S, Answer
 from gateway.auth.roles import RoleMap
 from gateway.problems import ProviderUnavailableError
 from gateway.settings import load
-from tests.unit.auth.tokens_rig import ISSUER, Documents, provider, rsa, sign
+from tests.unit.auth.tokens_rig import ISSUER, Clock, Documents, provider, rsa, sign
 
 KEY = rsa()
 UNDER_WAY = SignInUnderWay(nonce="the-nonce", verifier="v" * 43, return_to="/")
@@ -249,6 +249,30 @@ async def test_a_userinfo_endpoint_in_trouble_is_not_the_persons_fault() -> None
     endpoint.userinfo = Answer(503, b"")
     with pytest.raises(ProviderUnavailableError):
         await finish(claims(groups=None), endpoint=endpoint)
+
+
+async def test_a_renewal_signed_with_a_key_that_cannot_be_looked_up_is_asked_again() -> None:
+    endpoint, clock, new = TokenEndpoint(), Clock(), rsa("k2")
+    chosen = load(oidc_issuer=ISSUER, public_url="https://chat.example.org")
+    subject = OidcClient(chosen, provider(endpoint, clock), RoleMap.from_settings(chosen))
+    tokens = {"access_token": "at", "refresh_token": "next", "id_token": sign(new, claims(nonce=None))}
+    endpoint.answer = Answer(200, json.dumps(tokens).encode())
+    await subject.provider.keys("k1")
+    endpoint.keys = [KEY, new]
+    clock.now += 1
+    assert await subject.renew("first", "u-1") == Renewed(None, "next"), "the keys were fetched a moment ago"
+    endpoint.down = True
+    clock.now += REFETCH_PAUSE_S
+    assert await subject.renew("first", "u-1") == Renewed(None, "next"), "their address does not answer"
+    endpoint.down = False
+    clock.now += REFETCH_PAUSE_S
+    renewed = await subject.renew("next", "u-1")
+    assert renewed.claims is not None
+    tokens["id_token"] = sign(rsa("k3"), claims(nonce=None))
+    endpoint.answer = Answer(200, json.dumps(tokens).encode())
+    clock.now += REFETCH_PAUSE_S
+    with pytest.raises(SignInError, match="id_token_unknown_key"):
+        await subject.renew("next", "u-1")
 
 
 async def test_a_provider_without_logout_has_no_logout_address() -> None:

@@ -28,6 +28,27 @@ async def test_a_rotated_key_is_followed_and_floods_are_not() -> None:
     assert documents.key_fetches == 2
 
 
+@pytest.mark.parametrize("trouble", ["asked a moment ago", "down"])
+async def test_an_unknown_key_may_be_a_new_one_while_the_provider_cannot_be_asked(trouble: str) -> None:
+    documents, clock = Documents(KEY), Clock()
+    subject = provider(documents, clock)
+    await subject.keys("old")
+    clock.now += REFETCH_PAUSE_S
+    assert await subject.keys("invented") == (), "the provider itself says so"
+    documents.keys, documents.down = [KEY, NEXT], trouble == "down"
+    clock.now += REFETCH_PAUSE_S if documents.down else REFETCH_PAUSE_S - 1
+    for number in range(100):
+        with pytest.raises(ProviderUnavailableError):
+            await subject.keys(f"invented-{number}")
+    with pytest.raises(ProviderUnavailableError):
+        await subject.keys("new")
+    assert len(await subject.keys("old")) == 1
+    assert documents.key_fetches == (3 if documents.down else 2), "no flood"
+    documents.down = False
+    clock.now += REFETCH_PAUSE_S
+    assert len(await subject.keys("new")) == 1
+
+
 async def test_a_key_taken_away_is_forgotten_in_time() -> None:
     documents, clock = Documents(KEY, NEXT), Clock()
     subject = provider(documents, clock)
