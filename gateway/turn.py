@@ -26,6 +26,7 @@ from gateway.model_activation import Use
 from gateway.models import Route, Routes
 from gateway.problems import AccessEndedError, AttestError, AuditUnavailableProblemError, ForbiddenError
 from gateway.settings import Settings
+from gateway.spans import TurnSpan
 from gateway.telemetry import Telemetry
 from gateway.turn_events import Outcome, TextReleased, TurnEnded, TurnEvent, TurnRequest, TurnStarted
 from gateway.turn_log import TurnLog
@@ -96,9 +97,7 @@ class TurnService:
         last: AttestError | None = None
         try:
             with self.telemetry.turn(request) as span:
-                ended = await _Conductor(self, request, unread.put).conduct()
-                span.ended(ended)
-                await unread.put(ended)
+                await unread.put(await _Conductor(self, request, unread.put, span).conduct())
         except AttestError as error:
             last = error
         except TimeoutError:
@@ -114,10 +113,11 @@ class _OtherRevisionError(InferenceError):
 class _Conductor:
     """One turn from its first stage to its closing record."""
 
-    def __init__(self, service: TurnService, request: TurnRequest, emit: Emit) -> None:
+    def __init__(self, service: TurnService, request: TurnRequest, emit: Emit, span: TurnSpan) -> None:
         self._service = service
         self._request = request
         self._emit = emit
+        self._span = span
         self._turn_id = uuid7()
         self._allowance: Allowance | None = None
         self._max_tokens = request.max_tokens
@@ -257,19 +257,28 @@ class _Conductor:
         )
 
     async def _completed(self, last: Release | None) -> TurnEnded:
-        await self._log.closed(Kind.TURN_COMPLETED, self._answer, release=last)
-        await self._show(last)
         reason = self._answer.finish_reason
-        return self._ended(Outcome.COMPLETED, finish_reason=reason.value if reason else "stop")
+        finish_reason = reason.value if reason else "stop"
+        return await self._closed(Kind.TURN_COMPLETED, last, Outcome.COMPLETED, finish_reason=finish_reason)
 
     async def _blocked(self, side: str, decision: Decision, last: Release | None = None) -> TurnEnded:
-        reason = reason_of(decision, side)
-        await self._log.closed(Kind.TURN_BLOCKED, self._answer, reason, release=last)
-        await self._show(last)
         categories, rules = blocking(decision)
-        return self._ended(
-            Outcome.BLOCKED, reason=reason, categories=categories, rules=rules, finish_reason="content_filter"
-        )
+        about = {"categories": categories, "rules": rules, "finish_reason": "content_filter"}
+        return await self._closed(Kind.TURN_BLOCKED, last, Outcome.BLOCKED, reason_of(decision, side), **about)
+
+    async def _closed(
+        self, kind: Kind, last: Release | None, outcome: Outcome, reason: str = "", **about: object
+    ) -> TurnEnded:
+        """Make the closing record durable, then show the last stretch."""
+        try:
+            await self._log.closed(kind, self._answer, reason, release=last)
+        except asyncio.CancelledError:
+            if not self._log.open:  # the record stands: so the turn ended, though its reader did not wait for it
+                self._ended(outcome, reason=reason, **about)
+            raise
+        ended = self._ended(outcome, reason=reason, **about)
+        await self._show(last)
+        return ended
 
     async def _stopped(self, error: AttestError) -> TurnEnded:
         if not self._log.accepted_durably:
@@ -309,7 +318,8 @@ class _Conductor:
             await self._emit(TextReleased(release.text))
 
     def _ended(self, outcome: Outcome, **fields: object) -> TurnEnded:
-        return TurnEnded(
+        """Return the end as the reader is told it; counted here, whether or not there still is a reader."""
+        ended = TurnEnded(
             turn_id=self._turn_id,
             outcome=outcome,
             redacted=self._answer.redacted,
@@ -318,3 +328,5 @@ class _Conductor:
             duration_ms=self._log.elapsed_ms,
             **fields,  # type: ignore[arg-type]
         )
+        self._span.ended(ended)
+        return ended
