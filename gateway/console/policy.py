@@ -19,9 +19,10 @@ from gateway.inquiry.refusals import officer_of
 from gateway.policies.changes import changes
 from gateway.policies.desk import SHADOW_DAYS, WITH_TEXTS, PolicyDesk
 from gateway.policies.readable import readable
+from gateway.policies.telling import FEWEST_TURNS, STEP
 from gateway.policies.trials import DAYS, MOST_TURNS, State
 from gateway.policies.versions import NOTE_LIMIT
-from gateway.problems import BadRequestError, NotFoundError
+from gateway.problems import BadRequestError
 from gateway.web.pages import Pages
 from safety.policy import PolicyError
 from safety.policy_problem import Problem
@@ -126,8 +127,7 @@ async def version_page(
     version = await policies.version(version_id)
     overview, policy = await asyncio.gather(policies.overview(), policies.policy(version))
     officer, case = await purposes.officer(request)
-    trial, state = await policies.trial(version.version_id) or (None, None)
-    shown = await policies.examples(officer, trial, texts=texts == "open") if trial is not None else ()
+    tried = await policies.tried(officer, version, policy, texts=texts == "open")
     words = PolicyWords(pages.view(request), pages.rule_title)
     return await console_page(
         request,
@@ -140,9 +140,10 @@ async def version_page(
         activations=[one for one in overview.activations if one.version_id == version.version_id],
         changes=[words.line(one) for one in changes(overview.standing.policy, policy)],
         lines=readable(policy),
-        trial=trial,
-        state=state,
-        examples=shown,
+        tried=tried,
+        telling=tried.telling if tried is not None else policies.telling(officer, policy),
+        fewest=FEWEST_TURNS,
+        step=STEP,
         case=case,
         texts=texts == "open",
         with_texts=WITH_TEXTS,
@@ -175,10 +176,7 @@ async def trial_begun(
 @get(VERSIONS + "/{version_id:str}/trial", **_ACCESS, include_in_schema=False)
 async def trial_progress(policies: ThePolicies, version_id: FromPath[str]) -> TrialProgress:
     """Say how far the newest trial of a version is."""
-    found = await policies.trial(version_id)
-    if found is None:
-        raise NotFoundError("This version was not tried.")
-    return TrialProgress(found[1], found[0].done, found[0].total)
+    return TrialProgress(*await policies.progress(version_id))
 
 
 async def _form(

@@ -17,6 +17,7 @@ from gateway.inquiry.officer import Detail, Officer
 from gateway.policies.gateways import GatewayStanding, gateways, standings
 from gateway.policies.in_force import PolicyInForce, Standing
 from gateway.policies.readable import on_trial
+from gateway.policies.telling import Telling, telling, told
 from gateway.policies.trials import Example, State, Trial, Trials
 from gateway.policies.versions import Activation, Version
 from gateway.problems import ConflictError, ForbiddenError, NotFoundError
@@ -30,6 +31,10 @@ WITH_TEXTS = 10
 """Examples whose texts are opened at once; each is a reading on record."""
 EXCERPT = 400
 """Characters of an example's message."""
+_NOT_TOLD = (
+    "This candidate has other words of the company and changes more than them, or not for everybody alike: somebody"
+    " with the role compliance can try it, or propose the words alone."
+)
 
 
 class Overview(msgspec.Struct, frozen=True):
@@ -63,6 +68,16 @@ class ShownExample(msgspec.Struct, frozen=True):
     example: Example
     turn: TurnSummary | None
     text: str | None = None
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """The newest trial of a version as an officer is told of it."""
+
+    trial: Trial
+    """Its result is as much as may be told; None where nothing may, or it has none."""
+    state: State
+    telling: Telling
+    examples: tuple[ShownExample, ...] = ()
 
 
 class PolicyDesk:
@@ -125,13 +140,35 @@ class PolicyDesk:
     async def begin_trial(self, officer: Officer, version_id: str, *, days: int, most: int) -> Trial:
         """Try a version on the history, in the background."""
         version = await self.version(version_id)
-        await self.policy(version)
+        if self.telling(officer, await self.policy(version)) is Telling.NOTHING:
+            raise ForbiddenError(_NOT_TOLD)
         return await self._trials.begin(officer, _subject(officer), version, days=days, most=most)
 
-    async def trial(self, version_id: str) -> tuple[Trial, State] | None:
-        """Return the newest trial of a version and how it stands now."""
+    def telling(self, officer: Officer, candidate: Policy) -> Telling:
+        """Return how much of a candidate's trial an officer is told, by what is in force now."""
+        return Telling.ALL if officer.may_read_texts else telling(candidate, self.standing.policy)
+
+    async def progress(self, version_id: str) -> tuple[State, int, int]:
+        """Return how the newest trial of a version stands, the turns that are done, and how many there are."""
         trial = await self._trials.newest(version_id[:36])
-        return (trial, trial.standing(now_us())) if trial is not None else None
+        if trial is None:
+            raise NotFoundError("This version was not tried.")
+        return trial.standing(now_us()), trial.done, trial.total
+
+    async def tried(self, officer: Officer, version: Version, candidate: Policy, *, texts: bool) -> Tried | None:
+        """Return the newest trial of a version, read as `candidate`, as the officer may be told of it.
+
+        `texts` opens those of the first examples, each on record, for whoever may read.
+        """
+        trial = await self._trials.newest(version.version_id)
+        if trial is None:
+            return None
+        state, how = trial.standing(now_us()), self.telling(officer, candidate)
+        if trial.result is None:
+            return Tried(trial, state, how)
+        result, how = told(trial.result, how)
+        examples = await self._examples(officer, trial, texts=texts) if how is Telling.ALL else ()
+        return Tried(msgspec.structs.replace(trial, result=result), state, how, examples)
 
     async def shadows(self, officer: Officer) -> tuple[Shadow, ...]:
         """Count, over the last days, what found whatever the policy in force only records."""
@@ -146,8 +183,7 @@ class PolicyDesk:
             Shadow(kind, name, one.turns, one.verdicts) for (kind, name), one in zip(names, counts, strict=True)
         )
 
-    async def examples(self, officer: Officer, trial: Trial, *, texts: bool) -> tuple[ShownExample, ...]:
-        """Return the changed turns of a trial; `texts` opens the first ones, each on record, for whoever may read."""
+    async def _examples(self, officer: Officer, trial: Trial, *, texts: bool) -> tuple[ShownExample, ...]:
         examples = trial.result.examples if trial.result is not None else ()
         about: Detail = {"what": "policy_trial", "trial_id": trial.trial_id}
         lines = await self._desk.listed(officer, [one.turn_id for one in examples], about) if examples else ()

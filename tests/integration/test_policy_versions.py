@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 import time
@@ -146,6 +147,64 @@ def test_a_hostile_or_wrong_text_is_shown_again_with_what_to_mend(product: Produ
     assert got == status
     assert said in " ".join(html.unescape(re.sub("<[^>]*>", " ", page)).split())
     assert HOSTILE not in page
+
+
+def tried(product: Product, path: str, person: str) -> None:
+    assert ask(product, f"{path}/trial", person, {"days": "1", "most": "100"})[0] == 303
+    until = time.monotonic() + 120
+    while json.loads(ask(product, f"{path}/trial", person)[1])["state"] != "done":
+        assert time.monotonic() < until
+        time.sleep(0.3)
+
+
+def told(product: Product, path: str, person: str) -> str:
+    """Return what the page says of a trial, without the version's text."""
+    return ask(product, path, person)[1].partition('aria-labelledby="trial"')[2].partition('aria-labelledby="words"')[0]
+
+
+def test_a_trial_of_other_words_tells_whoever_may_not_read_no_turn_and_no_small_total(product: Product):
+    turn = by_api(product, "Bluefin will be sold to Contoso on Friday.")
+    words = "company:\n  w_contoso: {words: [Contoso]}\n  w_monday: {words: [on Monday]}\n"
+    other = in_force(product) + words
+    path = proposed(product, other.replace("version: ", "version: 7"))
+    tried(product, path, "sam")
+    page = told(product, path, "sam")
+    assert "Its trial is a search in what people wrote" in page
+    assert "Fewer than 100 were judged, so nothing is shown." in page
+    assert turn.turn_id not in page
+    assert "w_contoso" not in page
+    assert "stricter" not in page
+    assert turn.turn_id in told(product, path, "carol")
+    assert "company.w_contoso" in told(product, path, "carol")
+    assert "Its trial is a search" not in told(product, path, "carol")
+
+    with sqlite3.connect(product.data_dir / "attest.db", timeout=30) as database:
+        database.execute(
+            "update policy_trial set result = json_set(result, '$.turns', 150, '$.stricter', 23, '$.milder', 9)"
+            " where version_id = ?",
+            (path.rpartition("/")[2],),
+        )
+    page = told(product, path, "sam")
+    assert "Of 150 turns since" in page
+    assert "at least 20 would end stricter and fewer than 10 milder" in page
+    assert turn.turn_id not in page
+    assert "w_contoso" not in page
+    assert "23 would end stricter and 9 milder" in told(product, path, "carol")
+
+    groups = "groups: {staff: {categories: {company: {input: block, output: block}}}}\n"
+    masked = proposed(product, re.sub(r"(?m)^groups:.*\n", "", other) + groups)
+    assert ask(product, f"{masked}/trial", "sam", {"days": "1", "most": "100"})[0] == 403
+    tried(product, masked, "carol")
+    page = told(product, masked, "sam")
+    assert "propose the words alone" in page
+    assert turn.turn_id not in page
+    assert turn.turn_id in told(product, masked, "carol")
+
+
+def in_force(product: Product) -> str:
+    """Return the text of the policy in force, which has no words of a company."""
+    page = ask(product, "/console/policy/new", "carol")[1]
+    return html.unescape(re.search(r"(?s)<textarea[^>]*>(.*?)</textarea>", page)[1]).lstrip("\n")
 
 
 def test_the_command_line_goes_the_same_way(product: Product, tmp_path):
