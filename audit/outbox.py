@@ -133,21 +133,27 @@ class Outbox:
                 await connection.execute(update(OUTBOX).where(waits, too_late).values(due_us=0))
         return OutboxState(pending, dead, max(0.0, (now - at_us) / 1e6) if at_us is not None else 0.0)
 
-    async def times(self) -> tuple[datetime, ...]:
+    async def times(self, since: datetime = _EPOCH) -> tuple[datetime, ...]:
         """Return times that touch each month of which something may be (or has to be) in the search store, rising.
 
-        These are the month of the oldest record that is not pruned, every month since, and those of what waits.
+        These are the month of the oldest record that is not pruned, but none before `since`; every month after it; and
+        whatever their age those of what waits, dead letters not counted.
         """
         entry = AUDIT_ENTRY.c
         oldest = select(entry.at_us).where(func.length(entry.leaf) > 0).order_by(entry.entry_id).limit(1)
-        weeks = select(entry.at_us // _WEEK_US).join(OUTBOX, OUTBOX.c.entry_id == entry.entry_id).distinct()
+        ends = (  # a week touches two months at most, its first and its last record touch no other
+            select(func.min(entry.at_us), func.max(entry.at_us))
+            .join(OUTBOX, OUTBOX.c.entry_id == entry.entry_id)
+            .where(OUTBOX.c.dead_us.is_(None))
+            .group_by(entry.at_us // _WEEK_US)
+        )
         async with self._reading() as connection:
             first_us = (await connection.execute(oldest)).scalar()
-            waiting = [int(week) * _WEEK_US for week in (await connection.execute(weeks)).scalars()]
-        found = {_EPOCH + timedelta(microseconds=us + more) for us in waiting for more in (0, _WEEK_US)}
+            waiting = [at_us for week in (await connection.execute(ends)).all() for at_us in week]
+        found = {_EPOCH + timedelta(microseconds=at_us) for at_us in waiting}
         now = datetime.now(UTC)
         if first_us is not None:
-            found.update(months_between(_EPOCH + timedelta(microseconds=first_us), now))
+            found.update(months_between(max(since, _EPOCH + timedelta(microseconds=first_us)), now))
         return tuple(sorted({*found, now}))
 
     async def dead_letters(self, limit: int) -> tuple[DeadLetter, ...]:
@@ -195,6 +201,15 @@ class Outbox:
             if len(ids) < _PAGE:
                 return count
             after = ids[-1]
+
+    async def hasten(self, since_us: int, until_us: int) -> int:
+        """Make due at once what waits of a time range, dead letters not; return how many records wait there."""
+        entry = AUDIT_ENTRY.c
+        # Each waiting row looks its record up: the log is far longer than the outbox, and has no index of times alone.
+        there = exists().where(entry.entry_id == OUTBOX.c.entry_id, entry.at_us >= since_us, entry.at_us < until_us)
+        change = update(OUTBOX).where(OUTBOX.c.dead_us.is_(None), there).values(due_us=0)
+        async with self._writing() as connection:
+            return (await connection.execute(change)).rowcount
 
     @contextlib.asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:

@@ -1,6 +1,7 @@
 """What a document or mapping in Elasticsearch has that it should not have, or the other way round. Pure."""
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -92,6 +93,12 @@ def foreign_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for name, value in sorted(answer.get("settings", {}).get("index", {}).items()):
             if name in _MEANING:
                 yield index, f"it has the setting {name} {msgspec.json.encode(value).decode()[:_LONGEST_NAME]}"
+
+
+def made_at(answer: Mapping[str, Any]) -> datetime:
+    """Return when an index was made, by the settings that the server says of it; if they do not say: ages ago."""
+    made_ms = answer.get("settings", {}).get("index", {}).get("creation_date", 0)
+    return datetime.fromtimestamp(int(made_ms) / 1000, UTC)
 
 
 def _fields(

@@ -1,7 +1,7 @@
 """The families of indices, one index for each month: names and which month a record belongs to. Pure."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -52,3 +52,8 @@ def next_month(at: datetime) -> datetime:
     if moment.month == _DECEMBER:
         return moment.replace(year=moment.year + 1, month=1)
     return moment.replace(month=moment.month + 1)
+
+
+def kept_from(now: datetime, keep: timedelta) -> datetime:
+    """Return the first moment of the oldest month that a store keeps: those before it ended at least `keep` ago."""
+    return (now - keep).astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)

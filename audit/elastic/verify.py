@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit.canonical import leaf_hash
-from audit.elastic.comparison import TURN, Hit, differences, foreign_mappings, foreign_settings, normal
+from audit.elastic.comparison import TURN, Hit, differences, foreign_mappings, foreign_settings, made_at, normal
 from audit.elastic.expected import Expected, PrunedRecords, leaf_of
 from audit.elastic.families import AUDIT, CONTENT, Family, next_month
 from audit.elastic.projection import Record, document_id, metadata_document
@@ -81,7 +81,7 @@ class StoreVerifier:
         self._pruned = PrunedRecords()
         self._families = (AUDIT, CONTENT) if master is not None else (AUDIT,)
         self._records = self._documents = self._undelivered = self._expired = 0
-        self._months: dict[str, frozenset[str]] = {}
+        self._made: dict[str, datetime] = {}  # when each index was made
 
     async def run(self) -> StoreSummary:
         """Compare everything once."""
@@ -119,8 +119,8 @@ class StoreVerifier:
                 f"There is no index {family.pattern} that may be read: run attest audit bootstrap, "
                 "or give the identity of ATTEST_ELASTICSEARCH_VERIFIER the role attest_verifier."
             )
-        self._months[family.name] = frozenset(mappings)
         settings = (await self._client.indices.get_settings(index=family.pattern)).body
+        self._made |= {name: made_at(settings.get(name, {})) for name in mappings}
         for index, what in (*foreign_mappings(family, mappings), *foreign_settings(settings)):
             self._report.add("mapping", f"index {index}: {what}: searches may not see what is stored")
 
@@ -227,15 +227,23 @@ class StoreVerifier:
         wanted = one.documents[family.name]
         if one.entry_id in waiting:
             self._undelivered += family is AUDIT
-        elif wanted.index not in self._months[family.name] and next_month(one.at) <= datetime.now(UTC) - self._keep:
+        elif self._is_over(wanted.index, one.at):
             self._expired += family is AUDIT
         else:
             self._report.add("missing", f"document {wanted.id} is not in {wanted.index}", one.index)
 
+    def _is_over(self, index: str, at: datetime) -> bool:
+        """Whether a month was to leave the store and did.
+
+        An index that was made after that time was made for records that still waited then, and has no others.
+        """
+        leaves = next_month(at) + self._keep
+        return leaves <= datetime.now(UTC) and self._made.get(index, leaves) >= leaves
+
     async def _ask(self, family: Family, absent: Sequence[Expected]) -> dict[str, Hit]:
         """Ask for documents by their ids: what was written a moment ago is there before a scan shows it."""
-        months = self._months[family.name]
-        wanted = [one.documents[family.name] for one in absent if one.documents[family.name].index in months]
+        documents = [one.documents[family.name] for one in absent]
+        wanted = [one for one in documents if one.index in self._made]
         if not wanted:
             return {}
         answer = await self._client.mget(docs=[{"_index": one.index, "_id": one.id} for one in wanted])

@@ -2,14 +2,14 @@
 
 import asyncio
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
 from audit.elastic.bootstrap import Bootstrap, BootstrapError, State, Step
 from audit.elastic.client import ElasticSettingsError
-from audit.elastic.families import months_between, next_month
+from audit.elastic.families import kept_from, months_between, next_month
 from audit.elastic.kibana import KibanaError, import_objects, ndjson
 from audit.elastic.roles import roles_file
 from audit.outbox import DeadLetter, Outbox
@@ -40,8 +40,8 @@ _FAILURES = (BootstrapError, ElasticSettingsError, KibanaError)
 def bootstrap(months: int, every: int | None, roles_to: Path | None, kibana_to: Path | None, as_json: bool) -> None:
     """Prepare Elasticsearch and Kibana: policy, templates, indices, roles, dashboards. Run it as often as you like.
 
-    Records of a month whose index had to be made anew are delivered again. Exit codes: 0 all is there, 3 something is
-    missing and could not be made.
+    Records of a month whose index had to be made anew are delivered again, unless ATTEST_ELASTICSEARCH_KEEP_DAYS have
+    passed since its end. Exit codes: 0 all is there, 3 something is missing and could not be made.
     """
     if roles_to or kibana_to:
         _write(roles_to, kibana_to)
@@ -108,14 +108,15 @@ async def _prepare(months: int) -> tuple[Step, ...]:
 
 async def _everything(parts: Database, months: int) -> tuple[Step, ...]:
     outbox, chosen = Outbox(parts.engine), parts.settings
+    since = kept_from(datetime.now(UTC), timedelta(days=chosen.elasticsearch_keep_days))
     client = elasticsearch_client(chosen, Job.BOOTSTRAP)
     try:
         prepared = await Bootstrap(client, chosen.elasticsearch_keep_days).prepare(
-            _months(await outbox.times(), months)
+            _months(await outbox.times(since), months)
         )
     finally:
         await client.close()
-    steps = [*prepared, *await _queued_again(outbox, prepared)]
+    steps = [*prepared, *await _queued_again(outbox, prepared, since)]
     if chosen.kibana_url is not None:
         server, identity = elasticsearch_access(chosen, Job.BOOTSTRAP)
         count = await import_objects(str(chosen.kibana_url), identity, server.ca_file)
@@ -132,15 +133,22 @@ def _months(times: tuple[datetime, ...], ahead: int) -> list[datetime]:
     return sorted(found | set(months_between(datetime.now(UTC), last)))
 
 
-async def _queued_again(outbox: Outbox, steps: tuple[Step, ...]) -> list[Step]:
-    """Queue the records of months whose index was made now: it may have been lost. New records are queued already."""
+async def _queued_again(outbox: Outbox, steps: tuple[Step, ...], since: datetime) -> list[Step]:
+    """Queue the records of months whose index was made now: it may have been lost. New records are queued already.
+
+    The index of a month before `since` was dropped, or never was: it was made for what waits, and nothing else.
+    """
     made = {step.name.rpartition("-")[2] for step in steps if step.what == "index" and step.state is State.MADE}
     queued = []
     for name in sorted(made):
         month = datetime.strptime(name, "%Y.%m").replace(tzinfo=UTC)
-        count = await outbox.put_back(microseconds(month), microseconds(next_month(month)))
+        bounds = microseconds(month), microseconds(next_month(month))
+        if month < since:  # a lifecycle policy drops it again within minutes: what waits is tried at once
+            count, detail = await outbox.hasten(*bounds), "delivered late, the month is over"
+        else:
+            count, detail = await outbox.put_back(*bounds), "queued again"
         if count:
-            queued.append(Step("records", name, State.UPDATED, f"{count} queued again"))
+            queued.append(Step("records", name, State.UPDATED, f"{count} {detail}"))
     return queued
 
 
