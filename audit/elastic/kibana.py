@@ -6,6 +6,7 @@ are those that exports of Kibana 9 carry: without them an import may fail.
 
 import json
 import ssl
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ async def import_objects(url: str, identity: Identity, ca_file: Path | None = No
     if identity.api_key:
         headers["authorization"] = f"ApiKey {identity.api_key}"
     elif identity.user:
-        headers["authorization"] = aiohttp.BasicAuth(identity.user, identity.password, "utf-8").encode()
+        headers["authorization"] = f"Basic {b64encode(f'{identity.user}:{identity.password}'.encode()).decode()}"
     form = aiohttp.FormData()
     form.add_field("file", ndjson().encode(), filename="attest.ndjson", content_type="application/ndjson")
     address = f"{url.rstrip('/')}/api/saved_objects/_import?overwrite=true"

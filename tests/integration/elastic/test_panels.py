@@ -1,4 +1,4 @@
-"""Each panel's question, asked of a real server with sample records, has rows."""
+"""Each panel's question, as the file for Kibana asks it, asked of a real server with sample records, has rows."""
 
 import re
 from datetime import UTC, datetime
@@ -9,7 +9,6 @@ import pytest
 from audit.canonical import leaf_of
 from audit.elastic.client import Server, connect
 from audit.elastic.families import FAMILIES
-from audit.elastic.panels import BOARDS, LISTINGS, Metric, Panel
 from audit.elastic.projection import OpenedText, Record, content_document, metadata_document
 from audit.elastic.roles import COMPLIANCE, SECURITY, WRITER
 from audit.elastic.samples import dead_letter_document, sample_document
@@ -19,9 +18,9 @@ from audit.sinks.elasticsearch import ElasticsearchSink
 from audit.sinks.ports import Document
 from tests.integration.elastic.conftest import identity, prepare
 from tests.rig.elasticsearch import ElasticsearchServer
+from tests.unit.elastic.kibana_file import Column, Question, listings, panels
 
 AT = datetime(2026, 11, 20, 8, tzinfo=UTC)
-PANELS = [panel for board in BOARDS for panel in board.panels]
 
 
 def entry(kind: Kind, nth: int, **fields: object) -> Entry:
@@ -90,20 +89,22 @@ def query_of(kuery: str) -> dict[str, Any]:
     return {"exists": {"field": matched[1]}} if matched[3] else {"match_phrase": {matched[1]: matched[2]}}
 
 
-def aggregation(panel: Panel) -> dict[str, Any]:
-    inner = {f"metric{nth}": metric_of(one) for nth, one in enumerate(panel.metrics) if one.of != "count"}
+def aggregation(panel: Question) -> dict[str, Any]:
+    metrics = [one for one in panel.columns if one.operation in {"max", "sum", "percentile"}]
+    inner = {f"metric{nth}": metric_of(one) for nth, one in enumerate(metrics)}
     whole: dict[str, Any] = {"aggs": inner} if inner else {}
-    if panel.look in {"bars", "line"}:
-        whole = {"aggs": {"time": {"date_histogram": {"field": "@timestamp", "fixed_interval": "1h"}, **whole}}}
-    for field in reversed(panel.by):
-        whole = {"aggs": {"by": {"terms": {"field": field, "size": 10}, **whole}}}
+    for one in reversed(panel.columns):
+        if one.operation == "date_histogram":
+            whole = {"aggs": {"time": {"date_histogram": {"field": one.field, "fixed_interval": "1h"}, **whole}}}
+        elif one.operation == "terms":
+            whole = {"aggs": {"by": {"terms": {"field": one.field, "size": 10}, **whole}}}
     return whole
 
 
-def metric_of(metric: Metric) -> dict[str, Any]:
-    if metric.of == "percentile":
+def metric_of(metric: Column) -> dict[str, Any]:
+    if metric.operation == "percentile":
         return {"percentiles": {"field": metric.field, "percents": [metric.percent]}}
-    return {metric.of: {"field": metric.field}}
+    return {metric.operation: {"field": metric.field}}
 
 
 def rows(found: dict[str, Any]) -> int:
@@ -117,21 +118,23 @@ def values(found: dict[str, Any]) -> list[Any]:
     return own + [value for bucket in buckets for value in values(bucket)]
 
 
-@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.id)
-async def test_a_panel_has_rows(server: ElasticsearchServer, panel: Panel):
+@pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel.id)
+async def test_a_panel_has_rows(server: ElasticsearchServer, panel: Question):
     body = {"size": 0, "query": query_of(panel.query), **aggregation(panel)}
-    found = server.call("POST", f"/{panel.family.pattern}/_search", body, server.login(SECURITY))
+    found = server.call("POST", f"/{panel.pattern}/_search", body, server.login(SECURITY))
     assert found["hits"]["total"]["value"] > 0
+    everything = server.call("POST", f"/{panel.pattern}/_search", {"size": 0}, server.login(SECURITY))
+    assert found["hits"]["total"]["value"] < everything["hits"]["total"]["value"]
     aggregations = found.get("aggregations", {})
-    assert rows(aggregations) > 0 or panel.look == "number"
+    assert rows(aggregations) > 0 or panel.look == "lnsMetric"
     assert all(value is not None for value in values(aggregations))
 
 
-@pytest.mark.parametrize("listing", LISTINGS, ids=lambda listing: listing.id)
-async def test_a_saved_search_has_rows_with_its_columns(server: ElasticsearchServer, listing):
-    fields = [f"{one}*" for one in listing.columns]
+@pytest.mark.parametrize("listing", listings(), ids=lambda listing: listing.id)
+async def test_a_saved_search_has_rows_with_its_columns(server: ElasticsearchServer, listing: Question):
+    fields = [f"{one}*" for one in listing.shown]
     body = {"query": query_of(listing.query), "sort": [{"@timestamp": "desc"}], "fields": fields}
-    found = server.call("POST", f"/{listing.family.pattern}/_search", body, server.login(COMPLIANCE))
+    found = server.call("POST", f"/{listing.pattern}/_search", body, server.login(COMPLIANCE))
     assert found["hits"]["hits"]
     shown = {name for hit in found["hits"]["hits"] for name in hit["fields"]}
-    assert all(any(name.startswith(column) for name in shown) for column in listing.columns)
+    assert all(any(name.startswith(column) for name in shown) for column in listing.shown)

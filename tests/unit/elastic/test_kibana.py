@@ -5,14 +5,15 @@ import re
 
 import pytest
 
-from audit.elastic.families import FAMILIES
-from audit.elastic.kibana import ndjson, objects
-from audit.elastic.panels import BOARDS, LISTINGS, Panel
+from audit.elastic.families import CONTENT, FAMILIES
+from audit.elastic.kibana import objects
+from audit.elastic.panels import BOARDS, LISTINGS
+from tests.unit.elastic.kibana_file import OBJECTS, Column, Question, listings, panels
 from tests.unit.elastic.mapped import fields_of
 
-OBJECTS = [json.loads(line) for line in ndjson().splitlines()]
 PANELS = [panel for board in BOARDS for panel in board.panels]
-FIELDS = {family.name: fields_of(family) for family in FAMILIES}
+FIELDS = {family.pattern: fields_of(family) for family in FAMILIES}
+RECORDS, TIME = "___records___", "@timestamp"
 VERSIONS = {"index-pattern": "8.0.0", "lens": "8.9.0", "search": "10.2.0", "dashboard": "8.9.0"}
 
 
@@ -74,22 +75,44 @@ def test_dashboards_place_their_panels_on_the_grid_without_overlap():
             assert f"{panel['panelIndex']}:{panel['panelRefName']}" in references
 
 
-@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.id)
-def test_every_field_of_a_panel_is_in_the_mapping(panel: Panel):
-    fields = FIELDS[panel.family.name]
-    for name in (*panel.by, *asked(panel.query)):
-        assert name in fields, name
-    for name in panel.by:
-        assert fields[name] == "keyword"
-    for metric in panel.metrics:
-        assert (metric.of == "count") == (not metric.field)
-        assert not metric.field or fields[metric.field] in {"long", "double"}
+def test_the_file_asks_what_the_panels_say():
+    assert panels() == [
+        Question(
+            id=panel.id,
+            pattern=panel.family.pattern,
+            query=panel.query,
+            look={"number": "lnsMetric", "table": "lnsDatatable"}.get(panel.look, "lnsXY"),
+            columns=(
+                *(Column("terms", field) for field in panel.by),
+                *([Column("date_histogram", TIME)] if panel.look in {"bars", "line"} else []),
+                *(Column(one.of, one.field or RECORDS, one.percent) for one in panel.metrics),
+            ),
+        )
+        for panel in PANELS
+    ]
+    assert listings() == [
+        Question(id=one.id, pattern=one.family.pattern, query=one.query, shown=one.columns) for one in LISTINGS
+    ]
 
 
-@pytest.mark.parametrize("listing", LISTINGS, ids=lambda listing: listing.id)
-def test_every_field_of_a_saved_search_is_in_the_mapping(listing):
-    for name in (*listing.columns, *asked(listing.query)):
-        assert name in FIELDS[listing.family.name], name
+@pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel.id)
+def test_every_field_of_a_panel_is_in_the_mapping(panel: Question):
+    fields = FIELDS[panel.pattern]
+    assert asked(panel.query) <= set(fields)
+    assert panel.query
+    types = {"terms": {"keyword"}, "date_histogram": {"date_nanos", "date"}}
+    for column in panel.columns:
+        if column.operation == "count":
+            assert column.field == RECORDS
+        else:
+            assert fields[column.field] in types.get(column.operation, {"long", "double"}), column.field
+
+
+@pytest.mark.parametrize("listing", listings(), ids=lambda listing: listing.id)
+def test_every_field_of_a_saved_search_is_in_the_mapping(listing: Question):
+    assert {*listing.shown, *asked(listing.query)} <= set(FIELDS[listing.pattern])
+    assert listing.query
+    assert listing.shown
 
 
 @pytest.mark.parametrize("one", [one for one in OBJECTS if one["type"] == "lens"], ids=lambda one: one["id"])
@@ -114,4 +137,4 @@ def test_the_columns_of_a_panel_are_those_that_it_shows(one):
 
 
 def test_no_dashboard_for_security_shows_texts():
-    assert all(panel.family.name != "attest-content" for panel in PANELS)
+    assert all(panel.pattern != CONTENT.pattern for panel in panels())
