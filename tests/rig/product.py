@@ -136,6 +136,15 @@ class Product:
 
         return self._read(read)
 
+    def newest(self, *kinds: Kind) -> list[Entry]:
+        """The newest hundred records of some kinds, newest first, without contents."""
+
+        async def read(engine: AsyncEngine) -> list[Entry]:
+            page = await RecordSearch(engine).page(RecordQuery(kinds=kinds, order=Order.NEWEST), None, 100)
+            return list(page.records)
+
+        return self._read(read)
+
     def _read(self, read: Callable[[AsyncEngine], Awaitable[Found]]) -> Found:
         """Read the database, in a thread of its own: Playwright keeps an event loop running in the tests'."""
         default = f"sqlite+aiosqlite:///{self.data_dir.resolve()}/attest.db"
