@@ -16,10 +16,12 @@ _OWN = {"host", "accept-encoding", "content-length"}
 HANG_UP, LOSE_ANSWER = -1, -2
 Fault = Callable[[int, str], int | None]
 """Number of the request and its path → a status to answer with, `HANG_UP`, `LOSE_ANSWER`, or None for no fault."""
+Stand = Callable[[str, str, bytes], tuple[int, dict[str, Any]] | bytes]
+"""Method, path and body → status and object to answer with in the server's place, or the body that the server gets."""
 
 
 class FaultyProxy:
-    """`async with FaultyProxy(url) as proxy`; then set `fault`, `spoil` and `delay_s` as the test goes."""
+    """`async with FaultyProxy(url) as proxy`; then set `fault`, `spoil`, `stand` and `delay_s` as the test goes."""
 
     def __init__(self, target: str, tls: ssl.SSLContext | None = None) -> None:
         self.fault: Fault = lambda _number, _path: None
@@ -27,6 +29,7 @@ class FaultyProxy:
         """Place and item of a bulk answer → what the client is told instead; the server never sees that document."""
         self.change: Callable[[str, dict[str, Any]], None] | None = None
         """Path and JSON object of an answer, changed before the client gets it."""
+        self.stand: Stand = lambda _method, _path, body: body
         self.delay_s = 0.0
         self.is_elasticsearch = True
         """Whether answers carry the header by which clients know the product."""
@@ -75,6 +78,10 @@ class FaultyProxy:
             )
         if request.path.endswith("/_bulk"):
             return await self._bulk(request, body, fault)
+        instead = self.stand(request.method, request.path, body)
+        if isinstance(instead, tuple):
+            return web.json_response(instead[1], status=instead[0], headers={"X-Elastic-Product": "Elasticsearch"})
+        body = instead
         return await self._forward(request, body)
 
     async def _forward(self, request: web.Request, body: bytes) -> web.Response:

@@ -88,10 +88,12 @@ def identity(server: ElasticsearchServer, role: str) -> Identity:
     return Identity.read(server.login(role), "ATTEST_ELASTICSEARCH_WRITER")
 
 
-async def prepare(server: ElasticsearchServer, *months: datetime, role: str = BOOTSTRAP) -> tuple[Step, ...]:
-    client = connect(Server((server.url,)), identity(server, role), 30)
+async def prepare(
+    server: ElasticsearchServer, *months: datetime, role: str = BOOTSTRAP, url: str = "", keep_days: int = 215
+) -> tuple[Step, ...]:
+    client = connect(Server((url or server.url,)), identity(server, role), 30)
     try:
-        return await Bootstrap(client, 215).prepare(months or (datetime.now(UTC),))
+        return await Bootstrap(client, keep_days).prepare(months or (datetime.now(UTC),))
     finally:
         await client.close()
 

@@ -65,6 +65,12 @@ DEEDS: dict[str, Deed] = {
     ),
     "read roles": call("GET", "/_security/role"),
     "set cluster settings": call("PUT", "/_cluster/settings", {"persistent": {"cluster.max_shards_per_node": None}}),
+    "make a pipeline": call("PUT", "/_ingest/pipeline/attest-none", {"processors": []}),
+    "make an API key": call("POST", "/_security/api_key", {"name": "attest-none"}),
+    "make a user": call("PUT", "/_security/user/attest-none", {"password": "long-enough-1", "roles": []}),
+    "register snapshots": call("PUT", "/_snapshot/attest-none", {"type": "fs", "settings": {"location": "none"}}),
+    "take a snapshot": call("PUT", "/_snapshot/attest-none/one"),
+    "read the nodes": call("GET", "/_nodes"),
     "refresh texts": call("POST", f"/{CONTENT}/_refresh"),
 }
 
@@ -76,6 +82,7 @@ def on(what: str, *indices: str) -> set[str]:
 READS = ("search", "get from", "scan", "mapping of")
 MAY: dict[str, set[str]] = {
     BOOTSTRAP: {"make an index", "change a mapping", "make a template", "read roles"}
+    | {"read the nodes", "make an API key", "make a user"}  # as `monitor` and `manage_security` let it
     | on("mapping of", AUDIT, CONTENT, DELIVERY),
     WRITER: on("create in", AUDIT, CONTENT, DELIVERY),
     VERIFIER: {deed for what in READS for deed in on(what, AUDIT, CONTENT)},
