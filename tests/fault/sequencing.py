@@ -1,4 +1,5 @@
-"""Processes that append and sequence until they are killed; warm ones, forked, so that hundreds fit into a test.
+"""Processes that append and sequence until they are killed, in the sequencer or in the writer of records; warm ones,
+forked, so that hundreds fit into a test.
 
     python -m tests.fault.sequencing DATABASE FOLDER KILLS SEED      kill at random moments
     python -m tests.fault.sequencing DATABASE FOLDER at STEP         be killed at a named step, once early, once late
@@ -9,19 +10,25 @@ FOLDER/signing.
 """
 
 import asyncio
+import itertools
 import os
 import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import audit.sequencer
 import audit.signing
+import audit.writers.sqlite
 from audit.fsck import Fsck
+from audit.log import SqlAuditLog
+from audit.rows import Rows
 from audit.sequencer import Sequencer, SequencerLimits
 from audit.signing import SigningKeys
+from audit.writers.postgres import PostgresWriter
+from audit.writers.sqlite import SqliteWriter
 from gateway.database import make_engine
 from tests.contract.audit.conftest import opened
 from tests.contract.audit.turns import accepted, completed
@@ -68,6 +75,30 @@ def _around(owner: object, name: str, *, after: bool, async_: bool) -> Callable[
     return arm
 
 
+def _both(*arms: Callable[[int], None]) -> Callable[[int], None]:
+    """Return what arms a step that the writers of the two databases come to by different functions."""
+
+    def arm(nth: int) -> None:
+        for one in arms:
+            one(nth)
+
+    return arm
+
+
+def _at_the_last_row(nth: int) -> None:
+    """Kill the Nth commit: on SQLite after its last row and before COMMIT, on PostgreSQL before its one statement."""
+    commits = itertools.count(1)
+
+    class Ending(dict[str, str]):
+        def items(self) -> Iterator[tuple[str, str]]:  # type: ignore[override]
+            yield from super().items()
+            if next(commits) >= nth:
+                die()
+
+    audit.writers.sqlite.INSERT = Ending(audit.writers.sqlite.INSERT)  # type: ignore[misc]
+    _around(Rows, "merge_turns", after=True, async_=False)(nth)
+
+
 STEPS = {
     "before the lock": _around(audit.sequencer, "take_lock", after=False, async_=True),
     "with the lock": _around(audit.sequencer, "take_lock", after=True, async_=True),
@@ -80,6 +111,12 @@ STEPS = {
     "remembered": _around(SigningKeys, "signed", after=True, async_=False),
     "keys read": _around(SigningKeys, "load_or_create", after=True, async_=False),
     "key drafted": _around(audit.signing.os, "link", after=False, async_=False),
+    "records written, not committed": _at_the_last_row,
+    "records committed, not settled": _both(
+        _around(SqliteWriter, "_check_still_there", after=False, async_=False),
+        _around(PostgresWriter, "_try_commit", after=True, async_=True),
+    ),
+    "records settled, nobody told": _around(SqlAuditLog, "_settle", after=False, async_=False),
 }
 
 

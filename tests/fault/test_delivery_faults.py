@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -171,6 +171,26 @@ async def test_a_clock_that_stepped_back_keeps_nothing_waiting(line: Line):
     async with closing(line.delivery(limits=LIMITS)) as delivery:
         await settled(line, delivery)
     await expect_everything(line)
+
+
+async def test_a_month_that_ends_between_two_tries_takes_its_records_with_it(line: Line):
+    """The record is of last month, whose index is not there yet; and the answer to the second try is lost."""
+    last = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0) - timedelta(microseconds=1)
+    await line.log.append(accepted("t", at=last), released("One. ", 0, "t"), completed("One. ", "t"))
+    await talk(line, "next", 2)
+    async with FaultyProxy(line.server.url) as proxy, closing(line.delivery(proxy.url, LIMITS)) as delivery:
+        await delivery.round()
+        assert line.watch.delays == {"index_missing 403": 1}
+        await prepare(line.server, last)
+        await asyncio.sleep(0.1)
+        proxy.fault = lambda _number, _path: LOSE_ANSWER
+        with pytest.raises(SinkUnavailableError):
+            await delivery.round()
+        proxy.fault = lambda _number, _path: None
+        await settled(line, delivery)
+    assert line.watch.counts == {"created": 8, "present": 1}
+    await expect_everything(line)
+    assert len(line.server.documents(f"attest-audit-{last:%Y.%m}")) == 1
 
 
 async def test_wrong_credentials_lose_nothing(line: Line):

@@ -4,8 +4,10 @@ wrongly, and the sequencer goes on by itself."""
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from audit.fsck import Fsck
 from audit.ports import AuditUnavailableError
@@ -57,6 +59,29 @@ async def test_a_locked_database_delays_and_loses_nothing(database, tmp_path):
         assert {type(fault) for fault in faults} == {AuditUnavailableError}
         await log.append(accepted("after"))
         await until(lambda: sequencer.status.tree_size == 2)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+async def test_a_sqlite_file_gone_and_back(database, tmp_path):
+    path, away = Path(str(make_url(database).database)), tmp_path / "away"
+    away.mkdir()
+    sides = [path.with_name(path.name + side) for side in ("", "-wal", "-shm")]
+    async with running(database, tmp_path) as (log, sequencer, _):
+        await log.append(accepted("before"))
+        await until(lambda: sequencer.status.tree_size == 1)
+        for one in sides:
+            one.rename(away / one.name)
+        for _ in range(2):
+            with pytest.raises(AuditUnavailableError):
+                await log.append(accepted("during"))
+        assert not await log.ready()
+        for one in (away / side.name for side in sides):
+            if one.exists():
+                one.rename(path.with_name(one.name))
+        await log.append(accepted("after"))
+        sequencer.appended(1)
+        await until(lambda: sequencer.status.tree_size >= 2 and sequencer._failures == 0)
+        assert await log.turn("after") is not None
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""SIGKILL in the sequencer, at each named step and at hundreds of random moments; several sequencers at once.
+"""SIGKILL in the sequencer and in the writer of records, at each named step and at hundreds of random moments; several
+sequencers at once.
 
 After each the check of the whole tree finds nothing wrong, places have no gap, what was acknowledged is in the tree.
 """

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import json
 import multiprocessing
 import shutil
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit.canonical import canonical_json, leaf_hash
 from audit.record import Kind
 from audit.signing import SigningKeys
 from audit.verification.helpers import Help, forked, hire
@@ -168,6 +170,28 @@ async def test_a_row_that_stands_twice_is_named(database, filled, keys):
         " SELECT 'x', leaf, leaf_hash, leaf_index, kind, at_us, subject, turn_id FROM audit_entry WHERE leaf_index = 9"
     )
     assert ("duplicate", 9, None) in await named(database, trust_of(keys))
+
+
+FORGED_ID = "01890000-0000-7000-8000-000000000000"
+
+
+async def test_a_record_that_was_pushed_in_is_named(database, filled, keys):
+    """A record as Attest writes them, in the middle, and every later one moved up by a place."""
+    (raw_leaf,) = (await filled.run("SELECT leaf FROM audit_entry WHERE leaf_index = 300"))[0]
+    forged = canonical_json(json.loads(bytes(raw_leaf)) | {"entry_id": FORGED_ID})
+    for shift in ("leaf_index = leaf_index + 1000001 WHERE leaf_index >= 300",
+                  "leaf_index = leaf_index - 1000000 WHERE leaf_index > 1000000"):  # fmt: skip
+        await filled.run(f"UPDATE audit_entry SET {shift}")
+    leaf, hashed = (f"x'{one.hex()}'" if filled.sqlite else f"'\\x{one.hex()}'" for one in (forged, leaf_hash(forged)))
+    await filled.run(
+        "INSERT INTO audit_entry (entry_id, leaf, leaf_hash, leaf_index, kind, at_us, subject, turn_id)"
+        f" SELECT '{FORGED_ID}', {leaf}, {hashed}, 300, kind, at_us, subject, turn_id FROM audit_entry"
+        " WHERE leaf_index = 301"
+    )
+    found = await named(database, trust_of(keys))
+    assert found[:3] == [("altered", 300, None), ("reordered", 301, None), ("reordered", 302, None)]
+    assert ("extra", 600, None) in found
+    assert min(record for _, record, _ in found if record is not None) == 300
 
 
 async def test_another_key_is_caught(database, filled, keys, tmp_path):

@@ -1,10 +1,12 @@
 """The verifier as a stranger runs it: one file, in a folder of its own."""
 
 import ast
+import importlib.util
 import json
 import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,31 @@ from tests.unit.audit.bundles import Log, honest
 
 
 @pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The interpreter of a new environment in which `cryptography` is found, and nothing else that was installed."""
+    folder = tmp_path_factory.mktemp("check") / "check"
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    for name in ("cryptography", "_cffi_backend"):
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            found = Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin)
+            (packages / found.name).symlink_to(found)
+    return str(folder / "bin" / "python")
+
+
+def test_nothing_of_attest_can_be_imported_there(python):
+    for name in ("audit", "gateway", "msgspec", "sqlalchemy"):
+        done = subprocess.run([python, "-I", "-c", f"import {name}"], capture_output=True, text=True, check=False)
+        assert f"No module named '{name}'" in done.stderr
+
+
+@pytest.fixture(scope="module")
 def log() -> Log:
     return honest(40)
 
 
-def test_the_command_runs_alone_and_says_it_all(log, tmp_path):
+def test_the_command_runs_alone_and_says_it_all(log, tmp_path, python):
     """In a folder of its own, with `cryptography` alone to be found (nothing of Attest is importable)."""
     shutil.copy(audit.verify.__file__, tmp_path / "verify.py")
     log.write(tmp_path / "bundle.zip")
@@ -27,7 +49,7 @@ def test_the_command_runs_alone_and_says_it_all(log, tmp_path):
     (tmp_path / "kept").write_bytes(log.checkpoint(40))
 
     def run(*words: str):
-        command = [sys.executable, "-I", "verify.py", *words]
+        command = [python, "-I", "verify.py", *words]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
 
     good = run("bundle.zip", "--key", "key", "--checkpoint", "kept")
