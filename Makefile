@@ -40,7 +40,8 @@ bench: $(VENV)/.dev ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench.audit_verify
 	$(BIN)/python -m tests.bench.audit_search
 	$(BIN)/python -m tests.bench.delivery
-	$(BIN)/python -m tests.bench.outage
+	$(BIN)/python -m tests.bench.text_search
+	$(BIN)/python -m tests.bench.outage --rate 50 --drain 900
 	$(BIN)/python -m tests.bench.console
 
 demo-audit: $(VENV)/.dev ## a few turns, a bundle of their records, and its verification where nothing of Attest is installed
