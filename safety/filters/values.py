@@ -38,7 +38,7 @@ _CODE = re.compile(
     r"|\{\w+(?:\.\w+)*[}(]|^[\w.]*\d(?:[A-Z][a-z]{2,}){2,}$"
 )
 _DOTTED = re.compile(r"^[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+$")
-_NAME = re.compile(r"^\w+(?:[./:_-][a-zA-Z]\w*)*$")
+_NAME = re.compile(r"^\w+(?:[./:-][a-zA-Z]\w*)*$")
 _QUOTED_CODE = re.compile(r"^[\w.]+\(.*\)$|^[a-z_]+\||^(?:[/~]|#/|\./)")
 """Calls, rules of a form and paths, as they stand between quotation marks in code."""
 _WORD = r"(?:[a-z](?![a-z]))?+(?:[A-Z]*+[a-z]{2,}+|[A-Z]++|\d++(?:[a-z](?![a-z]))?+)*+"

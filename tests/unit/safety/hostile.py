@@ -54,6 +54,11 @@ UNITS = [
     "\n",
     "a",
 ]
+AMBIGUOUS = [
+    unit * 22 + "a!"
+    for unit in ("a_", "a.", "a-", "a:", "a/", "aA", "A1", "a1", "A_1-", "1.", "1:", "1Ab", "1AbAb", "Aa1", "a_1_")
+]  # fmt: skip
+"""Values that a pattern for names of things could take in many ways, and does not take: of the length of a password."""
 
 
 def all_rules(text):

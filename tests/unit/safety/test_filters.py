@@ -10,7 +10,7 @@ from safety.normalise import normalise
 from safety.ports import Direction
 from safety.verdict import StageStatus
 from tests.unit.safety.guards import INPUT, OUTPUT, default_policy
-from tests.unit.safety.hostile import BY_NAME, GUARDS, UNITS, examples, hits, seconds
+from tests.unit.safety.hostile import AMBIGUOUS, BY_NAME, GUARDS, UNITS, examples, hits, seconds
 
 SLOWNESS = 2
 """How much slower than an idle core a test machine may be."""
@@ -185,6 +185,13 @@ def test_no_example_of_a_rule_makes_its_guard_slow_when_it_is_repeated():
     units = [(rule, unit) for rule, text in examples() for unit in (text + " ", text.replace(" ", ""))]
     slow = [pair for pair in units if seconds(pair[1], 100_000, guards[pair[0]].look, least=0.25) > 0.25]
     assert slow == []
+
+
+@pytest.mark.parametrize("quoted", AMBIGUOUS, ids=[quoted[:4] for quoted in AMBIGUOUS])
+def test_no_value_takes_longer_for_being_ambiguous(quoted):
+    """A pattern that can read a sign in two ways takes twice as long with every one: at length for ever."""
+    for text in (f'password: "{quoted}"', f"password: {quoted}", f"Bearer {quoted}", f"db://u:{quoted}@host/"):
+        assert seconds(text, len(text)) < 0.05 * SLOWNESS
 
 
 @pytest.mark.parametrize("unit", UNITS[:4], ids=[unit[:20] for unit in UNITS[:4]])
