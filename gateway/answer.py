@@ -10,7 +10,7 @@ from audit.record import FindingRecord
 from gateway.lexicon import Lexicon, stopped
 from gateway.turn_records import findings_of
 from inference.ports import Delta, FinishReason, Usage
-from safety.ports import Direction, SafetyLayer, TurnContext
+from safety.ports import SafetyLayer
 from safety.pseudonyms import Restorer
 from safety.stream import StreamWindow, Stretch, deliver
 from safety.verdict import Decision
@@ -152,8 +152,7 @@ class Answer:
         return decisions
 
     async def _decision(self, stretch: Stretch) -> Decision:
-        context = TurnContext(direction=Direction.OUTPUT, groups=self.groups, overlap=len(stretch.overlap))
-        return await self.safety.examine(stretch.overlap + stretch.text, context)
+        return await self.safety.examine(stretch.whole, stretch.context(self.groups))
 
     async def _examine(self, stretches: list[Stretch], *, last: bool = False) -> Release | None:
         if not stretches and not (last and self.restorer.held):

@@ -133,8 +133,7 @@ async def _answer(safety: SafetyLayer, generated: str, groups: tuple[str, ...]) 
     window = StreamWindow()
     decisions = []
     for stretch in [*window.push(generated), *window.flush()]:
-        context = TurnContext(direction=Direction.OUTPUT, groups=groups, overlap=len(stretch.overlap))
-        decisions.append(await safety.examine(stretch.overlap + stretch.text, context))
+        decisions.append(await safety.examine(stretch.whole, stretch.context(groups)))
         if decisions[-1].blocked:
             break
     return decisions

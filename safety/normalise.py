@@ -6,7 +6,8 @@ characters (for matching), and what is hidden in encodings, as segments. Offsets
 stands in every audit record; raise it with any change that can change a verdict.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from safety.normalising.decode import (
     MAX_CHARACTERS,
@@ -23,7 +24,7 @@ from safety.normalising.spaced import may_be_spaced
 from safety.normalising.tables import tables
 from safety.normalising.text import NormalisedText, Segment
 
-__all__ = ["TOO_MUCH", "VERSION", "NormalisedText", "Segment", "normalise", "warm_up"]
+__all__ = ["TOO_MUCH", "VERSION", "Before", "NormalisedText", "Segment", "normalise", "warm_up"]
 
 VERSION = "5"
 TOO_MUCH = "encoded.too_much"
@@ -31,6 +32,18 @@ TOO_MUCH = "encoded.too_much"
 
 _Placed = tuple[Hidden, int, int]
 """A hidden text and the span of the original that it was found in."""
+
+
+@dataclass(frozen=True, eq=False)
+class Before:
+    """What stands before a text that is a piece of a longer one; read as plain text when a check first asks for it."""
+
+    original: str = field(default="", repr=False)
+
+    @cached_property
+    def text(self) -> str:
+        """Its plain text, without what encodings hide in it."""
+        return _fold_text(self.original)
 
 
 def normalise(text: str) -> NormalisedText:

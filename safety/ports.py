@@ -27,6 +27,9 @@ class TurnContext(msgspec.Struct, frozen=True):
     overlap: int = 0
     """Code points at the start of the text that were already released (streams): examined again for what began there,
     but they can no longer be cut. Findings that end inside the overlap are not reported again."""
+    before: str = ""
+    """What stood right before the text (streams): a guard may ask it what a number is (a word, the head of a column),
+    and finds nothing in it."""
 
 
 class Guard(Protocol):

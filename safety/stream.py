@@ -12,14 +12,17 @@ import re
 import string
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
-import msgspec
-
+from safety.ports import Direction, TurnContext
 from safety.verdict import Decision
 
 MAX_CHARACTERS: Final = 240
 OVERLAP: Final = 120
+BEFORE: Final = 2_000
+"""Code points before the overlap in which checks look for what a number is: the head of its column, a word above it."""
 LONGEST_TOKEN: Final = 4096
 """Web tokens of directories that name a person's groups have up to about 4,000 characters."""
 MAX_WAIT_S: Final = 2.0
@@ -43,11 +46,30 @@ _GROUP_ENDS: Final = frozenset(string.ascii_uppercase + ")）")
 _SOFT_ENDS: Final = "，、；：。！？）」』》”,;"
 
 
-class Stretch(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Stretch:
     """A piece of the answer that is ready to be examined, with what was handed out just before it."""
 
     text: str
     overlap: str
+    said: str = field(default="", compare=False, repr=False)
+    """What it was cut from, and some of what was handed out before: one text for many stretches."""
+    begins: int = field(default=0, compare=False)
+    """Where the overlap begins in `said`."""
+
+    @property
+    def before(self) -> str:
+        """What was handed out before the overlap: its last `BEFORE` code points."""
+        return self.said[max(0, self.begins - BEFORE) : self.begins]
+
+    @property
+    def whole(self) -> str:
+        """What is examined: the overlap and the new text."""
+        return self.overlap + self.text
+
+    def context(self, groups: tuple[str, ...] = ()) -> TurnContext:
+        """Return what guards may know besides `whole`: the same wherever an answer is judged."""
+        return TurnContext(Direction.OUTPUT, groups, overlap=len(self.overlap), before=self.before)
 
 
 class StreamWindow:
@@ -70,6 +92,7 @@ class StreamWindow:
         self._clock = clock
         self._held = ""
         self._before = ""
+        self._said = ""
         self._since: float | None = None
 
     @property
@@ -82,19 +105,14 @@ class StreamWindow:
         if delta and self._since is None:
             self._since = self._clock()
         text = self._held + delta
-        at = 0
-        stretches: list[Stretch] = []
-        while (cut := self._next_cut(text, at)) is not None:
-            stretches.append(self._stretch(text[at:cut]))
-            at = cut
-        if stretches:
-            self._since = self._clock() if at < len(text) else None
-        self._held = text[at:]
-        return stretches
+        cuts: list[int] = []
+        while (cut := self._next_cut(text, cuts[-1] if cuts else 0)) is not None:
+            cuts.append(cut)
+        return self._cut(text, cuts)
 
     def flush(self) -> list[Stretch]:
         """Hand out what is left, at the end of the answer."""
-        return self._hand_out(len(self._held))
+        return self._cut(self._held, [len(self._held)] if self._held else [])
 
     def due(self, now: float) -> bool:
         """Whether something has been held for longer than the maximum wait, at monotonic time `now`."""
@@ -107,7 +125,8 @@ class StreamWindow:
         """
         if not self.due(self._clock()):
             return []
-        return self._hand_out(_last_break(self._held, 0, len(self._held)))
+        cut = _last_break(self._held, 0, len(self._held))
+        return self._cut(self._held, [cut] if cut else [])
 
     def _next_cut(self, text: str, at: int) -> int | None:
         """Return where the stretch that begins at `at` ends, or None while its end may still lie ahead."""
@@ -121,16 +140,20 @@ class StreamWindow:
                 return end.end()
         return (_last_break(text, at, limit) or _token_start(text, at, limit)) if len(text) > limit else None
 
-    def _hand_out(self, cut: int) -> list[Stretch]:
-        if not cut:
+    def _cut(self, text: str, ends: list[int]) -> list[Stretch]:
+        """Hand out a stretch up to each of `ends`; hold what is left of `text`."""
+        if not ends:
+            self._held = text
             return []
-        stretch = self._stretch(self._held[:cut])
-        self._held = self._held[cut:]
+        said, shift = self._said + text[: ends[-1]], len(self._said)
+        stretches = [self._stretch(text[at:end], said, shift + at) for at, end in pairwise([0, *ends])]
+        self._said = said[-BEFORE - len(self._before) :]
+        self._held = text[ends[-1] :]
         self._since = self._clock() if self._held else None
-        return [stretch]
+        return stretches
 
-    def _stretch(self, text: str) -> Stretch:
-        stretch = Stretch(text=text, overlap=self._before)
+    def _stretch(self, text: str, said: str, at: int) -> Stretch:
+        stretch = Stretch(text, self._before, said, at - len(self._before))
         # A token that had to be cut stands whole before its rest, so that what it is shows there at the latest.
         cut = len(text) == self._longest_token > self._most
         size = max(self._overlap_size, len(text) if cut else 0)
@@ -184,7 +207,7 @@ def deliver(decision: Decision, stretch: Stretch) -> str:
     shift = len(stretch.overlap)
     out: list[str] = []
     at = shift
-    whole = stretch.overlap + stretch.text
+    whole = stretch.whole
     for cut in decision.redactions:
         if cut.end <= shift:
             continue

@@ -35,8 +35,9 @@ class CompanyWords(Lookup):
         del context
         return not self._lists
 
-    def look(self, text: NormalisedText) -> tuple[Finding, ...]:
+    def look(self, text: NormalisedText, before: str = "") -> tuple[Finding, ...]:
         """Return the findings in one text; pure. Not more of one list than a rule has (`places`)."""
+        del before
         found: list[Finding] = []
         for (rule, part), finder in zip(self._lists, self._finders, strict=True):
             spans = [text.original_span(start, end) for start, end in finder.spans(text)]

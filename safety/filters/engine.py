@@ -10,7 +10,7 @@ from safety.filters.places import Covered, Places
 from safety.filters.rules import LoadedPack, Rule, RuleError
 from safety.filters.words import WordFinder
 from safety.linear import Pattern, PatternSet
-from safety.normalise import NormalisedText, normalise
+from safety.normalise import Before, NormalisedText, normalise
 from safety.ports import Direction, TurnContext
 from safety.verdict import Finding
 
@@ -25,6 +25,8 @@ class Candidate(msgspec.Struct, frozen=True):
     text: str
     start: int
     end: int
+    before: Before = Before()
+    """What stood before `text`; offsets do not count it."""
 
 
 Validator = Callable[[Candidate], int]
@@ -88,12 +90,13 @@ class RuleGuard(Lookup):
         """Whether the text goes the other way."""
         return self._direction not in (None, context.direction)
 
-    def look(self, text: NormalisedText) -> tuple[Finding, ...]:
-        """Return the findings in one text, in the order of their places; pure."""
+    def look(self, text: NormalisedText, before: str = "") -> tuple[Finding, ...]:
+        """Return the findings in one text, in the order of their places; pure. Only validators read `before`."""
         places: dict[str, Places] = {}
-        for rule, start, end in self._hits(text):
+        earlier = Before(before)
+        for rule, start, end in self._hits(text, earlier):
             places.setdefault(rule.id, Places()).add(start, end)
-        for rule, start, end in self._joined_hits(text, places) if self._numbers else ():
+        for rule, start, end in self._joined_hits(text, earlier, places) if self._numbers else ():
             places.setdefault(rule.id, Places()).add(start, end)
         hidden = [(rule, segment) for segment in text.segments for rule in self._hit_in(segment.text)]
         spans = {(rule, *text.original_span(*span)) for rule, of in places.items() for span in of.spans()}
@@ -102,34 +105,36 @@ class RuleGuard(Lookup):
         return tuple(sorted(findings, key=lambda finding: (finding.start, finding.end, finding.rule)))
 
     def _hit_in(self, segment: str) -> set[Rule]:
-        hits = self._hits(NormalisedText(segment, segment))
+        hits = self._hits(NormalisedText(segment, segment), Before())
         return {rule for rule, _, _ in hits if rule.decoded}
 
     def _finding(self, rule: Rule, start: int, end: int) -> Finding:
         return Finding(self.name, rule.id, rule.category, start, end, 1.0, rule.severity)
 
-    def _hits(self, text: NormalisedText) -> Iterator[tuple[Rule, int, int]]:
-        yield from self._pattern_hits(text)
+    def _hits(self, text: NormalisedText, before: Before) -> Iterator[tuple[Rule, int, int]]:
+        yield from self._pattern_hits(text, before)
         if self._leet and text.leet != text.lowered:
-            yield from self._pattern_hits(NormalisedText(text.leet, text.leet))
+            yield from self._pattern_hits(NormalisedText(text.leet, text.leet), before)
         for rule, finder in self._worded:
             yield from ((rule, start, end) for start, end in finder.spans(text))
 
-    def _joined_hits(self, text: NormalisedText, whole: Mapping[str, Places]) -> Iterator[tuple[Rule, int, int]]:
+    def _joined_hits(
+        self, text: NormalisedText, before: Before, whole: Mapping[str, Places]
+    ) -> Iterator[tuple[Rule, int, int]]:
         """Yield what a rule finds only where a sign is joined to it; what is whole without the sign, it has found."""
         covered = {rule: Covered(places.spans()) for rule, places in whole.items()} if text.joined else {}
         for reading in text.joined:
-            for rule, *span in self._pattern_hits(NormalisedText(reading.text, reading.text)):
+            for rule, *span in self._pattern_hits(NormalisedText(reading.text, reading.text), before):
                 place = reading.span(*span)
                 if place is not None and not (rule.id in covered and covered[rule.id].meets(*place)):
                     yield rule, *place
 
-    def _pattern_hits(self, text: NormalisedText) -> Iterator[tuple[Rule, int, int]]:
+    def _pattern_hits(self, text: NormalisedText, before: Before) -> Iterator[tuple[Rule, int, int]]:
         for index in self._set.found_in(text.utf8):
-            yield from _hits_of(self._compiled[index], text)
+            yield from _hits_of(self._compiled[index], text, before)
 
 
-def _hits_of(compiled: _Compiled, text: NormalisedText) -> Iterable[tuple[Rule, int, int]]:
+def _hits_of(compiled: _Compiled, text: NormalisedText, before: Before) -> Iterable[tuple[Rule, int, int]]:
     spans = islice(compiled.pattern.spans(text.utf8, compiled.rule.group), MOST_CANDIDATES)
     places = [place for span in spans for place in span]
     if not places:
@@ -142,7 +147,7 @@ def _hits_of(compiled: _Compiled, text: NormalisedText) -> Iterable[tuple[Rule, 
             if compiled.allow is not None and compiled.allow.found_in(value.encode()):
                 continue
             if compiled.validator is not None:
-                length = compiled.validator(Candidate(value, text.text, start, end))
+                length = compiled.validator(Candidate(value, text.text, start, end, before))
         if length:
             yield compiled.rule, start, start + length
     if len(places) == 2 * MOST_CANDIDATES:

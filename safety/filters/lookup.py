@@ -19,8 +19,8 @@ class Lookup(ABC):
     version: str
 
     @abstractmethod
-    def look(self, text: NormalisedText) -> tuple[Finding, ...]:
-        """Return the findings in one text, in the order of their places; pure."""
+    def look(self, text: NormalisedText, before: str = "") -> tuple[Finding, ...]:
+        """Return the findings in one text, in the order of their places, knowing what stood before it; pure."""
 
     def skips(self, context: TurnContext) -> bool:
         """Whether this guard has nothing to do for such a text."""
@@ -34,14 +34,14 @@ class Lookup(ABC):
             return Examination(guard=self.name, version=self.version, status=StageStatus.SKIPPED, characters=0)
         if len(text.text) + sum(len(segment.text) for segment in text.segments) > INLINE_CHARACTERS:
             return None
-        return self._ran(text, self.look(text), began)
+        return self._ran(text, self.look(text, context.before), began)
 
     async def examine(self, text: NormalisedText, context: TurnContext) -> Examination:
         """Look through the text and everything decoded from it."""
         if (done := self.examine_now(text, context)) is not None:
             return done
         began = time.perf_counter()
-        return self._ran(text, await asyncio.to_thread(self.look, text), began)
+        return self._ran(text, await asyncio.to_thread(self.look, text, context.before), began)
 
     def _ran(self, text: NormalisedText, findings: tuple[Finding, ...], began: float) -> Examination:
         return Examination(

@@ -38,8 +38,9 @@ _GLUE = "+.-/"
 
 
 def text_before(candidate: Candidate, size: int = 16) -> str:
-    """Return up to `size` code points that stand before the candidate."""
-    return candidate.text[max(0, candidate.start - size) : candidate.start]
+    """Return up to `size` code points that stand before the candidate, in what was said before its text too."""
+    here = candidate.text[max(0, candidate.start - size) : candidate.start]
+    return here if len(here) == size else candidate.before.text[len(here) - size :] + here
 
 
 def named(candidate: Candidate, words: Pattern) -> bool:

@@ -6,7 +6,10 @@ import pytest
 
 from gateway.answer import TOGETHER, TOGETHER_CHARACTERS, Answer
 from inference.ports import Delta, FinishReason
+from safety.parts import filters
+from safety.pipeline import Pipeline
 from tests.unit.gateway.turns import WordSafety
+from tests.unit.safety.guards import default_policy
 
 
 def answer(safety=None):
@@ -34,6 +37,14 @@ async def test_an_answer_that_came_whole_is_examined_in_one_round():
     assert release.text == "One. Two. Three"
     assert await whole.finish() is None
     assert whole.withheld == ""
+
+
+async def test_a_number_far_down_a_list_is_told_by_the_head_of_the_list():
+    policy = default_policy()
+    growing = answer(Pipeline(filters(policy), policy))
+    rows = "".join(f"Ann Example,Accounting,536-22-{1111 + row}\n" for row in range(25))
+    release = await growing.take([Delta(f"name,department,ssn\n{rows}", finish_reason=FinishReason.STOP)])
+    assert release.text.count("[ID NUMBER]") == 25
 
 
 async def test_text_after_the_end_is_still_examined():

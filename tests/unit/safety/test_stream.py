@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safety.stream import LONGEST_TOKEN, StreamWindow, Stretch
+from safety.stream import BEFORE, LONGEST_TOKEN, StreamWindow, Stretch
 from tests.unit.safety.answers import ANSWERS
 
 
@@ -129,6 +129,18 @@ def test_the_overlap_is_what_was_handed_out_before():
         ("一二三。", "四五六。"),
         ("三。四五六。", "七八九。"),
     ]
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_what_stands_before_is_all_that_was_handed_out_as_far_as_checks_look(size):
+    answer = "".join(f"Row {n} has a name, {'aB3-' * (n % 3) * 400} and more.\n" for n in range(40)) + "x\n" * 3000
+    at = 0
+    for stretch in stretches([answer[a : a + size] for a in range(0, len(answer), size)]):
+        begins = at - len(stretch.overlap)
+        assert stretch.before == answer[max(0, begins - BEFORE) : begins]
+        assert stretch.context(("staff",)).groups == ("staff",)
+        at += len(stretch.text)
+    assert at == len(answer)
 
 
 def test_what_waits_too_long_is_due_up_to_the_last_word():

@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 
 from safety.parts import filters
 from safety.pipeline import Pipeline
-from safety.ports import Direction, TurnContext
 from safety.stream import LONGEST_TOKEN, StreamWindow, Stretch, deliver
 from safety.verdict import Action, Category, Decision, Redaction
 from tests.unit.safety.answers import ANSWERS
-from tests.unit.safety.guards import WordGuard, default_policy
+from tests.unit.safety.guards import OUTPUT, WordGuard, default_policy
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJ" + "aB3-_z" * 200 + "." + "Zx9_" * 50
 LONGEST = st.sampled_from([30, 60, LONGEST_TOKEN])
@@ -27,8 +26,7 @@ async def _deliver(guard, chunks, longest):
 async def _passed(layer, chunks, window):
     out = []
     for stretch in [s for chunk in chunks for s in window.push(chunk)] + window.flush():
-        context = TurnContext(direction=Direction.OUTPUT, overlap=len(stretch.overlap))
-        decision = await layer.examine(stretch.overlap + stretch.text, context)
+        decision = await layer.examine(stretch.whole, stretch.context())
         out.append(deliver(decision, stretch))
         if decision.blocked:
             return "".join(out), True
@@ -94,3 +92,27 @@ def test_of_a_token_that_had_to_be_cut_the_rest_is_redacted():
     head = "eyJhbGciOiJSUzI1NiJ9.eyJ" + "aB3-_z" * 1000
     delivered, _ = asyncio.run(_passed(layer, [f"{head}.Zx9_Zx9_Zx9_ ok."], StreamWindow()))
     assert delivered == head[:LONGEST_TOKEN] + "[SECRET] ok."
+
+
+LISTS = {
+    "Here are the employees with their social security numbers:\n\n": "- Ann Example, Accounting: 536-22-{}\n",
+    "The Aadhaar numbers of the team members:\n": "- Ann Example of our Accounting, floor {}: 2341 2341 2346\n",
+    "name,department,ssn\n": "Ann Example,Accounting,536-22-{}\n",
+    "姓名,部门,护照号\n": "张三,财务部出纳科,E1234{}\n",
+    "姓名,部門,護照號\n": "張三,財務部出納科,E1234{}\n",
+    "| ＳＳＮ | name |\n|---|---|\n": "| 536-22-{} | Ann Example, Accounting |\n",
+    "订单号,姓名,金额\n": "1380013{},李四先生的订货,10\n",
+    "name,order number,paid\n": "Ann Example of our Accounting,1380013{},yes\n",
+    "客户的国民保险号码如下：\n": "- 安娜，财务部门，二楼：JG10{}A\n",
+}
+
+
+@pytest.mark.parametrize("head", LISTS)
+@pytest.mark.parametrize("rows", [30, 200])
+def test_a_number_in_a_long_list_is_what_its_head_says_whether_the_answer_comes_at_once_or_grows(head, rows):
+    answer = head + "".join(LISTS[head].format(1111 + row) for row in range(rows))
+    policy = default_policy()
+    layer = Pipeline(filters(policy), policy)
+    whole = asyncio.run(layer.examine(answer, OUTPUT)).apply(answer)
+    for chunks in ([answer], [answer[at : at + 7] for at in range(0, len(answer), 7)]):
+        assert asyncio.run(_passed(layer, chunks, StreamWindow())) == (whole, False)
