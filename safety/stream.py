@@ -29,10 +29,12 @@ MAX_WAIT_S: Final = 2.0
 
 _CLOSERS = "”’」』）》】\"')]}*_`"
 # A cut is only certain when what follows the mark is known: 'e.g.' and '3.14' look like ends until the next character.
+# Possessive: what may follow begins with none of the signs before it, and a row of marks ('。。。') that has no end yet
+# would be read in every way to part it, with every new character.
 _END: Final = re.compile(
-    rf"(?:[。！？；]+|……+)[{re.escape(_CLOSERS)}。！？；…]*\s*(?=[^\s{re.escape(_CLOSERS)}。！？；…])"
-    rf"|[.!?]+[{re.escape(_CLOSERS)}]*\s+(?=\S)"
-    r"|\n\s*(?=\S)"
+    rf"(?:[。！？；]++|……++)[{re.escape(_CLOSERS)}。！？；…]*+\s*+(?=[^\s{re.escape(_CLOSERS)}。！？；…])"
+    rf"|[.!?]++[{re.escape(_CLOSERS)}]*+\s++(?=\S)"
+    r"|\n\s*+(?=\S)"
 )
 _ABBREVIATION: Final = re.compile(
     r"(?:^|[\s(\"'“‘])(?:[A-Za-z]|[A-Za-z](?:\.[A-Za-z])+|e\.?g|i\.?e|etc|vs|cf|ca|approx|incl|excl|resp|Mr|Mrs|Ms|Dr|Prof|Sr|Jr|St"

@@ -122,6 +122,15 @@ def test_a_run_without_end_costs_time_and_memory_in_proportion_to_its_length():
     assert sum(len(s.text) for s in stretches(["a" * 1_000_000])) == 1_000_000
 
 
+@pytest.mark.parametrize("marks", ["。", "；", "…", "。」", "?! ", "!", "\n", "\n ", "..", '" ', "。 "])
+def test_a_row_of_marks_that_grows_sign_by_sign_costs_no_more_than_a_sentence(marks):
+    window = StreamWindow()
+    began = time.thread_time()
+    for sign in (marks * 600)[:600]:
+        window.push(sign)
+    assert time.thread_time() - began < 1
+
+
 def test_the_overlap_is_what_was_handed_out_before():
     found = stretches(["一二三。四五六。七八九。"], overlap=6)
     assert [(s.overlap, s.text) for s in found] == [
