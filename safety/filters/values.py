@@ -15,6 +15,8 @@ _PLACEHOLDER = re.compile(
     r"(?i)^(?:<|\$?\{|\$\(|\[|\(|%\(|\$[A-Za-z_]\w*$|%[A-Za-z_]+%?$)|^(?:x+|\*+|\.+|-+|_+)$"
     r"|your[-_]|change[-_]?me|example|placeholder|dummy|redacted|\*{3,}|x{4,}|\.{3}"
 )
+_GIVEN = re.compile(r"[\[【][A-Z][A-Z0-9_]{0,60}_[0-9]{1,3}[\]】]")
+"""What stands for a value: a pseudonym (`safety.pseudonyms`), or a place in a form (`[PASSWORD_1]`)."""
 _COMMON = frozenset(
     [
         "password",
@@ -124,7 +126,7 @@ def secret_value(candidate: Candidate) -> int:
     """
     value = _NEXT_PARAMETER.split(candidate.value, 1)[0].rstrip(".,!?:()")
     judged, token = value[:_JUDGED], _AFTER_TOKEN.split(value, 1)[0]
-    if not _is_said(candidate, judged):
+    if _GIVEN.match(candidate.text, max(0, candidate.start - 1)) or not _is_said(candidate, judged):
         return 0
     if _is_secret(judged) and not _is_code(judged):
         return len(value)

@@ -4,8 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from safety.parts import filters
+from safety.pipeline import Pipeline
 from safety.pseudonyms import Pseudonyms, Restorer
+from safety.stream import StreamWindow, deliver
 from safety.verdict import Action, Decision, Redaction
+from tests.unit.safety.guards import INPUT, usable
 
 
 def decision(*cuts):
@@ -75,3 +79,25 @@ def test_a_beginning_is_held_only_in_the_models_own_text():
     assert (restorer.push("see [PHONE", own=3), restorer.held) == ("see [PHONE", "")
     assert (restorer.push("see [PHONE", own=6), restorer.held) == ("see ", "[PHONE")
     assert restorer.push("_1] ok") == "1 ok"
+
+
+SECRET = "zK7#qp9XwB"
+ASKED = {
+    f"My database password is {SECRET}, write the .env file.": f"Here it is:\n\nDB_USER=app\nDB_PASSWORD={SECRET}\n",
+    f"我的密码是{SECRET}，帮我写邮件。": f"您好，您的密码是{SECRET}，请妥善保管。",
+    f"The password: {SECRET}": f'**Password**: **{SECRET}**, {{"password": "{SECRET}"}}, -p {SECRET}.',
+}
+
+
+@pytest.mark.parametrize("question", ASKED)
+@pytest.mark.parametrize("size", [1, 5, 1000])
+async def test_a_secret_with_a_pseudonym_comes_back_wherever_the_model_puts_it(question, size):
+    policy = usable("categories/secret", {"input": "pseudonymise", "output": "redact", "placeholder": "[SECRET]"})
+    safety, pseudonyms, window = Pipeline(filters(policy), policy), Pseudonyms([question]), StreamWindow()
+    sent = pseudonyms.apply(await safety.examine(question, INPUT), question)
+    assert sent == question.replace(SECRET, "[SECRET_1]")
+    said, restorer = ASKED[question].replace(SECRET, "[SECRET_1]"), pseudonyms.restorer()
+    chunks = [said[at : at + size] for at in range(0, len(said), size)]
+    stretches = [stretch for chunk in chunks for stretch in window.push(chunk)] + window.flush()
+    shown = [restorer.push(deliver(await safety.examine(one.whole, one.context()), one)) for one in stretches]
+    assert "".join([*shown, restorer.flush()]) == ASKED[question]
