@@ -26,7 +26,7 @@ from safety.filters.surroundings import (
     free,
     free_after,
     free_before,
-    head_of_column,
+    heads_of_column,
     named,
     text_before,
 )
@@ -111,8 +111,8 @@ def _alone(candidate: Candidate) -> bool:
 
 
 def passport_listed(candidate: Candidate) -> int:
-    """Measure a cell of a table whose column is headed 'passport'."""
-    return _whole(candidate, _PASSPORT_HEAD.fullmatch(head_of_column(candidate, _PASSPORT)) is not None)
+    """Measure a cell of a table whose column is headed 'passport', whatever the rows between say of passports."""
+    return _whole(candidate, any(map(_PASSPORT_HEAD.fullmatch, heads_of_column(candidate, _PASSPORT))))
 
 
 def cn_credit_code(candidate: Candidate) -> int:

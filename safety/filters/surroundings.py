@@ -1,6 +1,7 @@
 """What stands beside a number and says what it is: a word, the head of its column, a sign that glues it to another."""
 
 import re
+from typing import NamedTuple
 
 from safety.filters.engine import Candidate
 from safety.linear import Pattern
@@ -32,7 +33,7 @@ _NAMED_BEFORE, _NAMED_AFTER = 1_000, 30
 _TABLE = 2_000
 """Code points before and after a cell in which its row and the head of its column are looked for."""
 _CELL_SIGNS = ",|;\t"
-_CELL_ENDS = re.compile(rf"[{re.escape(_CELL_SIGNS)}]")
+_SIGN = _CELL_SIGNS[0]
 _QUOTES = " \"'`*\r"
 _GLUE = "+.-/"
 
@@ -50,7 +51,10 @@ def named(candidate: Candidate, words: Pattern) -> bool:
 
 
 def called_an_order(candidate: Candidate) -> bool:
-    """Whether what stands before the number calls it an order's: not in '订单：王芳 138…' and 'order, card 4111…'."""
+    """Whether what stands before the number calls it an order's: not in '订单：王芳 138…' and 'order, card 4111…'.
+
+    Of a table the nearest line about orders counts alone: one further up may be the head of another table.
+    """
     return _ends_with_order(text_before(candidate, 24)) or _ends_with_order(head_of_column(candidate, _ORDERS))
 
 
@@ -59,23 +63,54 @@ def _ends_with_order(text: str) -> bool:
     return bool(ends) and _OF_NUMBERS.fullmatch(text, ends[-1]) is not None
 
 
+class _Cell(NamedTuple):
+    """Where a number that fills a cell stands in its table."""
+
+    above: str
+    """The lines above, with one sign between all cells; "" where the number stands in no table."""
+    column: int
+    signs: int
+    """Signs between the cells of the row."""
+
+
 def head_of_column(candidate: Candidate, words: tuple[str, ...]) -> str:
     """Return the head of the column whose cell the candidate fills; "" where it stands in no table.
 
     The head is looked for in the nearest line above that has one of `words`; it has as many cells as the row.
     """
-    before = text_before(candidate, _TABLE)
-    start = before.rfind("\n") + 1
-    left = before[start:].rstrip(_QUOTES)
-    right = candidate.text[candidate.end : candidate.end + _TABLE].partition("\n")[0].lstrip(_QUOTES)
-    filled = left[-1:] in _CELL_SIGNS and right[:1] in _CELL_SIGNS
-    at = max(before.rfind(word, 0, start) for word in words) if start and filled else -1
+    cell = _cell(candidate)
+    at = max(map(cell.above.rfind, words))
     if at < 0:
         return ""
-    line = before[before.rfind("\n", 0, at) + 1 : before.index("\n", at)]
-    if _cell_ends(line) != _cell_ends(left) + _cell_ends(right):
-        return ""
-    return _CELL_ENDS.split(line)[_cell_ends(left)].strip(_QUOTES)
+    line = cell.above[cell.above.rfind("\n", 0, at) + 1 :].partition("\n")[0]
+    return _in_column(line, cell) if line.count(_SIGN) == cell.signs else ""
+
+
+def heads_of_column(candidate: Candidate, words: tuple[str, ...]) -> list[str]:
+    """Return each cell above, in the column whose cell the candidate fills, that has one of `words`."""
+    cell = _cell(candidate)
+    return [
+        head
+        for word in words
+        if word in cell.above
+        for line in cell.above.split("\n")
+        if word in line and line.count(_SIGN) == cell.signs and word in (head := _in_column(line, cell))
+    ]
+
+
+def _cell(candidate: Candidate) -> _Cell:
+    above, _, left = text_before(candidate, _TABLE).rpartition("\n")
+    left = left.rstrip(_QUOTES)
+    right = candidate.text[candidate.end : candidate.end + _TABLE].partition("\n")[0].lstrip(_QUOTES)
+    if not (left[-1:] in _CELL_SIGNS and right[:1] in _CELL_SIGNS):
+        return _Cell("", 0, 0)
+    for sign in _CELL_SIGNS:
+        above = above.replace(sign, _SIGN)
+    return _Cell(above, _cell_ends(left), _cell_ends(left) + _cell_ends(right))
+
+
+def _in_column(line: str, cell: _Cell) -> str:
+    return line.split(_SIGN, cell.column + 1)[cell.column].strip(_QUOTES)
 
 
 def _cell_ends(row: str) -> int:

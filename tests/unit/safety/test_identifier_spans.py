@@ -192,6 +192,18 @@ def test_what_is_said_about_the_first_line_of_a_key_stays_and_a_second_key_is_fo
         ("138001380\u200b00/13900139000", "personal_data.cn_mobile", ["138001380\u200b00", "13900139000"]),
         (f"{WIDE_CARD}/6222021234567890128", "personal_data.bank_card", [WIDE_CARD, "6222021234567890128"]),
         ("姓名,护照号\n张三,E12345678\n李四,EA1234567", "personal_data.passport_listed", ["E12345678", "EA1234567"]),
+        (
+            "姓名,护照号,备注\n张三,E12345678,护照已核\n李四,E87654321,无\n护照科备注\n王五,E87654322,护照未核\n",
+            "personal_data.passport_listed",
+            ["E12345678", "E87654321", "E87654322"],
+        ),
+        (
+            "name,passport no,remark\nAnn,E12345678,passport checked\nBob,E87654321,-\n",
+            "personal_data.passport_listed",
+            ["E12345678", "E87654321"],
+        ),
+        ("姓名,护照号,料号\n张三,E12345678,E12345679,护照已核\n", "personal_data.passport_listed", []),
+        ("姓名,护照号,料号\n张三,无,护照已核\n李四,无,E12345679\n", "personal_data.passport_listed", []),
     ],
 )
 def test_each_of_several_identifiers_is_cut(text, rule, cuts):
