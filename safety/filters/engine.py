@@ -150,7 +150,7 @@ def _hits_of(compiled: _Compiled, text: NormalisedText, before: Before) -> Itera
                 length = compiled.validator(Candidate(value, text.text, start, end, before))
         if length:
             yield compiled.rule, start, start + length
-    if len(places) == 2 * MOST_CANDIDATES:
+    if len(places) == 2 * MOST_CANDIDATES and characters[-1] < len(text.text):
         yield compiled.rule, characters[-1], len(text.text)
 
 

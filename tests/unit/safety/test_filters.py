@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from safety.filters.engine import RuleGuard
+from safety.filters.engine import MOST_CANDIDATES, RuleGuard
 from safety.filters.rules import RuleError, load_pack
 from safety.normalise import normalise
 from safety.ports import Direction
@@ -204,6 +204,16 @@ def test_findings_of_one_rule_are_bounded_and_still_cover_the_text():
     found = [f for f in hits(text, "personal_data") if f.rule == "personal_data.bank_card"]
     assert len(found) == 500
     assert len(text) - 1 <= found[-1].end <= len(text)
+
+
+@pytest.mark.parametrize("number", [MOST_CANDIDATES - 1, MOST_CANDIDATES, MOST_CANDIDATES + 1])
+@pytest.mark.parametrize("before", ["", "①1 "])
+def test_so_many_hits_that_the_last_one_looked_for_ends_the_text_are_found_like_any(number, before):
+    text = before + " ".join(f"a{at}@b.cn" for at in range(number))
+    found = [f for f in hits(text, "personal_data") if f.rule == "personal_data.email"]
+    assert len(found) == 500
+    assert found[-1].end == len(text)
+    assert all(f.start < f.end for f in found)
 
 
 def test_directions_are_named_like_the_policy_fields():
