@@ -180,12 +180,16 @@ def _token_start(text: str, start: int, limit: int) -> int:
 
 
 def _breaks(text: str, at: int) -> bool:
-    """Whether a cut before `text[at]` splits nothing, no number in groups either: '138 0013 8000', '(212) 736-5000'."""
+    """Whether a cut before `text[at]` ("": not known yet) splits nothing, no number in groups: '(212) 736-5000'."""
     before, after = text[at - 1], text[at : at + 1]
     if before.isspace():
         return not _same_number(text[max(0, at - 8) : at].rstrip()[-1:], after.strip())
+    if (
+        before in ",;"
+    ):  # a password may have them inside: `"aB3,dE5;fG7x"`; what ends a cell of a list ends with a quote
+        return after == '"' or not (after.isascii() and after.isprintable() and after != " ")
     if before in _SOFT_ENDS:
-        return not (after.isdigit() and before in ",;）")
+        return not (after.isdigit() and before == "）")
     return "\u3400" <= before <= "\u9fff" and not (after.isascii() and (after.isalnum() or after in "._@-"))
 
 

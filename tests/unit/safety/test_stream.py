@@ -176,6 +176,16 @@ def test_a_number_that_is_being_said_is_not_torn_by_the_wait():
     assert window.held == "138 0013 "
 
 
+@pytest.mark.parametrize(("said", "held"), [("he set aB3,", "aB3,"), ("今天，明天;", ";"), ('{"a b":1,"c', '"c')])
+def test_after_a_comma_the_wait_tears_nothing_either(said, held):
+    now = 0.0
+    window = StreamWindow(max_wait_s=1, clock=lambda: now)
+    window.push(said)
+    now = 5.0
+    window.overdue()
+    assert window.held == held
+
+
 @pytest.mark.parametrize("said", ["call (212) ", "to GB29 NWBK ", "NI AB 12 34 56 "])
 def test_a_number_in_groups_is_not_torn_by_the_wait_either(said):
     now = 0.0

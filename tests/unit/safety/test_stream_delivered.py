@@ -94,6 +94,19 @@ def test_of_a_token_that_had_to_be_cut_the_rest_is_redacted():
     assert delivered == head[:LONGEST_TOKEN] + "[SECRET] ok."
 
 
+@pytest.mark.parametrize("quote", "\"'")
+@pytest.mark.parametrize("words", range(180, 216))
+def test_a_password_between_quotation_marks_is_cut_whole_wherever_the_stretch_ends(quote, words):
+    policy = default_policy()
+    layer = Pipeline(filters(policy), policy)
+    text = "the report went to all of them and "[-(words % 35) :] + "the report went to all of them and " * (
+        words // 35
+    )
+    answer = f"{text}they set password: {quote}aB3,dE5;fG7x{quote} for the shop"
+    delivered, _ = asyncio.run(_passed(layer, [answer], StreamWindow()))
+    assert delivered == f"{text}they set password: {quote}[SECRET]{quote} for the shop"
+
+
 LISTS = {
     "Here are the employees with their social security numbers:\n\n": "- Ann Example, Accounting: 536-22-{}\n",
     "The Aadhaar numbers of the team members:\n": "- Ann Example of our Accounting, floor {}: 2341 2341 2346\n",
