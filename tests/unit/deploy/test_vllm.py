@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy/vllm"
 COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
 SERVERS = ("one-gpu", "tensor-parallel", "ray")
+LEADER = {"apps.kubernetes.io/pod-index": "0"}
+"""What the cluster adds to the labels of a StatefulSet's first pod."""
 
 
 def documents(name: str) -> list[dict[str, Any]]:
@@ -60,6 +62,33 @@ def test_a_pod_has_no_more_rights_than_it_needs(name: str):
         mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
         assert mounts["model"]["readOnly"] is True
         assert set(mounts) == {volume["name"] for volume in spec["volumes"]}
+
+
+@pytest.mark.parametrize("name", [*SERVERS, "tier"])
+def test_no_service_gives_a_pod_variables_that_its_program_takes_for_its_own(name: str):
+    """A Service named `vllm` is VLLM_PORT=tcp://… in every pod of its namespace, at which vLLM ends."""
+    assert pod(name)["spec"]["enableServiceLinks"] is False
+    services = [one["metadata"]["name"] for one in documents(name) if one["kind"] == "Service"]
+    assert services
+    for service in services:
+        assert not service.startswith(("vllm", "ray")), "also for whoever brings a pod of their own"
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_the_tier_asks_the_service_that_stands_before_vllm(name: str):
+    (service,) = [one for one in documents(name) if one["kind"] == "Service" and "clusterIP" not in one["spec"]]
+    (port,) = service["spec"]["ports"]
+    assert f"--upstream http://{service['metadata']['name']}:{port['port']}/v1" in options(
+        pod("tier")["spec"]["containers"][0]
+    )
+    assert service["spec"]["selector"].items() <= (pod(name)["metadata"]["labels"] | LEADER).items()
+
+
+def test_the_pods_of_ray_look_for_the_first_under_its_name():
+    (workload,) = [one for one in documents("ray") if one["kind"] == "StatefulSet"]
+    name, service = workload["metadata"]["name"], workload["spec"]["serviceName"]
+    where = f"{name}-0.{service}.{workload['metadata']['namespace']}.svc.cluster.local"
+    assert f"leader={where}\n" in options(pod("ray")["spec"]["containers"][0])
 
 
 @pytest.mark.parametrize("command", [*SERVERS, "compose"])
