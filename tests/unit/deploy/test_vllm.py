@@ -49,6 +49,13 @@ def test_vllm_in_compose_has_no_more_rights_than_it_needs():
     assert re.fullmatch(r"vllm/vllm-openai:v\d+\.\d+\.\d+", vllm["image"])
 
 
+def test_vllm_in_compose_may_load_what_it_compiles():
+    """A tmpfs is mounted noexec unless it says `exec`; a pod's emptyDir is not."""
+    vllm = COMPOSE["services"]["vllm"]
+    places = {place: options.split(",") for place, options in (one.split(":", 1) for one in vllm["tmpfs"])}
+    assert "exec" in places[vllm["environment"]["HOME"]]
+
+
 @pytest.mark.parametrize("name", [*SERVERS, "tier"])
 def test_a_pod_has_no_more_rights_than_it_needs(name: str):
     spec = pod(name)["spec"]
