@@ -2,6 +2,8 @@
 
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,14 @@ def documents(name: str) -> list[dict[str, Any]]:
 
 def pod(name: str) -> dict[str, Any]:
     return next(one for one in documents(name) if one["kind"] in ("Deployment", "StatefulSet"))["spec"]["template"]
+
+
+def environment(name: str) -> dict[str, str]:
+    """What vLLM's container is given, in compose or in a manifest."""
+    if name == "compose":
+        return dict(COMPOSE["services"]["vllm"]["environment"])
+    (container,) = pod(name)["spec"]["containers"]
+    return {one["name"]: one.get("value", "") for one in container["env"]}
 
 
 def options(container: dict[str, Any]) -> str:
@@ -107,6 +117,16 @@ def test_vllm_is_started_as_the_tier_expects_it(command: str):
     for option in ("--served-model-name=model", "--skip-tokenizer-init", "--no-enable-prefix-caching", "--port=8000"):
         assert option in said
     assert "trust-remote-code" not in said
+
+
+@pytest.mark.parametrize("name", [*SERVERS, "compose"])
+def test_the_user_has_a_name(name: str):
+    """`getpass.getuser`, which torch calls, looks for these before it asks an image that knows no user 10004."""
+    given = environment(name)
+    assert given["USER"] == given["LOGNAME"] == "vllm"
+    asking = "import getpass, os; os.setuid(10004) if os.getuid() == 0 else None; print(getpass.getuser())"
+    done = subprocess.run([sys.executable, "-c", asking], env=given, capture_output=True, text=True, check=False)
+    assert done.stdout == "vllm\n", done.stderr
 
 
 @pytest.mark.parametrize(("name", "gpus", "nodes"), [("one-gpu", 1, 1), ("tensor-parallel", 2, 1), ("ray", 2, 2)])
