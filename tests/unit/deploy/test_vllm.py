@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from transformers import GlmConfig
 
 from inference.chatglm3.layout import Shapes, published_shapes
+from inference.engine.slots import Memory
 from inference.quant.plan import Quantisation, weight_bytes
 
 ROOT = Path(__file__).parents[3]
@@ -19,6 +22,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
 SERVERS = ("one-gpu", "tensor-parallel", "ray")
 LEADER = {"apps.kubernetes.io/pod-index": "0"}
 """What the cluster adds to the labels of a StatefulSet's first pod."""
+SHAPES = Shapes(vocab=65024, hidden=4096, ffn=13696, layers=28, heads=32, groups=2, head_dim=128)
 
 
 def documents(name: str) -> list[dict[str, Any]]:
@@ -156,16 +160,27 @@ def test_policies_let_the_gateway_to_the_tier_and_the_tier_to_vllm_and_nobody_el
     assert labels == set(policies)
 
 
-def test_the_sizes_are_those_of_the_shapes():
-    shapes = published_shapes(Shapes(vocab=65024, hidden=4096, ffn=13696, layers=28, heads=32, groups=2, head_dim=128))
+@pytest.mark.parametrize("page", ["vllm.md", "vllm.zh-CN.md"])
+def test_the_sizes_are_those_of_the_shapes(page: str):
+    """The weights by their shapes, keys and values by the memory that the engine takes for them."""
+    shapes = published_shapes(SHAPES)
     count = sum(math.prod(shape) for shape in shapes.values())
-    token = 2 * 28 * 2 * 128 * 2
-    text = (ROOT / "docs/vllm.md").read_text()
-    assert f"{count:,} parameters" in text
-    assert f"{token // 1024} KiB a token" in text
-    weights = {"float32": 4 * count, "bfloat16": 2 * count}
-    weights |= {each.precision: weight_bytes(shapes, each) for each in (Quantisation(8), Quantisation(4))}
-    for name, size in weights.items():
-        sizes = [size, *(size + token * length for length in (8192, 32768, 131072, 8 * 8192))]
+    text = (ROOT / "docs" / page).read_text()
+    assert f"{count:,} " in text
+    config = GlmConfig(num_hidden_layers=SHAPES.layers, num_key_value_heads=SHAPES.groups, head_dim=SHAPES.head_dim)
+    token = {dtype: token_bytes(config, dtype) for dtype in (torch.float32, torch.bfloat16)}
+    for size in token.values():
+        assert f"{size // 1024} KiB" in text
+    weights = {"float32": (4 * count, token[torch.float32]), "bfloat16": (2 * count, token[torch.bfloat16])}
+    for each in (Quantisation(8), Quantisation(4)):
+        weights[each.precision] = (weight_bytes(shapes, each), token[torch.bfloat16])
+    for name, (size, each_token) in weights.items():
+        sizes = [size, *(size + each_token * length for length in (8192, 32768, 131072, 8 * 8192))]
         row = " | ".join(f"{value / 2**30:.1f}" for value in sizes)
         assert f"| {name} | {row} |" in text
+
+
+def token_bytes(config: GlmConfig, dtype: torch.dtype) -> int:
+    """Bytes of keys and values of one token."""
+    memory = Memory(config, 1, dtype, torch.device("meta"))
+    return memory.keys.nbytes + memory.values.nbytes
