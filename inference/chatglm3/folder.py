@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import pickle
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ _WEIGHTS = (".safetensors", ".bin")
 
 _DAMAGED = (
     SafetensorError,
+    zipfile.BadZipFile,
     pickle.UnpicklingError,
     RuntimeError,
     EOFError,
@@ -108,7 +110,7 @@ def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
                 for name in file.keys():  # noqa: SIM118 - no mapping
                     yield name, file.get_tensor(name)
         else:
-            yield from _unpickled(torch.load(path, map_location="cpu", mmap=True, weights_only=True)).items()
+            yield from _unpickled(path).items()
     except _DAMAGED as error:
         raise _damaged(path, error) from None
 
@@ -129,8 +131,7 @@ def described(path: Path) -> dict[str, Described]:
                     name: Described(tuple(each.get_shape()), _TYPES.get(each.get_dtype()))
                     for name, each in slices.items()
                 }
-        state = _unpickled(torch.load(path, map_location="cpu", mmap=True, weights_only=True))
-        return {name: Described(tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
+        return {name: Described(tuple(tensor.shape), tensor.dtype) for name, tensor in _unpickled(path).items()}
     except _DAMAGED as error:
         raise _damaged(path, error) from None
 
@@ -142,19 +143,37 @@ def _damaged(path: Path, error: Exception) -> FolderError:
             pass
     except FolderError as unreadable:
         return unreadable
-    what = "is damaged" if path.suffix == ".safetensors" else "is damaged, or a pickle that holds more than tensors"
-    return FolderError(f"{path} {what} ({type(error).__name__})")
+    what = "" if path.suffix == ".safetensors" else ", or a pickle that holds more than plain tensors"
+    return FolderError(f"{path} is damaged{what} ({type(error).__name__})")
 
 
-def _unpickled(state: object) -> dict[str, Tensor]:
-    if not isinstance(state, dict):
+def _unpickled(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a `.bin`, mapped. What a file claims may take no more memory than the file has bytes."""
+    with zipfile.ZipFile(path) as records:
+        if any(record.compress_type != zipfile.ZIP_STORED for record in records.infolist()):
+            raise ValueError  # torch stores them as they are; a compressed one unpacks to any size
+    state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    if not isinstance(state, dict) or not all(isinstance(name, str) and _plain(each) for name, each in state.items()):
         raise TypeError
-    for name, tensor in state.items():
-        # Anything but plain memory (sparse, nested, on another device) has values that are not in the file as such.
-        plain = isinstance(tensor, Tensor) and tensor.layout is torch.strided and tensor.device.type == "cpu"
-        if not isinstance(name, str) or not plain or tensor.is_nested:
-            raise TypeError
+    # Tensors that share memory are small in the file, and each is as large as its shape says once it is converted.
+    if sum(tensor.nbytes for tensor in state.values()) > path.stat().st_size:
+        raise ValueError
     return state
+
+
+def _plain(value: object) -> bool:
+    """Say whether each value of a tensor stands in the file, one after the other, as it is.
+
+    It does not where a tensor is sparse, nested, quantised or on another device, or only looks at a piece of memory
+    through strides or with another sign.
+    """
+    return (
+        isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and value.device.type == "cpu"
+        and not (value.is_nested or value.is_quantized or value.is_neg() or value.is_conj())
+        and value.is_contiguous()
+    )
 
 
 def revision(folder: Path, weights: Weights, known: Mapping[str, str] | None = None) -> str:

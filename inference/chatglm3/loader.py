@@ -29,6 +29,8 @@ from inference.quant.plan import FLOATS, Stored, is_part, stored
 from inference.quant.precision import Precision
 
 _EOS = 2
+_ALLOCATOR = "DefaultCPUAllocator"
+"""Stands in the error, of no type of its own, of torch's allocator when the system gives it no memory."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,10 @@ def load(folder: Path, dtype: str = "auto", *, device: str = "cpu", tokenizer_ne
     except torch.OutOfMemoryError:
         free = devices.memory_says(place)
         raise ModelFolderError(f"{folder}: the GPU has not enough memory for the weights ({free})") from None
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and _ALLOCATOR not in str(error):
+            raise
+        raise ModelFolderError(f"{folder}: this machine has not enough memory for the weights") from None
     return Checkpoint(model, published, tokenizer, stop_ids, revision, chosen, place)
 
 
