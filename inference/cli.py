@@ -177,6 +177,8 @@ def check(folder: Path, *, as_json: bool) -> None:
     else:
         for problem in report.problems:
             click.echo(plain(problem))
+        for note in report.notes:
+            click.echo(plain(f"note: {note}"))
         if report.parameters:
             needed = ", ".join(f"{size / 2**20:,.0f} MiB in {name}" for name, size in report.weight_bytes.items())
             click.echo(f"{report.parameters:,} parameters, context {report.context}: {needed}")

@@ -32,6 +32,8 @@ class Report(msgspec.Struct, frozen=True):
     folder: str
     ok: bool
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """Files by name that nothing reads: weights that no index names, and what a manifest or list of hashes lacks."""
     tokenizer: bool = True
     """False where the folder has none, which is no problem: it is served for token ids only."""
     parameters: int = 0
@@ -75,7 +77,8 @@ def check(folder: Path) -> Report:
     except TokenizerError as error:
         problems.append(str(error))
     try:
-        weights = folders.find_weights(folder)
+        weights = folders.look_for_weights(folder)
+        problems += folders.absent(folder, weights)
         if published:
             problems += _tensors(published, weights)
     except folders.FolderError as error:
@@ -86,7 +89,7 @@ def check(folder: Path) -> Report:
 def _tensors(published: Published, weights: folders.Weights) -> list[str]:
     problems: list[str] = []
     found: dict[str, folders.Described] = {}
-    unread: set[str] = set()
+    unread = set(weights.missing)
     for path in weights.files:
         try:
             shapes = folders.described(path)
@@ -102,7 +105,7 @@ def _tensors(published: Published, weights: folders.Weights) -> list[str]:
 
 
 def _missing(weights: folders.Weights, names: AbstractSet[str], unread: AbstractSet[str]) -> list[str]:
-    """Name what is missing; what should be in a file that cannot be read is not: that file is named already."""
+    """Name what is missing; what should be in a file that is missing or unreadable is not: that file is named."""
     if unread and not weights.index:
         return []
     return [f"tensor {name} is missing" for name in sorted(names) if weights.index.get(name) not in unread]
@@ -148,6 +151,7 @@ def _report(folder: Path, problems: list[str], published: Published | None, weig
         folder=str(folder),
         ok=not problems,
         problems=tuple(problems),
+        notes=_notes(folder, weights, hashes.keys()),
         tokenizer=(folder / TOKENIZER).exists(),
         parameters=published.parameters,
         context=published.seq_length,
@@ -169,11 +173,29 @@ def _weight_bytes(published: Published) -> dict[str, int]:
 
 
 def _revision(folder: Path, weights: folders.Weights | None, hashes: dict[str, str]) -> str:
-    """Return the folder's identity; none where a file that belongs to it cannot be read."""
+    """Return the folder's identity; none where a file that belongs to it is missing or cannot be read."""
     try:
-        return folders.revision(folder, weights, hashes) if weights else ""
+        return folders.revision(folder, weights, hashes) if weights and not weights.missing else ""
     except folders.FolderError:
         return ""
+
+
+def _notes(folder: Path, weights: folders.Weights | None, names: AbstractSet[str]) -> tuple[str, ...]:
+    """Name what is there beyond the folder's own lists. No problem: serving reads what they name and nothing else."""
+    listed: list[tuple[str, AbstractSet[str]]] = []
+    try:
+        strays = folders.unused(folder, weights) if weights else []
+        manifest, sums = manifests.read(folder), folders.sums(folder)
+    except folders.FolderError:
+        return ()  # named as a problem
+    if manifest is not None:
+        listed.append((manifests.MANIFEST, manifest.files.keys()))
+    if sums:
+        listed.append((folders.SUMS, sums.keys()))
+    found = [f"{path.name} is not read: the weights are {weights.named}" for path in strays] if weights else []
+    own = {manifests.MANIFEST, folders.SUMS}
+    found += [f"{name} is not in {by}" for by, known in listed for name in sorted(names - known - own)]
+    return tuple(found)
 
 
 def _against_manifest(folder: Path, hashes: dict[str, str], unread: AbstractSet[str]) -> list[str]:

@@ -65,6 +65,15 @@ class Weights:
     files: tuple[Path, ...]
     index: dict[str, str]
     """Tensor → file name; empty when there is a single file."""
+    said_by: str = ""
+    """Name of the index; empty when there is a single file."""
+    missing: tuple[str, ...] = ()
+    """Names of files that the index names and that are not there."""
+
+    @property
+    def named(self) -> str:
+        """What a message calls them."""
+        return f"what {self.said_by} names" if self.said_by else self.files[0].name
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,26 @@ def find_weights(folder: Path) -> Weights:
 
     Raises `FolderError`, also when the folder or an index cannot be read.
     """
+    found = look_for_weights(folder)
+    for problem in absent(folder, found):
+        raise FolderError(problem)
+    return found
+
+
+def absent(folder: Path, weights: Weights) -> list[str]:
+    """Return what to say of each file that the index names and that is not there."""
+    return [f"{folder / name} is missing ({weights.said_by} names it)" for name in weights.missing]
+
+
+def unused(folder: Path, weights: Weights) -> list[Path]:
+    """Return the files that look like weights and are none that are read. Raises `FolderError`."""
+    with reading(folder):
+        there = sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS and path.is_file())
+    return [path for path in there if path not in weights.files]
+
+
+def look_for_weights(folder: Path) -> Weights:
+    """Return the weight files as `find_weights` does, also where some of those that the index names are missing."""
     with reading(folder):
         if not folder.is_dir():
             raise FolderError(f"{folder} is not a folder")
@@ -241,8 +270,8 @@ def _sharded(folder: Path, index_name: str) -> Weights:
         if name != Path(name).name or not name.endswith(_WEIGHTS):
             raise FolderError(f"{path} names a file that is no weight file of this folder")
         _refuse_sealed(folder / name)
-        if not (folder / name).is_file():
-            raise FolderError(f"{folder / name} is missing ({index_name} names it)")
     if not names:
         raise FolderError(f"{path} names no file")
-    return Weights(files=tuple(folder / name for name in names), index=index)
+    there = tuple(folder / name for name in names if (folder / name).is_file())
+    missing = tuple(name for name in names if folder / name not in there)
+    return Weights(there, index, index_name, missing)

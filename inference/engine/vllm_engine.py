@@ -17,16 +17,14 @@ import aiohttp
 import msgspec
 import torch
 
-from inference.chatglm3 import folder as folders
-from inference.chatglm3.config import ConfigError, read_published
 from inference.chatglm3.reply import Reply, ReplyReader
-from inference.chatglm3.tokenizer import Tokenizer, TokenizerError
 from inference.chatglm3.tools import ToolReply
 from inference.engine import dialogue
-from inference.engine.base import ClosedError, Load, ModelFolderError
+from inference.engine.base import ClosedError, Load
 from inference.engine.jobs import Job
 from inference.engine.sampling import Sampler
 from inference.engine.vllm_answer import UNREADABLE, choices, take
+from inference.engine.vllm_folder import open_folder
 from inference.errors import QueueFullError, UnknownModelError
 from inference.forbidden import Lexicons
 from inference.ports import ChatRequest, CompletionRequest, Delta, InferenceError, ModelInfo
@@ -55,17 +53,13 @@ class VllmEngine:
 
     def __init__(self, upstream: Upstream, folder: Path, name: str = "", *, context: int = 0, most: int = 256) -> None:
         """`folder` is the one that vLLM serves; `most` requests are under way at once. Raises `ModelFolderError`."""
-        try:
-            published = read_published(folder)
-            self._tokenizer = Tokenizer(folder / "tokenizer.model")
-            revision = folders.revision(folder, folders.find_weights(folder))
-        except (ConfigError, TokenizerError, folders.FolderError) as error:
-            raise ModelFolderError(str(error)) from None
+        opened = open_folder(folder)
+        published, self._tokenizer = opened.published, opened.tokenizer
         self._upstream = upstream
         self._vocabulary = published.padded_vocab_size
         self._context = min(context or published.seq_length, published.seq_length)
         self._info = ModelInfo(
-            name=name or folder.resolve().name, revision=revision, stops_words=True, context=self._context
+            name=name or folder.resolve().name, revision=opened.revision, stops_words=True, context=self._context
         )
         self._stop_ids = frozenset(self._tokenizer.specials.stop_ids)
         self._lexicons = Lexicons(self._tokenizer.piece)

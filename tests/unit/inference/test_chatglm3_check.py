@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
 
 from inference.adding import add
 from inference.chatglm3.check import check
@@ -13,6 +16,7 @@ from inference.chatglm3.layout import DROPPED
 from inference.chatglm3.loader import load
 from inference.cli import inference
 from inference.registry import Registry
+from tests.unit.inference import tiny
 from tests.unit.inference.folders import single, state_of
 
 
@@ -74,6 +78,56 @@ def test_check_compares_with_a_list_of_hashes(folder):
     assert "tokenizer.model is not the file that SHA256SUMS names" in problems
     (folder / "SHA256SUMS").write_text("nonsense\n")
     assert any("SHA256SUMS has a line" in problem for problem in check(folder).problems)
+
+
+def test_check_names_every_missing_shard_and_looks_at_the_others(tmp_path):
+    folder = tiny.build(tmp_path / "model", shards=4)
+    shards = sorted(folder.glob("*.safetensors"))
+    state = load_file(shards[0])
+    name = next(iter(state))
+    save_file(state | {name: torch.zeros(3, 3, 3)}, shards[0])
+    for shard in shards[1:3]:
+        shard.unlink()
+    shards[3].write_bytes(b"{")
+    report = check(folder)
+    said = "is missing (model.safetensors.index.json names it)"
+    assert report.problems[:2] == (f"{shards[1]} {said}", f"{shards[2]} {said}")
+    assert any(problem.startswith(f"{shards[3]} is damaged") for problem in report.problems)
+    assert any(problem.startswith(f"tensor {name} has shape (3, 3, 3)") for problem in report.problems)
+    assert len(report.problems) == 4, "what missing and damaged files should hold is not called missing as well"
+    assert report.revision == "", "part of a folder has no identity"
+
+
+def test_check_names_weights_that_nothing_reads(folder):
+    (folder / "model-99999.safetensors").write_bytes(b"junk")
+    (folder / "pytorch_model.bin").write_bytes(b"junk")
+    report = check(folder)
+    assert (report.ok, report.revision) == (True, load(folder).revision), "served as if they were not there"
+    said = "is not read: the weights are what model.safetensors.index.json names"
+    assert report.notes == (f"model-99999.safetensors {said}", f"pytorch_model.bin {said}")
+    done = CliRunner().invoke(inference, ["check", str(folder)])
+    assert (done.exit_code, f"note: pytorch_model.bin {said}\n" in done.output) == (0, True)
+    assert "ready to serve" in done.output
+    (folder / "model-99999.safetensors").unlink()
+    single(folder, state_of(folder))
+    assert check(folder).notes == ("pytorch_model.bin is not read: the weights are model.safetensors",)
+
+
+@pytest.mark.parametrize("kind", ["manifest.json", "SHA256SUMS"])
+def test_check_names_what_a_list_of_files_lacks(folder, quantised_folders, tmp_path, kind):
+    if kind == "SHA256SUMS":
+        files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+        lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+        (folder / kind).write_text("".join(lines))
+    else:
+        folder = Path(shutil.copytree(quantised_folders[8], tmp_path / "int8"))
+    assert (check(folder).ok, check(folder).notes) == (True, ())
+    (folder / "modeling.py").write_text("x")
+    (folder / "model.bin").write_bytes(b"junk")
+    report = check(folder)
+    said = (f"model.bin is not in {kind}", f"modeling.py is not in {kind}")
+    assert (report.ok, report.notes[1:]) == (True, said)
+    assert load(folder).revision == report.revision
 
 
 def test_check_as_a_command(folder):

@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from inference.cli import DEMO
 from inference.engine import vllm_answer
+from inference.engine.base import ModelFolderError
 from inference.engine.vllm_engine import Upstream, VllmEngine
 from inference.ports import ChatRequest, CompletionRequest, InferenceError, Message, Role
+from tests.unit.inference import tiny
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -95,6 +98,39 @@ async def test_a_prompt_goes_nowhere_else() -> None:
         async with listening(v1__completions=well, health=redirect) as url, engine_of(url) as engine:
             assert not engine.load().ready
     assert stolen == []
+
+
+@pytest.mark.parametrize(
+    ("shards", "stray", "refused"),
+    [
+        (1, "x.safetensors", True),
+        (1, "pytorch_model.bin", False),
+        (2, "x.safetensors", False),
+        (2, "x.bin", False),
+        (2, "consolidated.safetensors", True),
+    ],
+)
+def test_weights_that_vllm_would_read_beside_those_of_the_revision_are_refused(
+    tmp_path: Path, shards: int, stray: str, refused: bool
+) -> None:
+    folder = tiny.build(tmp_path / "model", shards=shards)
+    where = Upstream("http://127.0.0.1:1/v1", "model")
+    revision = VllmEngine(where, folder).info.revision
+    (folder / stray).write_bytes(b"other weights")
+    if refused:
+        with pytest.raises(ModelFolderError, match=rf"{stray} would be read by vLLM: the weights are "):
+            VllmEngine(where, folder)
+    else:
+        assert VllmEngine(where, folder).info.revision == revision
+
+
+@pytest.mark.parametrize("stray", ["x.safetensors", "x.bin"])
+def test_a_folder_of_bin_has_no_other_weights_for_vllm(tmp_path: Path, stray: str) -> None:
+    folder = tiny.build(tmp_path / "model", shards=1)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    (folder / stray).write_bytes(b"other weights")
+    with pytest.raises(ModelFolderError, match=rf"{stray} would be read by vLLM: the weights are pytorch_model\.bin"):
+        VllmEngine(Upstream("http://127.0.0.1:1/v1", "model"), folder)
 
 
 def event(*ids: int, **fields: object) -> bytes:
