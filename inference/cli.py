@@ -194,10 +194,16 @@ inference.add_command(quantise)
 inference.add_command(encrypt)
 
 
-_OF_ENGINE = {"script": "scripted", "upstream": "vllm", "upstream_model": "vllm"} | dict.fromkeys(
-    ("dtype", "device", "slots", "queue", "cache_tokens"), "torch"
+_OF_ENGINE = (
+    {"script": ("scripted",), "upstream": ("vllm",), "upstream_model": ("vllm",)}
+    | dict.fromkeys(("dtype", "device", "slots", "queue", "cache_tokens"), ("torch",))
+    | dict.fromkeys(("folder", "name", "context"), ("torch", "vllm"))
 )
-"""Options that only one engine heeds."""
+"""Options that not every engine heeds, and which do."""
+
+
+def _said(ctx: click.Context, option: str) -> str:
+    return next(each.opts[0] for each in ctx.command.params if each.name == option)
 
 
 def _typed(ctx: click.Context, option: str) -> bool:
@@ -213,14 +219,16 @@ def _follows(ctx: click.Context, folder: Path | None) -> bool:
 
 def _refuse_idle(ctx: click.Context, kind: str, *, following: bool) -> None:
     """Refuse an option that would do nothing: whoever typed it expects something."""
-    for option, engine in _OF_ENGINE.items():
-        if engine != kind and _typed(ctx, option):
-            raise click.UsageError(f"--{option.replace('_', '-')} is for --engine {engine} only.")
+    for option, engines in _OF_ENGINE.items():
+        if kind not in engines and _typed(ctx, option):
+            raise click.UsageError(f"{_said(ctx, option)} is for --engine {' or '.join(engines)} only.")
     if (following and kind == "vllm") or (kind == "scripted" and _typed(ctx, "registry")):
         # One vLLM, or one script, cannot be several versions: records would name one that did not answer.
         raise click.UsageError("--registry is for --engine torch only: another engine serves one folder, with --model.")
     if _typed(ctx, "warm") and not following:
         raise click.UsageError("--warm is for --registry only.")
+    if following and _typed(ctx, "name"):
+        raise click.UsageError("--name is for --model only: versions of a registry have names of their own.")
 
 
 def _folder(folder: Path) -> Path:

@@ -199,6 +199,7 @@ def test_a_real_tier_stops_within_two_seconds_while_it_streams(tmp_path):
         (["--upstream", "http://vllm:8000/v1"], "--upstream is for --engine vllm only"),
         (["--engine", "vllm", "--dtype", "float32"], "--dtype is for --engine torch only"),
         (["--warm", "1"], "--warm is for --registry only"),
+        (["--engine", "scripted", "--model", "m"], "--model is for --engine torch or vllm only"),
         (["--engine", "scripted", "--script", "nowhere.json"], "nowhere.json cannot be read"),
         (["--engine", "magic"], "magic"),
     ],
