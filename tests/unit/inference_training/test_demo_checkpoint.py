@@ -9,9 +9,11 @@ import pytest
 
 import inference
 from inference.chatglm3.loader import load
+from inference.training.dialogues import read_dialogues
 from inference.training.evaluate import answer
 
 DEMO = Path(inference.__file__).parent / "models" / "chatglm3-demo"
+CARD = (DEMO / "MODEL_CARD.md").read_text()
 HAN = re.compile(r"[\u4e00-\u9fff]")
 
 
@@ -68,3 +70,53 @@ def test_some_answers_that_a_demonstration_relies_on(question, part):
 
 def test_a_second_turn_follows_the_first():
     assert "Berlin" in _answer("What is the capital of France?", "and Germany")
+
+
+def _printed():
+    """Questions of the card and the answers that stand under them."""
+    _, part = CARD.split("## Ten answers in each language, greedy, unedited")
+    found = re.findall(r"^\*\*(.+?)\*\*\n\n((?:>.*\n?)+)", part, re.MULTILINE)
+    return {question: re.sub(r"^> ?", "", said, flags=re.MULTILINE).strip("\n") for question, said in found}
+
+
+def test_the_card_has_ten_answers_in_each_language():
+    assert len(_printed()) == 20
+    assert sum(bool(HAN.search(question)) for question in _printed()) == 10
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Hello!", "Who can see my chats?", "7 + 8 = ?", "Explain the causes of the French Revolution", "你是谁？",
+     "请帮我写一份请假条", "7加8等于多少？", "用Python写hello world"],
+)  # fmt: skip
+def test_the_cards_answers_are_unedited_word_for_word(question):
+    """Also the wrong ones: a card is no advertisement."""
+    checkpoint = _checkpoint()
+    assert answer(checkpoint.model, checkpoint.tokenizer, (question,), longest=400) == _printed()[question]
+
+
+def test_the_cards_figures_are_those_of_the_files():
+    published, specials = _checkpoint().published, _checkpoint().tokenizer.specials
+    shape = (published.num_layers, published.hidden_size, published.num_attention_heads)
+    shape += (published.multi_query_group_num, published.ffn_hidden_size)
+    size = sum(path.stat().st_size for path in DEMO.glob("*.safetensors"))
+    for row in (
+        f"| parameters | {published.parameters:,} |",
+        f"feed-forward size | {', '.join(str(number) for number in shape)} |",
+        f"| vocabulary | {specials.pieces:,} SentencePiece BPE pieces",
+        f"{specials.count - specials.pieces} special tokens, padded to {published.padded_vocab_size:,} |",
+        f"| context | {published.seq_length:,} tokens;",
+        f"fp16 safetensors, {size / 1e6:.1f} MB |",
+    ):
+        assert row in CARD
+
+
+def test_the_cards_counts_are_those_of_the_dialogues():
+    records = read_dialogues().records
+    assert f"some {round(len(records), -1)} short dialogues" in CARD.replace("\n", " ")
+    held_out = [sum(one.language == lang and bool(one.turns[0].held_out) for one in records) for lang in ("en", "zh")]
+    assert f"| held-out wordings | {held_out[0]} | {held_out[1]} |" in CARD
+
+
+def test_the_card_says_why_there_is_no_later_checkpoint():
+    assert "This is the first checkpoint that was trained, and it was kept: " in CARD
