@@ -30,11 +30,18 @@ check: $(VENV)/.dev ## lint, format, types, import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev ## measure, and write docs/benchmarks.md
+# Slices of ChatGLM3-6B for two benchmarks, made and thrown away. The third walks through a folder of the true size, which
+# takes minutes and 20 GB of disk: BENCH_MODEL=DIR names one (python -m tests.bench.random_weights DIR makes it).
+SLICES := data/bench/slices
+
+bench: $(VENV)/.dev ## measure, and write docs/benchmarks.md (BENCH_MODEL=DIR: also a folder of ChatGLM3-6B's size)
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.audit_log
 	$(BIN)/python -m tests.bench.inference
-	$(BIN)/python -m tests.bench.inference_large --layers 2
+	$(BIN)/python -m tests.bench.inference_large --layers 2 --folder=$(SLICES)
+	$(BIN)/python -m tests.bench.inference_waits $(SLICES)/int8
+	rm -rf $(SLICES)
+	$(if $(BENCH_MODEL),$(BIN)/python -m tests.bench.inference_walk $(BENCH_MODEL))
 	$(BIN)/python -m tests.bench.safety
 	$(BIN)/python -m tests.bench.second_opinion
 	$(BIN)/python -m tests.bench.audit_verify
