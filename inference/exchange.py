@@ -66,9 +66,9 @@ class Exchange:
                 "prompt_tokens": usage.prompt_tokens if usage else None,
                 "completion_tokens": usage.completion_tokens if usage else None,
                 "left_out": last.left_out or None,
-                "queued_ms": round(timing.queued_s * 1000, 1) if timing else None,
-                "first_ms": round(self.first_s * 1000, 1) if self.first_s is not None else None,
-                "duration_ms": round(seconds * 1000, 1),
+                "queued_ms": _ms(timing.queued_s) if timing else None,
+                "first_ms": _ms(self.first_s),
+                "duration_ms": _ms(seconds),
                 "streamed": streamed,
             },
         )
@@ -130,6 +130,10 @@ async def collect(exchange: Exchange, deltas: AsyncGenerator[Delta, None]) -> li
     finally:
         exchange.ended(outcome, found[-1] if found else Delta(), streamed=False)
     return found
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)
 
 
 def event(body: msgspec.Struct) -> bytes:

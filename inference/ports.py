@@ -104,8 +104,8 @@ class Usage(msgspec.Struct, frozen=True):
 class Timing(msgspec.Struct, frozen=True):
     """Where the time of one answer went, in seconds."""
 
-    queued_s: float
-    """Until the request got a place."""
+    queued_s: float | None
+    """Until the request got a place; None where whoever computes does not say."""
     first_s: float
     """From its arrival until its first token."""
     decode_s: float

@@ -42,7 +42,7 @@ async def chat_completions(request: Request[None, None, State]) -> Response[byte
     parsed = parse(await read_body(request))
     engine: Engine = request.app.state.engines.find(parsed.chat.model)
     exchange = _exchange(request, engine, "chat", "chatcmpl")
-    deltas = engine.stream(_own(parsed.chat, engine))
+    deltas = engine.stream(_own(parsed.chat, engine), exchange.span.headers)
     return await _answer(
         request, exchange, ChatShape(exchange), deltas, streamed=parsed.stream, include_usage=parsed.include_usage
     )
@@ -54,7 +54,7 @@ async def text_completions(request: Request[None, None, State]) -> Response[byte
     parsed = completions.parse(await read_body(request))
     engine: Engine = request.app.state.engines.find(parsed.completion.model)
     exchange = _exchange(request, engine, "text_completion", "cmpl")
-    deltas = engine.complete(_own(parsed.completion, engine))
+    deltas = engine.complete(_own(parsed.completion, engine), exchange.span.headers)
     shape = completions.CompletionShape(exchange, token_ids=parsed.completion.token_ids)
     return await _answer(request, exchange, shape, deltas, streamed=parsed.stream, include_usage=parsed.include_usage)
 

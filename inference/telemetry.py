@@ -6,6 +6,7 @@ they do not. Nothing here ever receives a text.
 
 from collections.abc import Callable, Iterable
 
+from msgspec import UNSET, UnsetType
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
@@ -24,7 +25,7 @@ _EACH = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.
 _LABELS = ("gen_ai_operation_name", "gen_ai_response_model", "attest_model_revision")
 _MODEL_LABELS = _LABELS[1:]
 
-_Reading = tuple[str, Callable[[Load], int]]
+_Reading = tuple[str, Callable[[Load], int | UnsetType]]
 _GAUGES: dict[str, _Reading] = {
     "ready": ("1 while a request would be served", lambda load: int(load.ready)),
     "running": ("Requests that are being answered", lambda load: load.running),
@@ -100,7 +101,8 @@ class Telemetry:
             self._tokens.labels(*labels, "input").observe(usage.prompt_tokens)
             self._tokens.labels(*labels, "output").observe(usage.completion_tokens)
         if timing is not None:
-            self._queued.labels(*labels).observe(timing.queued_s)
+            if timing.queued_s is not None:
+                self._queued.labels(*labels).observe(timing.queued_s)
             self._first.labels(*labels).observe(timing.first_s)
             if usage is not None and usage.completion_tokens > 1:
                 self._each.labels(*labels).observe(timing.decode_s / (usage.completion_tokens - 1))
@@ -126,12 +128,14 @@ class _LoadCollector(Collector):
         for name, (said, read) in _GAUGES.items():
             gauge = GaugeMetricFamily(f"attest_inference_{name}", said, labels=_MODEL_LABELS)
             for labels, load in loads:
-                gauge.add_metric(labels, read(load))
+                if (value := read(load)) is not UNSET:
+                    gauge.add_metric(labels, value)
             yield gauge
         for name, (said, read) in _COUNTERS.items():
             counter = CounterMetricFamily(f"attest_inference_{name}", said, labels=_MODEL_LABELS)
             for labels, load in loads:
-                counter.add_metric(labels, read(load))
+                if (value := read(load)) is not UNSET:
+                    counter.add_metric(labels, value)
             yield counter
         failures = CounterMetricFamily("attest_inference_version_failures", "Versions that could not be opened")
         failures.add_metric((), self._engines.failures())

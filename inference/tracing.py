@@ -8,13 +8,14 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from inference.ports import Delta, ModelInfo
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _NO_TRACE = "0" * 32
+_CONTEXT = ("traceparent", "tracestate")
 
 
 class RequestSpan(Protocol):
@@ -24,6 +25,10 @@ class RequestSpan(Protocol):
     def trace_id(self) -> str | None:
         """Trace id of the caller, where it sent one."""
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """W3C trace context for whoever works for this request; empty where there is none."""
+
     def end(self, outcome: str, last: Delta) -> None:
         """End the span."""
 
@@ -31,8 +36,9 @@ class RequestSpan(Protocol):
 class _NoSpan:
     """Where nothing is exported, the caller's trace id is all there is."""
 
-    def __init__(self, trace_id: str | None) -> None:
-        self.trace_id = trace_id
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self.trace_id = trace_id(headers)
+        self.headers = {name: headers[name] for name in _CONTEXT if name in headers} if self.trace_id else {}
 
     def end(self, outcome: str, last: Delta) -> None:
         """Do nothing."""
@@ -44,6 +50,8 @@ class _Span:
     def __init__(self, span: Span) -> None:
         self._span = span
         self.trace_id: str | None = f"{span.get_span_context().trace_id:032x}"
+        self.headers: dict[str, str] = {}
+        TraceContextTextMapPropagator().inject(self.headers, set_span_in_context(span))
 
     def end(self, outcome: str, last: Delta) -> None:
         """Set what is known now, and end the span."""
@@ -54,7 +62,8 @@ class _Span:
             span.set_attribute("gen_ai.usage.input_tokens", usage.prompt_tokens)
             span.set_attribute("gen_ai.usage.output_tokens", usage.completion_tokens)
         if timing is not None:
-            span.set_attribute("attest.inference.queue_seconds", timing.queued_s)
+            if timing.queued_s is not None:
+                span.set_attribute("attest.inference.queue_seconds", timing.queued_s)
             span.set_attribute("gen_ai.server.time_to_first_token", timing.first_s)
         span.set_attribute("attest.inference.outcome", outcome)
         if outcome == "failed":
@@ -77,7 +86,7 @@ class Tracing:
     def begin(self, operation: str, info: ModelInfo, headers: Mapping[str, str]) -> RequestSpan:
         """Begin the span of a request within the caller's trace."""
         if self._provider is None:
-            return _NoSpan(trace_id(headers))
+            return _NoSpan(headers)
         context = TraceContextTextMapPropagator().extract(headers)
         span = self._provider.get_tracer("attest.inference").start_span(
             f"{operation} {info.name}",

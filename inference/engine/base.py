@@ -4,25 +4,26 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 import msgspec
+from msgspec import UnsetType
 
 from inference.ports import ChatModel, ChatRequest, CompletionRequest, Delta, InferenceError, ModelInfo, Role
 
 
 class Load(msgspec.Struct, frozen=True):
-    """How busy an engine is now."""
+    """How busy an engine is now. What an engine cannot know is unset, which is absent in `/health` and `/metrics`."""
 
     ready: bool
     running: int = 0
-    waiting: int = 0
-    restarts: int = 0
+    waiting: int | UnsetType = 0
+    restarts: int | UnsetType = 0
     """How often the engine's loop failed and was started again."""
     places: int = 0
     """Requests that can be decoded together."""
-    cache_tokens: int = 0
+    cache_tokens: int | UnsetType = 0
     """Tokens of key-value memory that running requests hold."""
-    cache_limit: int = 0
+    cache_limit: int | UnsetType = 0
     """Most tokens of key-value memory."""
-    decode_steps: int = 0
+    decode_steps: int | UnsetType = 0
     """Decode steps so far, and below the tokens that they gave: their ratio is the batch's mean size."""
     decode_rows: int = 0
     prompt_tokens: int = 0
@@ -52,7 +53,9 @@ class Engine(ChatModel, Protocol):
     def stream(self, request: ChatRequest, headers: dict[str, str] | None = None) -> AsyncGenerator[Delta, None]:
         """As in the port; a generator, so that it can be closed."""
 
-    def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
+    def complete(
+        self, request: CompletionRequest, headers: dict[str, str] | None = None
+    ) -> AsyncGenerator[Delta, None]:
         """Continue a text or token ids as they stand. Raises and is closed as `stream`."""
 
 

@@ -22,15 +22,15 @@ class Clock:
     """When things happened to a request, in seconds of the monotonic clock."""
 
     arrived: float = field(default_factory=time.monotonic)
-    admitted: float = 0.0
+    admitted: float | None = None
+    """When it got a place; None where that is not known."""
     first: float = 0.0
 
     def timing(self) -> Timing:
         """Return the times of a request that ends now."""
         now = time.monotonic()
-        return Timing(
-            queued_s=self.admitted - self.arrived, first_s=self.first - self.arrived, decode_s=now - self.first
-        )
+        queued_s = None if self.admitted is None else self.admitted - self.arrived
+        return Timing(queued_s=queued_s, first_s=self.first - self.arrived, decode_s=now - self.first)
 
 
 @dataclass(eq=False)

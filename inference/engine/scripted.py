@@ -153,7 +153,11 @@ class ScriptedEngine:
         finally:
             self._running -= 1
 
-    async def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
+    async def complete(
+        self,
+        request: CompletionRequest,
+        headers: dict[str, str] | None = None,  # noqa: ARG002 - the port has it
+    ) -> AsyncGenerator[Delta, None]:
         """Answer a text as a dialogue of one message. Token ids mean nothing to a script."""
         if not isinstance(request.prompt, str):
             raise RequestRefusedError("A script has no tokens: send text.", code="no_tokenizer", param="prompt")

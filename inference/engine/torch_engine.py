@@ -114,7 +114,11 @@ class TorchEngine:
         """
         return self._answers(partial(self._chat_job, request))
 
-    def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
+    def complete(
+        self,
+        request: CompletionRequest,
+        headers: dict[str, str] | None = None,  # noqa: ARG002 - the port has it
+    ) -> AsyncGenerator[Delta, None]:
         """Continue a text or token ids as they stand. Raises as `stream`."""
         return self._answers(partial(self._completion_job, request))
 

@@ -6,7 +6,6 @@ runs there (`--skip-tokenizer-init`); ids come back and are read, stopped and co
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import torch
+from msgspec import UNSET
 
 from inference.chatglm3.reply import Reply, ReplyReader
 from inference.chatglm3.tools import ToolReply
@@ -23,7 +23,7 @@ from inference.engine import dialogue
 from inference.engine.base import ClosedError, Load
 from inference.engine.jobs import Job
 from inference.engine.sampling import Sampler
-from inference.engine.vllm_answer import UNREADABLE, choices, take
+from inference.engine.vllm_answer import UNREADABLE, Choice, choices, take
 from inference.engine.vllm_folder import open_folder
 from inference.errors import QueueFullError, UnknownModelError
 from inference.forbidden import Lexicons
@@ -101,12 +101,20 @@ class VllmEngine:
             await session.close()
 
     def load(self) -> Load:
-        """Say how many requests are under way, and whether vLLM was well when last looked at."""
+        """Say how many requests are under way, and whether vLLM was well when last looked at.
+
+        How vLLM goes about it (queue, steps, memory, failures) is not known here: its own metrics say it.
+        """
         ready = self._session is not None and bool(self._healthy)
         return Load(
             ready=ready,
             running=self._running,
+            waiting=UNSET,
+            restarts=UNSET,
             places=self._most,
+            cache_tokens=UNSET,
+            cache_limit=UNSET,
+            decode_steps=UNSET,
             decode_rows=self._rows,
             prompt_tokens=self._prompt_tokens,
         )
@@ -125,9 +133,11 @@ class VllmEngine:
         """Yield the answer. Raises `RequestRefusedError` when the request is at fault, else `InferenceError`."""
         return self._answers(partial(self._chat_job, request), request, headers)
 
-    def complete(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
+    def complete(
+        self, request: CompletionRequest, headers: dict[str, str] | None = None
+    ) -> AsyncGenerator[Delta, None]:
         """Continue a text or token ids as they stand. Raises as `stream`."""
-        return self._answers(partial(self._completion_job, request), request, None)
+        return self._answers(partial(self._completion_job, request), request, headers)
 
     async def _answers(
         self,
@@ -143,8 +153,6 @@ class VllmEngine:
         self._running += 1
         try:
             job = await build(said)
-            self._prompt_tokens += len(job.prompt)
-            job.clock.admitted = time.monotonic()
             async with aclosing(self._computed(job, said, request, headers)) as deltas:
                 async for delta in deltas:
                     yield delta
@@ -167,7 +175,7 @@ class VllmEngine:
                 if response.status != 200:  # noqa: PLR2004 - OK
                     raise _refused(response.status)
                 async for choice in choices(response, job):
-                    self._rows += len(choice.token_ids or ())
+                    self._count(job, choice)
                     take(job, choice)
                     taken, said[:] = tuple(said), ()
                     for delta in taken:
@@ -178,6 +186,12 @@ class VllmEngine:
         except (aiohttp.ClientError, OSError, *UNREADABLE) as error:
             raise InferenceError(f"vLLM did not answer as it should ({type(error).__name__}).", retry_after=2) from None
         raise InferenceError("vLLM ended the answer before its end.", retry_after=1)
+
+    def _count(self, job: Job, choice: Choice) -> None:
+        """Count what an event says was computed: a prompt is read when its first token comes."""
+        if choice.token_ids and not job.generated:
+            self._prompt_tokens += len(job.prompt)
+        self._rows += len(choice.token_ids or ())
 
     def _body(self, job: Job, request: ChatRequest | CompletionRequest) -> bytes:
         return msgspec.json.encode(

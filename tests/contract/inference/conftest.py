@@ -62,10 +62,15 @@ async def serving(engine):
 
 
 @contextlib.asynccontextmanager
-async def vllm_server(engine):
-    """Run a server that speaks as vLLM does with `--skip-tokenizer-init`, over an engine of ours."""
+async def vllm_server(engine, seen: list[dict[str, str]] | None = None):
+    """Run a server that speaks as vLLM does with `--skip-tokenizer-init`, over an engine of ours.
+
+    The headers of each request are added to `seen`.
+    """
 
     async def completions(request: web.Request) -> web.StreamResponse:
+        if seen is not None:
+            seen.append({name.lower(): value for name, value in request.headers.items()})
         body = await request.json()
         assert body["model"] == "model"
         assert (body["detokenize"], body["return_token_ids"], body["stream"]) == (False, True, True)

@@ -1,6 +1,7 @@
 """The server over engines of this process: exact token ids, tools, the overflow policy, metrics, trace context."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from inference.engine.torch_engine import Limits, TorchEngine
 from inference.engine.vllm_engine import Upstream, VllmEngine
 from inference.engines import OneEngine
 from inference.telemetry import Telemetry
-from tests.contract.inference.conftest import SCRIPT, serving
+from tests.contract.inference.conftest import SCRIPT, serving, vllm_server
 from tests.rig.ports import free_port
 from tests.unit.inference import tiny
 from tests.unit.inference.reference import reference
@@ -211,6 +212,59 @@ async def test_the_callers_trace_is_continued(monkeypatch):
     assert b"chat tiny" in sent
     assert b"attest.model.revision" in sent
     assert b"marker-of-content" not in sent
+
+
+@contextlib.asynccontextmanager
+async def vllm_tier(checkpoint, tmp_path):
+    """Run a tier in front of a vLLM server; yield its address, and the headers that this server gets."""
+    seen = []
+    async with vllm_server(TorchEngine(checkpoint, "tiny", Limits(places=4, queue=4)), seen) as upstream:
+        folder = tiny.build(tmp_path / "tiny", context=checkpoint.published.seq_length)
+        async with serving(VllmEngine(Upstream(upstream, "model"), folder)) as url:
+            yield url, seen
+
+
+@pytest.mark.parametrize("exported", [True, False])
+@pytest.mark.parametrize("path", ["/chat/completions", "/completions"])
+async def test_the_trace_goes_on_to_vllm(path, exported, checkpoint, tmp_path, monkeypatch):
+    """With the tier's own span as the parent where there is one, else as the caller sent it."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}" if exported else "")
+    caller = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01", "tracestate": "x=1"}
+    body = {"model": "tiny", "max_tokens": 2}
+    body |= {"messages": [USER]} if path.startswith("/chat") else {"prompt": [5, 6]}
+    async with vllm_tier(checkpoint, tmp_path) as (url, seen), aiohttp.ClientSession() as session:
+        for headers in (caller, {"traceparent": "nonsense", "tracestate": "x=1"}):
+            async with session.post(url + path, json=body, headers=headers) as response:
+                assert response.status == 200
+    sent = [(one.get("traceparent", ""), one.get("tracestate", "")) for one in seen]
+    if exported:
+        assert sent[0][0].startswith(f"00-{TRACE}-")
+        assert sent[0][0] != caller["traceparent"]
+        assert sent[0][1] == "x=1"
+        assert TRACE not in sent[1][0]
+    else:
+        assert sent == [(caller["traceparent"], "x=1"), ("", "")]
+
+
+async def test_what_is_known_of_vllm_is_counted_and_what_is_not_is_absent(checkpoint, tmp_path):
+    async with vllm_tier(checkpoint, tmp_path) as (url, _), aiohttp.ClientSession() as session:
+        *_, last = await events(url, "/completions", model="tiny", prompt=[5, 6, 7], max_tokens=5, ignore_eos=True)
+        assert last["choices"][0]["finish_reason"] == "length"
+        async with session.get(url.removesuffix("/v1") + "/metrics") as response:
+            lines = (await response.text()).splitlines()
+        async with session.get(url.removesuffix("/v1") + "/health") as response:
+            health = await response.json()
+    values = {line.partition("{")[0]: float(line.rpartition(" ")[2]) for line in lines if "{" in line}
+    for name in ("gen_ai_server_time_to_first_token_seconds", "gen_ai_server_time_per_output_token_seconds"):
+        assert values[f"{name}_count"] == 1
+        assert 0 < values[f"{name}_sum"] < 60
+    tokens = {line.rpartition(" ")[2] for line in lines if line.startswith("attest_inference_tokens_sum")}
+    assert tokens == {"3.0", "5.0"}
+    assert values["attest_inference_decode_rows_total"] == 5
+    assert values["attest_inference_prompt_tokens_total"] == 3
+    unknown = {"waiting", "restarts_total", "cache_tokens", "cache_limit_tokens", "decode_steps_total"}
+    assert not {f"attest_inference_{name}" for name in (*unknown, "queue_seconds_count")} & values.keys()
+    assert set(health) == {"ready", "running", "places", "decode_rows", "prompt_tokens"}
 
 
 async def test_a_vllm_that_does_not_answer_is_named(tmp_path, caplog):
