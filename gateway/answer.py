@@ -1,12 +1,12 @@
 """The answer of one turn: hold back, examine, release what was examined. The caller makes each release durable."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import msgspec
 
 from audit.record import FindingRecord
+from gateway.bulk import groups
 from gateway.lexicon import Lexicon, stopped
 from gateway.turn_records import findings_of
 from inference.ports import Delta, FinishReason, Usage
@@ -15,10 +15,8 @@ from safety.pseudonyms import Restorer
 from safety.stream import StreamWindow, Stretch, deliver
 from safety.verdict import Decision
 
-TOGETHER = 16
-"""Stretches that are examined at once: a guard's time runs for all of them together, and other turns wait for them."""
 TOGETHER_CHARACTERS = 4_096
-"""Characters of them, where they are long."""
+"""Characters of stretches that are examined at once, where they are long."""
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -144,7 +142,7 @@ class Answer:
     async def _decisions(self, stretches: list[Stretch]) -> list[Decision]:
         """Examine stretches in their order, up to and with the first that is blocked."""
         decisions: list[Decision] = []
-        for group in _groups(stretches):
+        for group in groups(stretches, lambda stretch: len(stretch.text), TOGETHER_CHARACTERS):
             for decision in await asyncio.gather(*map(self._decision, group)):
                 decisions.append(decision)
                 if decision.blocked:
@@ -179,19 +177,6 @@ class Answer:
         release = Release(text, self.delivered, since, tuple(passed), tuple(findings))
         self.delivered += len(text)
         return release
-
-
-def _groups(stretches: list[Stretch]) -> Iterator[list[Stretch]]:
-    group: list[Stretch] = []
-    characters = 0
-    for stretch in stretches:
-        characters += len(stretch.text)
-        if len(group) == TOGETHER or (group and characters > TOGETHER_CHARACTERS):
-            yield group
-            group, characters = [], len(stretch.text)
-        group.append(stretch)
-    if group:
-        yield group
 
 
 def _untouched(decision: Decision, stretch: Stretch) -> int:

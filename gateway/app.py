@@ -19,6 +19,7 @@ from audit.signing import SigningKeys
 from gateway import VERSION
 from gateway.auth.access import PUBLIC
 from gateway.auth.authentication import Authentication
+from gateway.bulk import Bulk
 from gateway.console.compose import console_parts
 from gateway.console.names import Names
 from gateway.console.sections import SECTIONS, console_routes
@@ -151,6 +152,7 @@ def create_app(settings: Settings) -> Litestar:  # noqa: PLR0915 - one list, in 
     parts = {
         "chat": ChatParts(turns, catalogue, settings),
         "turns": turns,
+        "questions": Bulk(1, settings.queue_wait_s),
         "allowances": allowances,
         "usage": UsageReport(engine),
         "people": People(engine, PersonNames(engine)),
@@ -253,6 +255,7 @@ def _turns(
         settings=settings,
         routes=ModelRoutes(catalogue, ModelActivations(audit)),
         mirroring=Mirroring(model, telemetry, settings.answer_limit_chars),
+        bulk=Bulk(2, settings.queue_wait_s),
     )
 
 

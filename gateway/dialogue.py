@@ -2,18 +2,22 @@
 
 A client of the API resends its whole history; a message that was blocked once must neither reach the model later nor
 jam the conversation. So only the new message and system messages can block a turn; an earlier message that the policy
-would block is left out together with the answer that followed it.
+would block is left out together with the answer that followed it. One that no guard could judge in time is neither: the
+turn is refused, since an answer without its history would look like any other.
 """
 
-import asyncio
+from contextlib import aclosing
 
 import msgspec
 
+from gateway.bulk import Bulk
+from gateway.problems import GuardsLateError
 from gateway.turn_events import TurnRequest
+from gateway.turn_records import blocking
 from inference.ports import Message, Role
 from safety.ports import Direction, SafetyLayer, TurnContext
 from safety.pseudonyms import Pseudonyms
-from safety.verdict import Decision
+from safety.verdict import Decision, StageStatus
 
 
 class ExaminedDialogue(msgspec.Struct, frozen=True):
@@ -31,12 +35,20 @@ class ExaminedDialogue(msgspec.Struct, frozen=True):
     """What the placeholders in `context` stand for; for the answer, never for a record."""
 
 
-async def examine_dialogue(safety: SafetyLayer, request: TurnRequest) -> ExaminedDialogue:
-    """Examine every message of the request (identical texts are cached by the classifier)."""
+async def examine_dialogue(safety: SafetyLayer, request: TurnRequest, bulk: Bulk) -> ExaminedDialogue:
+    """Examine every message of the request (identical texts are cached by the classifier).
+
+    Raises `GuardsLateError` where a guard was late over an earlier message, `OverloadedError` where too many wait.
+    """
     messages = request.messages
     groups = request.principal.groups
     history = TurnContext(direction=Direction.INPUT, groups=groups)
-    earlier = await asyncio.gather(*(safety.examine(message.content, history) for message in messages[:-1]))
+    earlier: list[Decision] = []
+    async with aclosing(bulk.examine(safety, [message.content for message in messages[:-1]], history)) as decided:
+        async for decision in decided:
+            if _late(decision):
+                raise GuardsLateError(retry_after=5)
+            earlier.append(decision)
     allowed = tuple(
         message.content
         for message, decision in zip(messages[:-1], earlier, strict=True)
@@ -56,6 +68,12 @@ async def examine_dialogue(safety: SafetyLayer, request: TurnRequest) -> Examine
         left_out=left_out,
         pseudonyms=pseudonyms,
     )
+
+
+def _late(decision: Decision) -> bool:
+    """Whether a text may not pass only because a guard was late: it may be harmless, and nobody knows."""
+    late = any(examination.status is StageStatus.TIMED_OUT for examination in decision.examinations)
+    return late and decision.blocked and not blocking(decision)[0]
 
 
 def _deciding(messages: tuple[Message, ...], decisions: tuple[Decision, ...]) -> Decision:

@@ -185,6 +185,14 @@ class OverloadedError(AttestError):
     title = "Too many turns are running; try again shortly"
 
 
+class GuardsLateError(AttestError):
+    """A guard was late over an earlier message, so that nobody knows whether it may go to the model."""
+
+    code = "guards-late"
+    status = 503
+    title = "The earlier messages could not be examined in time; try again shortly or shorten the dialogue"
+
+
 class LimiterUnavailableError(AttestError):
     """Admission cannot be decided and the setting says closed."""
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from audit.ports import AuditLog, AuditUnavailableError
 from audit.record import Kind
 from gateway.answer import Answer, Release
+from gateway.bulk import Bulk
 from gateway.delta_reader import DeltaReader
 from gateway.dialogue import ExaminedDialogue, examine_dialogue
 from gateway.ending.watch import AccessWatch, Watched
@@ -61,6 +62,8 @@ class TurnService:
     routes: Routes
     """Chooses the version of the model that answers; its being in use is on record by then."""
     mirroring: Mirroring
+    bulk: Bulk
+    """Examines earlier messages; shared by all turns, so that the newest messages go before them."""
     running: set[asyncio.Task[None]] = field(default_factory=set)
     closings: set[asyncio.Task[None]] = field(default_factory=set)
     """Closing records that turns left to tasks of their own."""
@@ -122,6 +125,7 @@ class _Conductor:
         self._allowance: Allowance | None = None
         self._max_tokens = request.max_tokens
         self._asked = False
+        self._left_out = 0
         # One policy from the first stage to the last, whatever comes into force meanwhile; the records name it.
         self._judging = service.policy.now
         safety = self._judging.safety
@@ -161,6 +165,7 @@ class _Conductor:
         self._service.policy.check()
         async with self._service.admission.admit(request.principal), self._allowed():
             dialogue = await self._examine_input()
+            self._left_out = dialogue.left_out
             answer.restorer = dialogue.pseudonyms.restorer()
             answer.lexicon = Lexicon(self._judging.forbidden(request.principal.groups))
             route = await self._route()
@@ -178,7 +183,7 @@ class _Conductor:
 
     async def _examine_input(self) -> ExaminedDialogue:
         with self._service.telemetry.stage("input"):
-            return await examine_dialogue(self._judging.safety, self._request)
+            return await examine_dialogue(self._judging.safety, self._request, self._service.bulk)
 
     async def _route(self) -> Route:
         request = self._request
@@ -323,6 +328,7 @@ class _Conductor:
             turn_id=self._turn_id,
             outcome=outcome,
             redacted=self._answer.redacted,
+            left_out=self._left_out,
             usage=self._answer.usage,
             budget=self._allowance.notice() if self._allowance else None,
             duration_ms=self._log.elapsed_ms,

@@ -71,6 +71,8 @@ class TurnEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     """Rule ids of those verdicts, never a pattern."""
     redacted: bool = False
     """Something in the answer was replaced before it was shown."""
+    left_out: int = 0
+    """Earlier messages that did not go to the model, since the policy blocks them."""
     finish_reason: str = ""
     """`stop | length | content_filter`, OpenAI's words."""
     usage: Usage = Usage()

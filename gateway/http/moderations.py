@@ -1,6 +1,5 @@
 """`/v1/moderations`: what all guards make of texts, in OpenAI's shape. No turn, no model, no record: a question."""
 
-import asyncio
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,12 +9,13 @@ from litestar.params import JSONBody, SkipValidation
 
 from gateway.auth.access import open_to
 from gateway.auth.principal import Role
+from gateway.bulk import Bulk
 from gateway.identifiers import uuid7
 from gateway.problems import BadRequestError
 from gateway.settings import Settings
 from gateway.turn import TurnService
 from safety.ports import Direction, TurnContext
-from safety.verdict import Action, Band, Category, Decision
+from safety.verdict import Action, Band, Category, Decision, StageStatus
 
 MODEL = "attest-safety"
 _NAMES = {
@@ -70,6 +70,14 @@ class FindingInfo(msgspec.Struct, frozen=True):
     shadow: bool
 
 
+class FailedStage(msgspec.Struct, frozen=True):
+    """A guard that did not judge the text: asked again, it may."""
+
+    stage: str
+    status: str
+    """`timed_out` or `error`."""
+
+
 class SafetyInfo(msgspec.Struct, frozen=True):
     """What OpenAI's shape has no place for."""
 
@@ -77,6 +85,8 @@ class SafetyInfo(msgspec.Struct, frozen=True):
     policy: str
     classifier: str
     findings: list[FindingInfo]
+    failed: list[FailedStage]
+    """Guards that did not judge the text."""
 
 
 class Moderation(msgspec.Struct, frozen=True):
@@ -103,6 +113,7 @@ async def moderations(
     request: Request[Any, Any, Any],
     data: JSONBody[ModerationRequest],
     turns: NamedDependency[SkipValidation[TurnService]],
+    questions: NamedDependency[SkipValidation[Bulk]],
     settings: NamedDependency[Settings],
 ) -> ModerationResponse:
     """Say what the guards and the policy make of texts, as if they were sent to the model.
@@ -114,14 +125,15 @@ async def moderations(
     async with turns.admission.admit(request.user):
         turns.policy.check()
         safety = turns.policy.now.safety
-        decisions = await asyncio.gather(*(safety.examine(text, context) for text in texts))
+        decisions = [decision async for decision in questions.examine(safety, texts, context)]
     classifier = safety.classifier_hash
     return ModerationResponse(
-        id=f"modr-{uuid7()}", model=MODEL, results=[_result(decision, classifier) for decision in decisions]
+        id=f"modr-{uuid7()}", model=MODEL, results=[moderation(decision, classifier) for decision in decisions]
     )
 
 
-def _result(decision: Decision, classifier: str) -> Moderation:
+def moderation(decision: Decision, classifier: str) -> Moderation:
+    """Return a decision in OpenAI's shape; `classifier` is the hash of the one that spoke."""
     scores = dict.fromkeys([*_NAMES.values(), *_FINER], 0.0)
     flags = dict.fromkeys(scores, False)
     for verdict in decision.verdicts:
@@ -142,12 +154,17 @@ def _result(decision: Decision, classifier: str) -> Moderation:
         )
         for verdict in decision.verdicts
     ]
+    failed = [
+        FailedStage(part.guard, part.status.value)
+        for part in decision.examinations
+        if part.status in (StageStatus.TIMED_OUT, StageStatus.ERROR)
+    ]
     return Moderation(
         flagged=decision.blocked,
         categories=flags,
         category_scores=scores,
         category_applied_input_types={name: ["text"] for name in flags},
-        attest=SafetyInfo(decision.action.value, decision.policy_hash, classifier, findings),
+        attest=SafetyInfo(decision.action.value, decision.policy_hash, classifier, findings, failed),
     )
 
 

@@ -202,6 +202,7 @@ def _info(event: TurnEnded) -> AttestInfo:
         categories=event.categories,
         rules=event.rules,
         redacted=event.redacted,
+        left_out=event.left_out,
         budget=event.budget,
     )
 

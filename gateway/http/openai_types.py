@@ -132,6 +132,8 @@ class AttestInfo(msgspec.Struct, frozen=True, kw_only=True):
     categories: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
     redacted: bool = False
+    left_out: int = 0
+    """Earlier messages that did not go to the model, since the policy blocks them."""
     budget: BudgetNotice | None = None
     """A budget that is nearly used up."""
 

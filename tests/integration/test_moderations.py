@@ -21,6 +21,7 @@ def test_harm_and_harmless_are_told_apart_in_both_languages(client):
     assert answer.results[1].category_scores.violence > 0.5
     assert not any(answer.results[0].categories.model_dump().values())
     assert answer.results[2].attest["findings"][0]["rule"] == "prompt_attack.ignore_previous_en"
+    assert all(result.attest["failed"] == [] for result in answer.results)
     assert answer.id.startswith("modr-")
 
 

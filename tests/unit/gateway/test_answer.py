@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from gateway.answer import TOGETHER, TOGETHER_CHARACTERS, Answer
+from gateway.answer import TOGETHER_CHARACTERS, Answer
+from gateway.bulk import TOGETHER
 from inference.ports import Delta, FinishReason
 from safety.parts import filters
 from safety.pipeline import Pipeline

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from audit.record import Kind
 from gateway.answer import Answer
+from gateway.bulk import Bulk
 from gateway.dialogue import examine_dialogue
 from gateway.turn_events import Outcome, TextReleased
 from inference.ports import Delta
@@ -86,7 +87,7 @@ ANSWER = (
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 25), min_size=1, max_size=len(ANSWER)), st.booleans())
 async def test_whatever_the_chunking_the_person_sees_the_same(sizes, together):
-    dialogue = await examine_dialogue(SAFETY, request(QUESTION))
+    dialogue = await examine_dialogue(SAFETY, request(QUESTION), Bulk(1, 1))
     answer = Answer(safety=SAFETY, groups=(), limit_chars=10_000)
     answer.restorer = dialogue.pseudonyms.restorer()
     shown, at, turn = [], 0, 0

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from audit.ports import AuditUnavailableError
 from audit.record import Entry, Kind, Receipt
 from gateway.auth.principal import Principal, Role
+from gateway.bulk import Bulk
 from gateway.ending.watch import Watched
 from gateway.judging import Judging
 from gateway.limits.admission import Admission
@@ -152,7 +153,7 @@ def service(trace: Trace, model: ScriptedModel, log: ListLog | None = None, watc
         allowances=Allowances(Budgets.load(None), SqlCounters(None), Unwritten(None)),  # type: ignore[arg-type]
         watch=watch or Watch(),  # type: ignore[arg-type]
         telemetry=Telemetry({}), settings=settings, routes=FixedRoutes(),
-        mirroring=Mirroring(model, Telemetry({}), settings.answer_limit_chars),
+        mirroring=Mirroring(model, Telemetry({}), settings.answer_limit_chars), bulk=Bulk(2, 10),
     )  # fmt: skip
 
 
