@@ -145,10 +145,10 @@ async def _input(safety: Pipeline, trail: TurnTrail, opened: Entry) -> list[Stag
     stages = _compared(opened.stages, recorded, (decision,), findings_of(decision, "message"))
     if opened.verdict != decision.action.value:
         stages.append(_other("input.verdict", Why.VERDICT, opened.verdict, decision.action.value))
-    return stages if _context_known(trail, opened) else [_unsure(stage) for stage in stages]
+    return stages if context_known(trail, opened) else [_unsure(stage) for stage in stages]
 
 
-def _context_known(trail: TurnTrail, opened: Entry) -> bool:
+def context_known(trail: TurnTrail, opened: Entry) -> bool:
     """Whether the earlier messages stand in the log as they were typed; what was cut out or blocked does not."""
     cut = any(one.where != "message" and one.action in _CUTS for one in opened.findings)
     messages = opened.detail.get("messages", 1)

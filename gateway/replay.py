@@ -7,13 +7,15 @@ import msgspec
 
 from audit.ports import TurnSummary, TurnTrail
 from audit.readers import Readers
-from audit.record import Kind
+from audit.record import Entry, Kind
+from gateway.rejudging import context_known
 from safety.ports import Direction, SafetyLayer, TurnContext
 from safety.stream import StreamWindow
-from safety.verdict import Action, Decision, Verdict, severity_of
+from safety.verdict import Action, Decision, StageStatus, Verdict, severity_of
 
 AT_ONCE = 50
 """Turns that are read and held in memory at once."""
+_FAILED = (StageStatus.ERROR, StageStatus.TIMED_OUT)
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -49,6 +51,8 @@ class Replay(msgspec.Struct, frozen=True):
     stricter: int
     milder: int
     changed: tuple[Changed, ...]
+    unjudged: int = 0
+    """Turns that cannot be judged again: what made their verdict so strict is not on record to be looked at."""
 
 
 AfterEach = Callable[[], Awaitable[None]]
@@ -66,17 +70,18 @@ async def replay(
     `after_each` is called after each turn: to tell how far it is, and to rest.
     """
     changed: list[Changed] = []
-    judged = unreadable = 0
+    judged = unreadable = unjudged = 0
     async for trail in _trails(readers, [turn.turn_id for turn in judged_once(turns)]):
         if trail.message:
-            judged += 1
             change = await _changed(safety, trail)
-            changed += [change] if change is not None else []
+            unknown = change is not None and not change.stricter and _cannot_be_milder(trail)
+            judged, unjudged = judged + (not unknown), unjudged + unknown
+            changed += [change] if change is not None and not unknown else []
         else:
             unreadable += 1
         await after_each()
     stricter = sum(one.stricter for one in changed)
-    return Replay(safety.policy_hash, judged, unreadable, stricter, len(changed) - stricter, tuple(changed))
+    return Replay(safety.policy_hash, judged, unreadable, stricter, len(changed) - stricter, tuple(changed), unjudged)
 
 
 def judged_once(turns: Iterable[TurnSummary]) -> tuple[TurnSummary, ...]:
@@ -84,8 +89,27 @@ def judged_once(turns: Iterable[TurnSummary]) -> tuple[TurnSummary, ...]:
     return tuple(turn for turn in turns if turn.verdict in set(Action))
 
 
+def _cannot_be_milder(trail: TurnTrail) -> bool:
+    """Whether a milder verdict would say nothing about the policy: something else than the texts on record decided.
+
+    A guard failed; the tier stopped the model at a word; or what came before the message is not on record as it was
+    typed (earlier messages and the system's, where the turn was stopped on its way in).
+    """
+    if any(stage.status in _FAILED for record in trail.records for stage in record.stages):
+        return True
+    if any(record.detail.get("stopped_by") for record in trail.records):
+        return True
+    opened = _opened(trail)
+    return opened is not None and opened.verdict == trail.verdict and not context_known(trail, opened)
+
+
+def _opened(trail: TurnTrail) -> Entry | None:
+    return next((record for record in trail.records if record.kind is Kind.TURN_ACCEPTED), None)
+
+
 async def _changed(safety: SafetyLayer, trail: TurnTrail) -> Changed | None:
-    groups = next((record.groups for record in trail.records if record.kind is Kind.TURN_ACCEPTED), ())
+    opened = _opened(trail)
+    groups = opened.groups if opened is not None else ()
     action, said = await _judge(safety, trail, groups)
     if action.value == trail.verdict:
         return None

@@ -39,7 +39,7 @@ def dry_run(policy_file: Path, since: datetime, limit: int, as_json: bool) -> No
         click.echo(plain(f"{utc(one.at)}  {one.turn_id}  {one.recorded} -> {one.now}  {one.subject}  {rules}"))
     click.echo(
         f"{len(result.changed)} of {result.turns} turns change ({result.stricter} stricter, {result.milder} milder);"
-        f" {result.unreadable} can no longer be read",
+        f" {result.unjudged} cannot be judged again; {result.unreadable} can no longer be read",
         err=True,
     )
 

@@ -83,6 +83,8 @@ class Result(msgspec.Struct, frozen=True):
     categories: tuple[Tally, ...]
     groups: tuple[Tally, ...]
     examples: tuple[Example, ...]
+    unjudged: int = 0
+    """Turns that cannot be judged again (`gateway.replay`)."""
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -199,6 +201,7 @@ class Trials:
             categories=_tallies((value, one) for one in changed for value in one.categories),
             groups=_tallies((value, one) for one in changed for value in one.groups),
             examples=_examples(changed),
+            unjudged=found.unjudged,
         )
 
     def _pacing(self, trial_id: str) -> AfterEach:
