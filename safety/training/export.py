@@ -115,7 +115,7 @@ def export(plan: Plan, folder: Path, *, rows: int | None = None, recalibrate: bo
     checked = _checked(Engine(folder, start, model_file=full.name).logits(texts[:COMPARED]), logits, examples)
     full.unlink()
     _write(_calibrated(start, logits, examples) if recalibrate else _kept(start, plan), folder)
-    return _approved(checked)
+    return approved(checked)
 
 
 def attach(plan: Plan, language: Language, first: Path, folder: Path, *, recalibrate: bool) -> Checked:
@@ -139,7 +139,7 @@ def attach(plan: Plan, language: Language, first: Path, folder: Path, *, recalib
     if recalibrate:
         start = _calibrated(start, Engine(folder, start).logits([row.text for row in examples]), examples)
     _write(start, folder)
-    return _approved(checked)
+    return approved(checked)
 
 
 def add_wording(data: Path, seeds: Path, first: Path, folder: Path, *, recalibrate: bool) -> float:
@@ -212,7 +212,8 @@ def _checked(full: Logits, small: Logits, examples: Sequence[Example]) -> Checke
     return Checked(*(float(average_precision_score(truth, logits[: len(full), -1])) for logits in (full, small)))
 
 
-def _approved(checked: Checked) -> Checked:
+def approved(checked: Checked) -> Checked:
+    """Return the figures; raises `ExportError` when int8 costs more than `MOST_LOST`."""
     log.info("AUPRC on dev: float %.4f, int8 %.4f", checked.full, checked.small)
     if checked.full - checked.small > MOST_LOST:
         raise ExportError(f"int8 loses {checked.full - checked.small:.4f} AUPRC on dev, more than {MOST_LOST}")

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -13,9 +14,23 @@ from gateway.problems import (
     RateLimitedError,
 )
 from gateway.turn_events import Outcome, TextReleased, TurnEnded, TurnStarted
+from gateway.turn_records import stages_of
 from gateway.unread import UNREAD_EVENTS
 from inference.ports import Delta, FinishReason
-from tests.unit.gateway.turns import ListLog, ScriptedModel, Trace, Watch, all_ended, request, run, service
+from safety.pipeline import Pipeline
+from safety.verdict import Action, Decision, Examination, StageStatus
+from tests.unit.gateway.turns import (
+    FixedPolicy,
+    ListLog,
+    ScriptedModel,
+    Trace,
+    Watch,
+    all_ended,
+    request,
+    run,
+    service,
+)
+from tests.unit.safety.guards import WordGuard, default_policy
 
 
 async def test_each_release_is_durable_before_it_is_shown():
@@ -69,6 +84,39 @@ async def test_a_guard_that_fails_blocks_and_says_so():
     [ended] = await run(service(trace, ScriptedModel(trace, "x")), "crash")
     assert ended.reason == "guard_failed"
     assert trace.entries[0].stages[0].status == "error"
+
+
+async def test_a_guard_that_hangs_blocks_and_the_record_says_which_and_how():
+    trace = Trace()
+    guards = [WordGuard("x", name="filters.quick"), WordGuard(name="filters.slow", delay=30)]
+    safety = Pipeline(guards, default_policy(), guard_timeout_s=0.1)
+    turns = replace(service(trace, model := ScriptedModel(trace, "x")), policy=FixedPolicy(safety))
+    [ended] = await run(turns, "hello")
+    assert (ended.outcome, ended.reason, model.asked) == (Outcome.BLOCKED, "guard_failed", [])
+    stages = {stage.stage: (stage.status, stage.error) for stage in trace.entries[0].stages}
+    assert stages == {
+        "input.normaliser": ("ran", ""),
+        "input.filters.quick": ("ran", ""),
+        "input.filters.slow": ("timed_out", "TimeoutError"),
+    }
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("statuses", "worst"),
+    [
+        (["ran", "timed_out", "skipped"], "timed_out"),
+        (["timed_out", "error", "ran"], "error"),
+        (["skipped", "ran"], "ran"),
+    ],
+)
+def test_the_record_of_several_texts_says_the_worst_of_a_guard(at, statuses, worst):
+    turned = [StageStatus(one) for one in statuses[at:] + statuses[:at]]
+    examined = [Examination("words", "1", one, 5, error="TimeoutError" * (one == "timed_out")) for one in turned]
+    decisions = [Decision(Action.ALLOW, (), (one,), "policy", "1") for one in examined]
+    [stage] = stages_of("input", decisions)
+    assert (stage.stage, stage.status, stage.characters) == ("input.words", worst, 5 * len(statuses))
+    assert stage.error == ("TimeoutError" if "timed_out" in statuses else "")
 
 
 async def test_an_earlier_blocked_message_stays_behind_with_its_answer():

@@ -11,7 +11,7 @@ import torch
 from safety.classifier.manifest import LABELS
 from safety.training import calibrate, graph
 from safety.training.corpus import Example, clean, load
-from safety.training.export import load_trained
+from safety.training.export import Checked, ExportError, approved, load_trained
 from safety.training.loop import Plan, rate_at, train
 from safety.training.network import Network, Shape
 from safety.training.sampling import LENGTH, Sampler
@@ -145,6 +145,24 @@ def test_a_stopped_run_continues_where_it_was(tmp_path, tokenizer):
     second = train(Network(TINY), tokenizer, longer)
     assert second.rows > first.rows > 0
     assert second.tokens >= 3000 > first.tokens >= 500
+    # A run that has reached its end is given nothing to learn: what a fresh network has then, it was given.
+    ended = Network(TINY)
+    train(ended, tokenizer, longer)
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["network"]
+    for name, value in saved.items():
+        assert torch.equal(ended.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("small", "worse"), [(0.9, False), (0.91, False), (0.8951, False), (0.8949, True), (0.5, True)]
+)
+def test_int8_may_cost_half_a_point_and_no_more(small, worse):
+    checked = Checked(full=0.9, small=small)
+    if worse:
+        with pytest.raises(ExportError, match=r"0\.005"):
+            approved(checked)
+    else:
+        assert approved(checked) == checked
 
 
 def test_thresholds_let_few_harmless_texts_through():
