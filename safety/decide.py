@@ -61,7 +61,7 @@ def decide(
         examinations=tuple(examinations),
         policy_hash=policy_hash,
         normaliser_version=normaliser_version,
-        redactions=_redactions(enforced, policy, context.overlap),
+        redactions=_redactions(enforced, (*layers, policy), context.overlap),
     )
 
 
@@ -153,7 +153,9 @@ def _on_failure(guard: str, policy: Policy, layers: tuple[Override, ...]) -> Act
     return max((rule.guards.get(guard, rule.default) for rule in rules), key=severity_of)
 
 
-def _redactions(verdicts: Iterable[Verdict], policy: Policy, overlap: int) -> tuple[Redaction, ...]:
+def _redactions(
+    verdicts: Iterable[Verdict], parts: tuple[Policy | Override, ...], overlap: int
+) -> tuple[Redaction, ...]:
     cuts = sorted((v for v in verdicts if v.action in _CUTS), key=lambda v: (v.finding.start, -v.finding.end))
     merged: list[Redaction] = []
     for finding, restorable in ((v.finding, v.action is Action.PSEUDONYMISE) for v in cuts):
@@ -164,13 +166,18 @@ def _redactions(verdicts: Iterable[Verdict], policy: Policy, overlap: int) -> tu
             last = merged[-1]
             merged[-1] = Redaction(last.start, max(last.end, end), last.placeholder, restorable and last.restorable)
         else:
-            merged.append(Redaction(start, end, _placeholder(finding, policy), restorable))
+            merged.append(Redaction(start, end, _placeholder(finding, parts), restorable))
     return tuple(merged)
 
 
-def _placeholder(finding: Finding, policy: Policy) -> str:
-    entry = policy.rules.get(finding.rule)
-    if entry is not None and entry.placeholder is not None:
-        return entry.placeholder
-    rule = policy.categories.get(finding.category)
-    return rule.placeholder if rule is not None else _DEFAULT_PLACEHOLDER
+def _placeholder(finding: Finding, parts: tuple[Policy | Override, ...]) -> str:
+    """Return the word of the first part that has one: those of the person's groups stand before the floor."""
+    for part in parts:
+        entry = part.rules.get(finding.rule)
+        if entry is not None and entry.placeholder is not None:
+            return entry.placeholder
+        rule = part.categories.get(finding.category)
+        # What is left out reads as the default: then the next part may know better.
+        if rule is not None and rule.placeholder != _DEFAULT_PLACEHOLDER:
+            return rule.placeholder
+    return _DEFAULT_PLACEHOLDER

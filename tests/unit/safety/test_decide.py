@@ -56,6 +56,38 @@ def test_the_uncertain_band_lies_between_the_thresholds():
     assert decision.action is Action.FLAG
 
 
+PHONE = "personal_data.cn_mobile"
+
+
+@pytest.mark.parametrize(
+    ("override", "groups", "placeholder"),
+    [
+        ({"rules": {PHONE: {"output": "redact", "placeholder": "[手机号]"}}}, ("hk",), "[手机号]"),
+        ({"rules": {PHONE: {"placeholder": "[手机号]"}}}, ("other", "hk"), "[手机号]"),
+        ({"rules": {PHONE: {"placeholder": "[手机号]"}}}, ("other",), "[PHONE]"),
+        ({"rules": {PHONE: {"output": "redact"}}}, ("hk",), "[PHONE]"),
+        ({"categories": {"personal_data": {"input": "redact", "output": "redact"}}}, ("hk",), "[PHONE]"),
+        (
+            {"categories": {"personal_data": {"input": "redact", "output": "redact", "placeholder": "[个人信息]"}}},
+            ("hk",),
+            "[个人信息]",
+        ),
+    ],
+)
+def test_a_placeholder_of_a_persons_group_stands_before_the_policys_own(override, groups, placeholder):
+    context = TurnContext(direction=Direction.OUTPUT, groups=groups)
+    decision = decided(ran(finding(rule=PHONE)), policy=usable("groups/hk", override), context=context)
+    assert [one.placeholder for one in decision.redactions] == [placeholder]
+
+
+def test_of_several_groups_the_first_ones_placeholder_counts():
+    named = {name: {"rules": {PHONE: {"placeholder": f"[{name}]"}}} for name in ("a", "b")}
+    for groups in (("a", "b"), ("b", "a")):
+        context = TurnContext(direction=Direction.OUTPUT, groups=groups)
+        [redaction] = decided(ran(finding(rule=PHONE)), policy=usable("groups", named), context=context).redactions
+        assert redaction.placeholder == f"[{groups[0]}]"
+
+
 def test_a_shadow_rule_is_recorded_and_not_carried_out():
     policy = usable("rules/secret.jwt", {"input": "block", "mode": "shadow"})
     decision = decided(ran(finding(Category.SECRET, rule="secret.jwt")), policy=policy)
