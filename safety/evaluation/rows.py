@@ -1,6 +1,7 @@
 """Labelled texts in our jsonl form: `text` and `labels`; `lang`, `role`, `source`, `set`, `unsafe` if known."""
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import msgspec
 
 
 class RowsError(ValueError):
-    """A file that cannot be read as labelled texts; the message names file and line."""
+    """A file that cannot be read as labelled texts, or a text that cannot be judged; the message names which."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -31,16 +32,26 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def read(path: Path) -> Iterator[Row]:
-    """Yield the rows of a file (gzipped when its name ends so); a row without a set takes the file's name."""
+    """Yield the rows of a file (gzipped when its name ends so); a row without a set takes the file's name.
+
+    Raises `RowsError`.
+    """
     decoder = msgspec.json.Decoder(Row)
     name = path.name.removesuffix(".gz").removesuffix(".jsonl")
     opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = decoder.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise RowsError(f"{path.name} line {number} is no labelled text: {error}") from None
-            yield row if row.set else msgspec.structs.replace(row, set=name)
+    try:
+        with opener(path, "rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                row = _row(decoder, line, f"{path.name} line {number}")
+                yield row if row.set else msgspec.structs.replace(row, set=name)
+    except (OSError, EOFError, zlib.error) as error:
+        raise RowsError(f"{path.name} cannot be read: {error}") from None
+
+
+def _row(decoder: msgspec.json.Decoder[Row], line: bytes, where: str) -> Row:
+    try:
+        return decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RowsError(f"{where} is no labelled text: {error}") from None

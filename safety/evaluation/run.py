@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from safety.evaluation.figures import Figures, figures
-from safety.evaluation.rows import Row
+from safety.evaluation.rows import Row, RowsError
 from safety.normalise import normalise
 from safety.pipeline import Pipeline
 from safety.policy_shape import CLASSIFIER
@@ -67,15 +67,18 @@ _SPOKE = (StageStatus.RAN, StageStatus.SKIPPED)
 
 
 async def judge_all(guard: Guard, rows: Sequence[Row], thresholds: dict[str, float]) -> list[Judged]:
-    """Judge rows one after the other; raises when the guard fails, since a figure without it would be false."""
+    """Judge rows one after the other; raises `RowsError` where the guard fails: a figure without it would be false."""
     judged = []
-    for row in rows:
+    for at, row in enumerate(rows):
         began = time.perf_counter()
         direction = Direction.OUTPUT if row.role == "response" else Direction.INPUT
-        examination = await guard.examine(normalise(row.text), TurnContext(direction=direction))
+        try:
+            examination = await guard.examine(normalise(row.text), TurnContext(direction=direction))
+        except ValueError as error:
+            raise RowsError(f"{_place(rows, at)} cannot be judged: {error}") from None
         took = (time.perf_counter() - began) * 1000
         if examination.status is not StageStatus.RAN:
-            raise RuntimeError(f"guard {guard.name} did not run: {examination.status}")
+            raise RowsError(f"{_place(rows, at)} cannot be judged: {guard.name} {examination.status}")
         best: dict[Category, float] = {}
         for finding in examination.findings:
             best[finding.category] = max(best.get(finding.category, 0.0), finding.score)
@@ -85,15 +88,19 @@ async def judge_all(guard: Guard, rows: Sequence[Row], thresholds: dict[str, flo
 
 
 async def judge_by_pipeline(pipeline: Pipeline, rows: Sequence[Row]) -> list[Judged]:
-    """Judge rows by all guards and the policy: caught is what would be blocked; a filter's block has score 1."""
+    """Judge rows by all guards and the policy: caught is what would be blocked; a filter's block has score 1.
+
+    Raises `RowsError` where a guard fails.
+    """
     judged = []
-    for row in rows:
+    for at, row in enumerate(rows):
         began = time.perf_counter()
         direction = Direction.OUTPUT if row.role == "response" else Direction.INPUT
         decision = await pipeline.examine(row.text, TurnContext(direction=direction))
         took = (time.perf_counter() - began) * 1000
-        if failed := [part.guard for part in decision.examinations if part.status not in _SPOKE]:
-            raise RuntimeError(f"guard {failed[0]} did not run")
+        if failed := [part for part in decision.examinations if part.status not in _SPOKE]:
+            [first, *_] = failed
+            raise RowsError(f"{_place(rows, at)} cannot be judged: {first.guard} {first.status} ({first.error})")
         best: dict[Category, float] = {}
         for verdict in decision.verdicts:
             if verdict.finding.guard == CLASSIFIER or verdict.band is Band.BLOCK:
@@ -101,6 +108,11 @@ async def judge_by_pipeline(pipeline: Pipeline, rows: Sequence[Row]) -> list[Jud
                 best[category] = max(best.get(category, 0.0), verdict.finding.score)
         judged.append(Judged(max(best.values(), default=0.0), decision.blocked, best, took))
     return judged
+
+
+def _place(rows: Sequence[Row], at: int) -> str:
+    """Name a row by its set and its number in that set."""
+    return f"{rows[at].set} row {sum(row.set == rows[at].set for row in rows[: at + 1])}"
 
 
 def report(guard: Named, rows: Sequence[Row], judged: Sequence[Judged], thresholds: dict[str, float]) -> Report:

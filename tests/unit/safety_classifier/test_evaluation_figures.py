@@ -50,6 +50,36 @@ def test_a_wrong_line_is_named_without_its_text(tmp_path):
     assert "7731" not in str(error.value)
 
 
+def whole(text: str) -> bytes:
+    return gzip.compress(text.encode(), mtime=0)
+
+
+FINE = json.dumps({"text": "How do I freeze a row?"}) + "\n"
+TOO_LONG = json.dumps({"text": "one two " * 40_000, "set": "long"}) + "\n"
+PACKED = whole("".join(json.dumps({"text": f"row {number}"}) + "\n" for number in range(500)))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("a.jsonl.gz", b"not gzip at all", "a.jsonl.gz cannot be read"),
+        ("a.jsonl.gz", PACKED[: len(PACKED) // 2], "a.jsonl.gz cannot be read"),
+        ("a.jsonl.gz", PACKED[:40] + b"\xff" * 40 + PACKED[80:], "a.jsonl.gz cannot be read"),
+        ("a.jsonl", b'{"text":"caf\xe9","labels":[]}\n', "a.jsonl line 1 is no labelled text"),
+        ("a.jsonl", b'{"text":' + b"[" * 100_000, "a.jsonl line 1 is no labelled text"),
+        ("a.jsonl", (FINE + TOO_LONG + FINE + TOO_LONG).encode(), "long row 1 cannot be judged"),
+    ],
+    ids=["no gzip", "cut short", "damaged", "not utf-8", "deep", "too long"],
+)
+@pytest.mark.parametrize("guard", ["classifier", "pipeline"])
+def test_what_cannot_be_read_or_judged_is_said_in_a_line(tmp_path, name, data, says, guard):
+    (tmp_path / name).write_bytes(data)
+    result = CliRunner().invoke(evaluate, ["--guard", guard, str(tmp_path / name)])
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {says}")
+    assert len(result.output.splitlines()) == 1
+
+
 def test_the_command_prints_the_documented_json(tmp_path):
     path = tmp_path / "tiny.jsonl"
     rows = [
