@@ -21,18 +21,16 @@ SEEDS = Path(__file__).parent / "seeds"
 
 Command = Callable[..., None]
 
+TOKENS = 10_000_000
+"""Length of a first reader's training, as of the first one that shipped: 80 minutes on one quiet core with bfloat16."""
+
+
 OF_ALL = (
     click.option(
         "--data",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
         required=True,
         help="Folder with train.jsonl.gz and dev.jsonl.gz.",
-    ),
-    click.option(
-        "--out",
-        type=click.Path(file_okay=False, path_type=Path),
-        required=True,
-        help="Folder for the exported classifier and a run's checkpoints; a run that was stopped continues from it.",
     ),
     click.option(
         "--seeds",
@@ -50,10 +48,15 @@ OF_ALL = (
 """Options of every command that learns from the data."""
 OF_A_RUN = (
     click.option("--seed", type=int, default=1, show_default=True),
-    click.option("--tokens", type=int, default=None, help="Length of the training; default: eight rounds."),
     click.option("--threads", type=int, default=1, show_default=True),
 )
 """Options of a network's training."""
+OUT = click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder for the exported classifier and a run's checkpoints; a run that was stopped continues from it.",
+)
 FIRST = click.option(
     "--first",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -75,6 +78,16 @@ def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command
 
 @click.command("train")
 @_with(*OF_ALL, *OF_A_RUN)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    help="Folder for the exported classifier and the run's checkpoints; a run that was stopped continues from it. "
+    "Default: build/train-SEED, with --from build/train-SEED-on.",
+)
+@click.option(
+    "--tokens", type=click.IntRange(1), default=TOKENS, show_default=True, help="Length of the training, in tokens."
+)
 @click.option(
     "--unihan",
     type=click.Path(path_type=Path),
@@ -98,9 +111,9 @@ def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command
 )
 def train(
     data: Path,
-    out: Path,
+    out: Path | None,
     seed: int,
-    tokens: int | None,
+    tokens: int,
     threads: int,
     seeds: Path,
     recalibrate: bool | None,
@@ -113,6 +126,8 @@ def train(
         raise click.UsageError("--keep-thresholds needs --from: a run from nothing has none to keep.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(threads)
+    # A folder for each run: in that of another one it would go on from the other's checkpoint.
+    out = out or Path("build", f"train-{seed}" if start is None else f"train-{seed}-on")
     out.mkdir(parents=True, exist_ok=True)
     plan = Plan(data=data, out=out, seeds=seeds, seed=seed, tokens=tokens, start=start)
     network, tokenizer = prepare(plan, unihan)
@@ -140,7 +155,8 @@ def train(
     default=None,
     help="A shipped classifier whose specialist to go on from, instead of --base.",
 )
-@_with(*OF_ALL, *OF_A_RUN)
+@_with(OUT, *OF_ALL, *OF_A_RUN)
+@click.option("--tokens", type=click.IntRange(1), default=None, help="Length of the training; default: eight rounds.")
 @click.option(
     "--with",
     "other",
@@ -181,7 +197,7 @@ def specialise(
 
 
 @click.command("learn-wording")
-@_with(*OF_ALL, FIRST)
+@_with(OUT, *OF_ALL, FIRST)
 def learn_wording(data: Path, out: Path, seeds: Path, first: Path, recalibrate: bool | None) -> None:
     """Fit the reader of wording and add it to a classifier: a minute, and some more for the figures on dev."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

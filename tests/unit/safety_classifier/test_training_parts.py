@@ -7,9 +7,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from click.testing import CliRunner
 
 from safety.classifier.manifest import LABELS
-from safety.training import calibrate, graph
+from safety.training import calibrate, command, graph
 from safety.training.corpus import Example, clean, load
 from safety.training.export import Checked, ExportError, approved, load_trained
 from safety.training.loop import Plan, rate_at, train
@@ -193,3 +194,23 @@ def test_calibrated_scores_read_as_probabilities():
     for fitted in calibrate.fit(logits, truth).values():
         assert fitted.slope == pytest.approx(0.5, abs=0.05)
         assert fitted.offset == pytest.approx(-1, abs=0.1)
+
+
+def test_the_command_needs_no_more_than_data_and_seed(tmp_path, monkeypatch):
+    plans = []
+
+    def prepared(plan, _unihan):
+        plans.append(plan)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "prepare", prepared)
+    monkeypatch.chdir(tmp_path)
+    asked = ["--data", ".", "--seed", "3"]
+    for more in ([], ["--from", "."], ["--out", "here", "--tokens", "500"]):
+        CliRunner().invoke(command.train, [*asked, *more])
+    assert [(str(plan.out), plan.tokens) for plan in plans] == [
+        ("build/train-3", command.TOKENS),
+        ("build/train-3-on", command.TOKENS),
+        ("here", 500),
+    ]
+    assert all(plan.out.is_dir() for plan in plans)
