@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from safety.normalise import TOO_MUCH, normalise
 from safety.normalising.fold import fold
 from safety.normalising.tables import PUNCTUATION_SIGNS, SEPARATORS
+from tests.unit.safety.hostile import UNITS
 
 READ_PLAINLY = [
     ("b\u200bo\u200dm\ufeffb", "bomb"),
@@ -269,17 +270,27 @@ HOSTILE = {
 }
 
 
+def seconds(unit, size):
+    """Best processor time of three readings of a text made of `unit`."""
+    text = unit * (size // len(unit))
+    best = 1e9
+    for _ in range(3):
+        began = time.thread_time()
+        normalise(text)
+        best = min(best, time.thread_time() - began)
+    return best
+
+
 @pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE)
 def test_time_grows_no_faster_than_the_text(unit):
-    def seconds(size):
-        text = unit * (size // len(unit))
-        best = 1e9
-        for _ in range(3):
-            began = time.thread_time()
-            normalise(text)
-            best = min(best, time.thread_time() - began)
-        return best
-
-    seconds(1000)
-    small, large = seconds(100_000), seconds(400_000)
+    seconds(unit, 1000)
+    small, large = seconds(unit, 100_000), seconds(unit, 400_000)
     assert large < 8 * small + 0.1  # four times the text; a quadratic step would make it sixteen times
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=[unit[:20] for unit in UNITS])
+def test_a_megabyte_that_is_hostile_to_the_rules_is_read_in_proportion_and_in_a_second(unit):
+    """The bound on the rules starts from a text that was read: this is the rest of a turn's time."""
+    part, whole = seconds(unit, 250_000), seconds(unit, 1_000_000)
+    assert whole < 8 * part + 0.1  # four times the text
+    assert whole < 1.0
