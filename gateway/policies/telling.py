@@ -48,7 +48,7 @@ def told(result: Result, how: Telling) -> tuple[Result | None, Telling]:
         return result, how
     if how is not Telling.TOTALS:
         return None, how
-    rounded = {"stricter": result.stricter // STEP * STEP, "milder": result.milder // STEP * STEP}
+    rounded = {name: getattr(result, name) // STEP * STEP for name in ("stricter", "milder", "unjudged")}
     return replace(result, **rounded, moves=(), categories=(), groups=(), examples=()), how
 
 
