@@ -8,6 +8,7 @@ writes goes through `transact`.
 
 import asyncio
 import contextlib
+import socket
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +18,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from gateway.settings import SettingsError
@@ -40,7 +43,9 @@ _POSTGRES: dict[str, Any] = {
     # Compiling a statement takes longer than any of ours: PostgreSQL does it where it expects many rows to be dear.
     "connect_args": {"server_settings": {"jit": "off"}},
 }
-
+_UNREACHABLE = ("08", "25006", "25P03", "40", "53", "55P03", "57", "58")
+"""SQLSTATE, or its first two digits: connection, a standby, a transaction that was ended, conflicts, no room, locks,
+an operator, the system."""
 
 _T = TypeVar("_T")
 
@@ -107,6 +112,23 @@ def make_engine(database_url: str, **options: Any) -> AsyncEngine:
     _set_up_sqlite(engine)
     _set_up_sqlite(direct)
     return SqliteEngine(engine, direct)
+
+
+def unreachable(error: BaseException) -> bool:
+    """Whether the database could not be reached, gave no answer in time or had no room to work.
+
+    Not so for a statement that it understood and refused, or that is wrong: that is a fault of whoever wrote it.
+    """
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, PoolTimeoutError | ConnectionError | TimeoutError | socket.gaierror)
+    state = getattr(error.orig, "sqlstate", None)
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return (
+        error.connection_invalidated
+        or isinstance(error, InterfaceError)
+        or (isinstance(error, OperationalError) and code != sqlite3.SQLITE_ERROR)
+        or (state or "").startswith(_UNREACHABLE)
+    )
 
 
 async def transact(engine: AsyncEngine, work: Callable[[Connection], _T]) -> _T:

@@ -233,6 +233,14 @@ class PolicyUnavailableError(AttestError):
     title = "The policy in force cannot be used here now; try again shortly"
 
 
+class DatabaseUnavailableError(AttestError):
+    """The database cannot be reached, or gives no answer in time."""
+
+    code = "database-unavailable"
+    status = 503
+    title = "The database does not answer now; try again shortly"
+
+
 class ProviderUnavailableError(AttestError):
     """The identity provider does not answer."""
 

@@ -38,7 +38,7 @@ THEME_COOKIE = "attest_theme"
 THEMES = ("auto", "light", "dark")
 PAGE_CODES = (
     *("unauthenticated", "forbidden", "case-closed", "not-found", "bad-request", "conflict"),
-    *("audit-unavailable", "overloaded"),
+    *("audit-unavailable", "database-unavailable", "overloaded"),
 )
 """Codes of errors that a page has words of its own for."""
 

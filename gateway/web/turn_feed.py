@@ -13,17 +13,21 @@ import msgspec
 import structlog
 from anyio import CancelScope
 
+from gateway.database import unreachable
 from gateway.history.records import OpenedTurn
 from gateway.history.store import HistoryStore
 from gateway.http.sse import event as sse_event
-from gateway.problems import AttestError, problem
+from gateway.problems import AttestError, DatabaseUnavailableError, problem
 from gateway.turn import TurnService
 from gateway.turn_events import Outcome, TextReleased, TurnEnded, TurnEvent, TurnRequest, TurnStarted
+from gateway.turn_log import CLOSING_TRIES
 from gateway.web.markdown import LiveMarkdown
 from gateway.web.pages import View
 
 SAVE_EVERY_S = 2.0
 """How often the text of a running answer goes to the history, so that a crash loses little of the view."""
+CLOSING_S = 5.0
+"""How long the reader of a turn that failed waits for the history to take its end."""
 UNREAD = 8
 THREAD_CHARS = 2000
 """Longer texts are rendered in a thread, so that one person's answer does not hold up everybody else's."""
@@ -81,6 +85,7 @@ class TurnFeed:
         self._live = LiveMarkdown(view.markdown)
         self._texts: list[str] = []
         self._ended = False
+        self._end_seen: TurnEnded | None = None
         self._unshown = False
         self._render_at = 0.0
         self._began = self._saved = time.monotonic()
@@ -122,7 +127,8 @@ class TurnFeed:
             last = error
         except Exception as error:  # noqa: BLE001 - whatever it is, the person is told and the history is closed
             structlog.get_logger("attest.page").error("turn_feed.failed", error=type(error).__name__)
-            last = AttestError(turn_id=self._turn_id)
+            kind = DatabaseUnavailableError if unreachable(error) else AttestError
+            last = kind(turn_id=self._turn_id)
         finally:
             with CancelScope(shield=True):
                 await self._close_history(failed=last is not None)
@@ -167,6 +173,7 @@ class TurnFeed:
         if self._unshown:
             kept, pieces = await self._render()
             rest = sse_event("released", _encode(ReleasedData("", kept, pieces)))
+        self._end_seen = event
         opened = self._opened or await self._open_history(event.turn_id)
         title = await self._history.end_turn(self._request.conversation_id, opened, "".join(self._texts), event)
         self._ended = True
@@ -194,13 +201,35 @@ class TurnFeed:
         return self._opened
 
     async def _close_history(self, *, failed: bool) -> None:
-        """Keep what was delivered of a turn whose end this feed did not see."""
+        """Keep what was delivered of a turn whose end is not in the history yet.
+
+        Raises nothing, and ends in time: the reader waits for what comes after it. What the history does not take now
+        is left to a task of its own.
+        """
         if self._opened is None or self._ended:
             return
-        ended = TurnEnded(
+        ended = self._end_seen or TurnEnded(
             turn_id=self._turn_id,
             outcome=Outcome.ABORTED,
             reason="failed" if failed else "client_gone",
             duration_ms=int((time.monotonic() - self._began) * 1000),
         )
-        await self._history.end_turn(self._request.conversation_id, self._opened, "".join(self._texts), ended)
+        if not await self._in_history(self._opened, ended):
+            closing = asyncio.create_task(self._close_later(self._opened, ended))
+            self._turns.closings.add(closing)
+            closing.add_done_callback(self._turns.closings.discard)
+
+    async def _in_history(self, opened: OpenedTurn, ended: TurnEnded) -> bool:
+        try:
+            async with asyncio.timeout(CLOSING_S):
+                await self._history.end_turn(self._request.conversation_id, opened, "".join(self._texts), ended)
+        except Exception:  # noqa: BLE001 - whatever it is, it is tried again; once that was in vain, it is told
+            return False
+        return True
+
+    async def _close_later(self, opened: OpenedTurn, ended: TurnEnded) -> None:
+        for _ in range(CLOSING_TRIES):
+            await asyncio.sleep(1)
+            if await self._in_history(opened, ended):
+                return
+        structlog.get_logger("attest.page").error("turn_feed.not_closed")

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,10 @@ class ScriptedTurns:
     """Plays a script for each request and remembers the requests."""
 
     def __init__(self) -> None:
-        self.script: Callable[[TurnRequest], list[Step]] = answering("Hello.")
+        self.script: Callable[[TurnRequest], Iterable[Step]] = answering("Hello.")
         self.requests: list[TurnRequest] = []
         self.closed_early = 0
+        self.closings: set[asyncio.Task[None]] = set()
 
     async def run(self, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
         self.requests.append(request)

@@ -1,8 +1,9 @@
 import asyncio
 import json
 import re
+import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.unit.web.scripted import (
     MemoryAudit,
     OneModel,
     ScriptedTurns,
+    Step,
     answering,
     blocked,
     completed,
@@ -177,6 +179,36 @@ async def test_a_failure_in_the_middle_is_said_and_what_was_shown_is_kept(
     assert found[-1][1]["type"] == "urn:attest:problem:audit-unavailable"
     stored = (await page.get(f"/c/{cid}")).text
     assert "Half an" in stored
+    assert "ended early" in stored
+
+
+async def test_a_database_that_goes_in_the_middle_ends_the_stream_and_gets_the_end_when_it_is_back(
+    page: AsyncTestClient, conversation: Make, turns: ScriptedTurns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gateway.database.BUSY_TIMEOUT_MS", 200)
+    monkeypatch.setattr("gateway.web.turn_feed.SAVE_EVERY_S", 0.0)
+    cid = await conversation()
+    other = sqlite3.connect(tmp_path / "history.db", isolation_level=None, check_same_thread=False)
+
+    def script(_: TurnRequest) -> Iterator[Step]:
+        yield started(uuid7())
+        yield TextReleased("Half ")
+        other.execute("BEGIN IMMEDIATE")
+        yield TextReleased("an answer.")
+
+    turns.script = script
+    async with asyncio.timeout(10):
+        found = events((await say(page, cid)).text)
+    assert [name for name, _ in found] == ["started", "released", "problem"]
+    assert found[-1][1]["type"] == "urn:attest:problem:database-unavailable"
+    assert turns.closings
+    other.rollback()
+    other.close()
+    for _ in range(200):
+        if turns.closings:
+            await asyncio.sleep(0.05)
+    stored = (await page.get(f"/c/{cid}")).text
+    assert "Half an answer." in stored
     assert "ended early" in stored
 
 
