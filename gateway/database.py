@@ -16,9 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+import asyncpg
+from sqlalchemy import URL, AdaptedConnection, Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -36,12 +37,20 @@ _PRAGMAS = (
     "PRAGMA secure_delete=ON",  # what is erased is overwritten
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
 )
-_POSTGRES: dict[str, Any] = {
-    "pool_pre_ping": True,
-    "pool_size": 10,
-    "max_overflow": 10,
+CONNECT_S = 10.0
+"""How long PostgreSQL may take to answer a new connection, and a place among the connections to become free."""
+LOOK_S = 3.0
+"""How long a connection that was at rest may take to answer, before it is taken for lost and all that rest with it."""
+COMMAND_S = 60.0
+"""How long a statement of a gateway may take. A host that vanished without a word answers none, and closes nothing."""
+_POSTGRES: dict[str, Any] = {"pool_size": 10, "max_overflow": 10, "pool_timeout": CONNECT_S}
+_SERVER_SETTINGS = {
     # Compiling a statement takes longer than any of ours: PostgreSQL does it where it expects many rows to be dear.
-    "connect_args": {"server_settings": {"jit": "off"}},
+    "jit": "off",
+    # A gateway whose host vanished gives up its locks and its place among the writers after a minute, not two hours.
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
 }
 _UNREACHABLE = ("08", "25006", "25P03", "40", "53", "55P03", "57", "58")
 """SQLSTATE, or its first two digits: connection, a standby, a transaction that was ended, conflicts, no room, locks,
@@ -96,15 +105,16 @@ class SqliteEngine(AsyncEngine):
                 yield connection
 
 
-def make_engine(database_url: str, **options: Any) -> AsyncEngine:
+def make_engine(database_url: str, *, command_s: float | None = COMMAND_S, **options: Any) -> AsyncEngine:
     """Return an engine for `sqlite+aiosqlite:///PATH` or `postgresql+asyncpg://…`; nothing is opened yet.
 
-    `options` go to SQLAlchemy's `create_async_engine`, on SQLite to its `create_engine` as well. The folder of a SQLite
-    file is made; raises `SettingsError` where it cannot be.
+    `command_s` is how long a statement may take on PostgreSQL; None: as long as it takes. `options` go to SQLAlchemy's
+    `create_async_engine`, on SQLite to its `create_engine` as well. The folder of a SQLite file is made; raises
+    `SettingsError` where it cannot be.
     """
     url = make_url(database_url)
     if url.get_backend_name() != "sqlite":
-        return create_async_engine(url, **{**_POSTGRES, **options})
+        return _on_postgresql(url, command_s, options)
     if url.database:
         _make_folder(Path(url.database).parent)
     engine = create_async_engine(url.set(drivername="sqlite+aiosqlite"), **options).sync_engine
@@ -112,6 +122,47 @@ def make_engine(database_url: str, **options: Any) -> AsyncEngine:
     _set_up_sqlite(engine)
     _set_up_sqlite(direct)
     return SqliteEngine(engine, direct)
+
+
+def _on_postgresql(url: URL, command_s: float | None, options: dict[str, Any]) -> AsyncEngine:
+    times = {"timeout": CONNECT_S, "command_timeout": command_s}
+    arguments = {"server_settings": _SERVER_SETTINGS, "async_creator_fn": _connection_in_time} | {
+        name: value for name, value in times.items() if name not in url.query
+    }
+    made = create_async_engine(url, **{**_POSTGRES, "connect_args": arguments, **options})
+    event.listen(made.sync_engine, "checkout", _look_at_connection)
+    event.listen(made.sync_engine, "handle_error", _no_answer)
+    return made
+
+
+async def _connection_in_time(*where: Any, **options: Any) -> "asyncpg.Connection":
+    try:
+        return await asyncpg.connect(*where, **options)
+    except TimeoutError:  # whoever waits here may have a time limit of their own, which is told by the same error
+        raise ConnectionError("the database did not answer a new connection in time") from None
+
+
+def _look_at_connection(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
+    """Look whether a connection still answers: what rests in the pool may have been lost without a word."""
+
+    async def look(driver: "asyncpg.Connection") -> None:
+        try:
+            await driver.execute("SELECT 1", timeout=LOOK_S)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            driver.terminate()  # whoever is gone answers no farewell either
+            raise InvalidatePoolError from error
+
+    connection.run_async(look)
+
+
+def _no_answer(context: ExceptionContext) -> Exception | None:
+    """Give up a connection whose statement got no answer in time: to undo what it did would wait as long again."""
+    error = context.original_exception
+    if not isinstance(error, TimeoutError):
+        return None
+    context.is_disconnect = True
+    context.invalidate_pool_on_disconnect = False  # one long statement says nothing about the others
+    return OperationalError(context.statement, None, error, connection_invalidated=True)
 
 
 def unreachable(error: BaseException) -> bool:

@@ -22,6 +22,8 @@ from audit.writers.postgres_statements import FIND_KEY, INSERT, INSERT_KEY, arra
 _SMALL_CHARACTERS = 20_000
 """Batches with more text than this are encrypted in a thread, so that the event loop goes on."""
 _WEAK_COMMITS = ("off", "local")
+_KEEPALIVE = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
+"""A writer whose host vanished loses its place after a minute, not two hours: until then its turns stay open."""
 _FAULTS_OF_ONE = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
@@ -91,7 +93,7 @@ class PostgresWriter:
     async def claim(self, writer_id: str) -> AsyncIterator[bool]:
         """Hold a dead writer's place: the server freed its advisory lock when the connection ended."""
         try:
-            connection = await asyncpg.connect(**self._options)
+            connection = await asyncpg.connect(**self._in_time())
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise _mapped(error) from error
         try:
@@ -228,18 +230,13 @@ class PostgresWriter:
 
     async def _connect(self) -> "asyncpg.Connection":
         self._placed = False
-        connection: asyncpg.Connection = await asyncpg.connect(
-            **{
-                "timeout": 10,
-                "command_timeout": 2 * self._lock_wait_s,
-                **self._options,
-                "server_settings": {
-                    "application_name": "attest-audit",
-                    **self._options.get("server_settings", {}),
-                    "lock_timeout": str(int(self._lock_wait_s * 1000)),
-                },
-            }
-        )
+        settings = {
+            "application_name": "attest-audit",
+            **_KEEPALIVE,
+            **self._options.get("server_settings", {}),
+            "lock_timeout": str(int(self._lock_wait_s * 1000)),
+        }
+        connection: asyncpg.Connection = await asyncpg.connect(**self._in_time() | {"server_settings": settings})
         self._connection = connection
         if await connection.fetchval("SHOW synchronous_commit") in _WEAK_COMMITS:
             await connection.execute("SET synchronous_commit = on")
@@ -257,6 +254,10 @@ class PostgresWriter:
             await asyncio.to_thread(self._ring.open, row["key_id"], row["subject"], row["wrapped"])
         self._placed = bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", _lock_of(self.writer_id)))
         return connection
+
+    def _in_time(self) -> dict[str, Any]:
+        """Return the options of a connection that notices when the database answers no more."""
+        return {"timeout": 10, "command_timeout": 2 * self._lock_wait_s, **self._options}
 
     async def _disconnect(self) -> None:
         """Drop the connection; what was not committed is undone. The next batch opens a new one."""

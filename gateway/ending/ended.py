@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from gateway.auth.principal import Principal
 from gateway.auth.roles import RoleMap, bare
 from gateway.ending import tables
-from gateway.problems import AccessEndedError, ProviderUnavailableError
+from gateway.problems import AccessEndedError, DatabaseUnavailableError
 
 POLL_S = 1.0
 """How often the list is read."""
@@ -135,10 +135,13 @@ class EndedAccess:
     def standing(self, principal: Principal) -> Principal:
         """Return the principal without the groups that no longer count, and the roles that are left.
 
-        Raises `AccessEndedError` where access has ended, `ProviderUnavailableError` while that cannot be known.
+        Raises `AccessEndedError` where access has ended, `DatabaseUnavailableError` while that cannot be known.
         """
         if self._monotonic() - self._read_at > max(self._interval_s, 5 * POLL_S):
-            raise ProviderUnavailableError("Whether your access still stands cannot be checked now; try again shortly.")
+            raise DatabaseUnavailableError(
+                "While the database does not answer, nobody's access can be checked; try again shortly.",
+                retry_after=5,
+            )
         credential = principal.credential
         if credential.provider_session:
             session = self._known.get((Scope.PROVIDER_SESSION, credential.provider_session))

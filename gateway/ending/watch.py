@@ -16,6 +16,8 @@ from gateway.auth.principal import Principal
 from gateway.ending.ended import POLL_S, EndedAccess
 from gateway.problems import AccessEndedError, AttestError, ProviderUnavailableError
 
+READ_S = 10.0
+"""How long reading one list may take: while it waits, it is as old as if nobody read it."""
 AT_ONCE = 16
 """Credentials of one kind that are asked about at the same time: as many as the provider is asked questions."""
 
@@ -86,7 +88,8 @@ class AccessWatch:
         """Read the lists; one that cannot be read lets nobody in once it is too old."""
         for each in self._lists:
             try:
-                await each.refresh()
+                async with asyncio.timeout(READ_S):
+                    await each.refresh()
             except (SQLAlchemyError, OSError) as error:
                 structlog.get_logger("attest.auth").error("access.unreadable", error=type(error).__name__)
 

@@ -13,8 +13,9 @@ from gateway.auth.tokens import TokenError
 from gateway.ending.ended import OVERLAP_US, POLL_S
 from gateway.keys import tables
 from gateway.keys.key import Stored, parsed, stored
-from gateway.problems import ProviderUnavailableError
+from gateway.problems import DatabaseUnavailableError
 
+_UNCHECKED = "Keys cannot be checked while the database does not answer; try again shortly."
 USED_EVERY_S = 30.0
 """How often the last uses are written."""
 
@@ -66,7 +67,7 @@ class RecognisedKeys:
                 await connection.execute(changing.values(last_used_at=at))
 
     async def principal(self, token: str) -> Principal:
-        """Return the service account. Raises `TokenError`, `ProviderUnavailableError`."""
+        """Return the service account. Raises `TokenError`, `DatabaseUnavailableError`."""
         found = parsed(token)
         if found is None:
             raise TokenError("key_malformed")
@@ -75,7 +76,7 @@ class RecognisedKeys:
         if key_id not in self._keys:
             await self._look_again(self._monotonic())
         if self._monotonic() - self._read_at > max(self._interval_s, 5 * POLL_S):
-            raise ProviderUnavailableError("Keys cannot be checked now; try again shortly.", retry_after=5)
+            raise DatabaseUnavailableError(_UNCHECKED, retry_after=5)
         known = self._keys.get(key_id)
         if known is None or not known.opens(secret, now):
             raise TokenError("key_unknown")
@@ -103,4 +104,4 @@ class RecognisedKeys:
         try:
             await self.refresh()
         except (SQLAlchemyError, OSError):
-            raise ProviderUnavailableError("Keys cannot be checked now; try again shortly.", retry_after=5) from None
+            raise DatabaseUnavailableError(_UNCHECKED, retry_after=5) from None

@@ -35,6 +35,8 @@ FILE = "attest"
 """Who adds the version of the policy file."""
 STALE_S = 60.0
 """Without a look at what is in force for so long no turn begins."""
+READ_S = 10.0
+"""How long looking what is in force may take, and saying what is at work here."""
 AGAIN_S = 30.0
 """How long a version that could not be used is left alone before it is tried again."""
 
@@ -180,7 +182,11 @@ class PolicyInForce:
 
     async def look(self) -> None:
         """Put to work what is in force, or say that it cannot be. Raises `AuditUnavailableError`."""
-        activation = await self._versions.in_force()
+        try:
+            async with asyncio.timeout(READ_S):
+                activation = await self._versions.in_force()
+        except TimeoutError:
+            raise AuditUnavailableError("What is in force could not be read in time.") from None
         if activation is not None and activation != self._activation:
             await self._change_to(activation)
         else:
@@ -193,7 +199,8 @@ class PolicyInForce:
         version = self._version.version_id if self._version else ""
         ordinal = self._activation.ordinal if self._activation else 0
         try:
-            await self._gateways.tell(AtWork(version, self._pipeline.policy_hash, ordinal, self._trouble or ""))
+            async with asyncio.timeout(READ_S):
+                await self._gateways.tell(AtWork(version, self._pipeline.policy_hash, ordinal, self._trouble or ""))
         except (SQLAlchemyError, OSError) as error:
             self._telemetry.fault("policy", error)
 

@@ -11,7 +11,7 @@ from gateway.auth.tokens import TokenError
 from gateway.keys import tables
 from gateway.keys.recognised import RecognisedKeys
 from gateway.keys.registry import DAY_S, ApiKeys, NewKey
-from gateway.problems import ProviderUnavailableError
+from gateway.problems import DatabaseUnavailableError
 
 WANTED = NewKey("  nightly   report ", (Role.STAFF,), ("m1",), 30)
 
@@ -146,5 +146,5 @@ async def test_a_list_that_is_too_old_lets_nobody_in(rig: Rig) -> None:
     made = await rig.keys.create(WANTED, "ada")
     await rig.recognised.refresh()
     rig.monotonic.now += 61
-    with pytest.raises(ProviderUnavailableError):
+    with pytest.raises(DatabaseUnavailableError):
         await rig.recognised.principal(made.token)

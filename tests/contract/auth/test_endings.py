@@ -18,7 +18,7 @@ from gateway.ending import tables
 from gateway.ending.ended import FORGOTTEN_S, EndedAccess
 from gateway.ending.endings import Endings, Move
 from gateway.ending.watch import AccessWatch
-from gateway.problems import AccessEndedError, ProviderUnavailableError
+from gateway.problems import AccessEndedError, DatabaseUnavailableError, ProviderUnavailableError
 
 NOW = 1_800_000_000
 ROLES = RoleMap("groups", {"staff": "staff", "audit": "compliance"})
@@ -147,13 +147,13 @@ async def test_a_group_that_is_gone_takes_its_role_and_gives_it_back(rig: Rig) -
 
 
 async def test_a_list_that_cannot_be_read_lets_nobody_in(rig: Rig) -> None:
-    with pytest.raises(ProviderUnavailableError):
+    with pytest.raises(DatabaseUnavailableError):
         rig.ended.standing(person())
     await rig.ended.refresh()
     rig.monotonic.now += 59
     assert rig.ended.standing(person()).subject == "alice"
     rig.monotonic.now += 2
-    with pytest.raises(ProviderUnavailableError):
+    with pytest.raises(DatabaseUnavailableError):
         rig.ended.standing(person())
 
 
