@@ -4,6 +4,7 @@ One of them at a time, over every process: a hold that is placed while somebody 
 The log's own writer goes on beside them; what it must not overrun (the keys of subjects) is locked where it is changed.
 """
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
@@ -18,11 +19,14 @@ from audit.identifiers import RisingIds
 from audit.ports import AuditRejectedError, AuditUnavailableError
 from audit.record import CLOSING_KINDS, Entry, Kind, Receipt
 from audit.rows import COLUMNS, NamedEntry, RowMaker
+from audit.sequence import IDLE_S
 from audit.tables import METADATA
 
 _LOCK = 0x61747465_73740002
 """Number of the advisory lock: 'attest' in ASCII, then 2."""
 _LOCK_WAIT_MS = 30_000
+_AT_ONCE = 4
+"""Transactions of one process that stand in line for the lock with a connection; the others wait without one."""
 _OF_TURNS = CLOSING_KINDS | {Kind.TURN_ACCEPTED, Kind.TURN_RELEASED}
 
 
@@ -41,6 +45,7 @@ class Governor:
         self._engine = engine
         self._maker = RowMaker("governor")
         self._ids = RisingIds()
+        self._places = asyncio.Semaphore(_AT_ONCE)
 
     @property
     def engine(self) -> AsyncEngine:
@@ -60,14 +65,28 @@ class Governor:
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that writes, durable when it returns. Raises `AuditUnavailableError`."""
         try:
-            async with self._engine.begin() as connection:
+            async with self._place(), self._engine.begin() as connection:
                 if self.postgresql:
+                    await connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_S}s'"))
                     await connection.execute(text(f"SET LOCAL lock_timeout = {_LOCK_WAIT_MS}"))
                     await connection.execute(text("SET LOCAL synchronous_commit = on"))
                     await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
                 yield connection
         except (SQLAlchemyError, OSError) as error:
             raise AuditUnavailableError(f"The audit log cannot be changed now ({type(error).__name__}).") from error
+
+    @contextlib.asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Keep the pool for the others: on PostgreSQL whoever waits for the lock holds a connection."""
+        if not self.postgresql:
+            yield
+            return
+        async with asyncio.timeout(_LOCK_WAIT_MS / 1000):
+            await self._places.acquire()
+        try:
+            yield
+        finally:
+            self._places.release()
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

@@ -15,6 +15,13 @@ from audit.tiles import Tile
 _LOCK = 0x61747465_73740002
 """Number of the advisory lock: 'attest' in ASCII, then 2."""
 
+IDLE_S = 30
+"""How long whoever holds that lock may leave the server without a statement, in seconds.
+
+A process that is frozen (a paused machine) holds up everybody else no longer: the server ends its transaction. What is
+done between two statements (hashing, signing, a line in a ledger) takes far less; a statement may take longer.
+"""
+
 
 class Waiting(NamedTuple):
     """A record that has no place yet."""
@@ -28,6 +35,7 @@ async def take_lock(connection: AsyncConnection) -> bool:
     if connection.dialect.name == "sqlite":
         return True
     await connection.execute(text("SET LOCAL synchronous_commit = on"))
+    await connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_S}s'"))
     return bool((await connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK})).scalar())
 
 

@@ -237,6 +237,7 @@ class Sequencer:
                 await self._rest()
 
     async def _step_and_tell(self) -> int:
+        size = self.status.tree_size
         try:
             added = await self.step()
         except Exception as error:  # noqa: BLE001 - whatever it is, the next step tries again
@@ -245,7 +246,10 @@ class Sequencer:
                 self.status = msgspec.structs.replace(self.status, refused=str(error))
             self._on_fault(error)
             return 0
-        self._failures, self._well_at = 0, time.monotonic()
+        self._failures = 0
+        # That another one is at it is well while it gets on: one that is frozen holds the lock, too.
+        if added is not None or not self.status.unsequenced or self.status.tree_size != size:
+            self._well_at = time.monotonic()
         return added or 0
 
     async def _rest(self) -> None:
