@@ -62,6 +62,8 @@ class SqlAuditLog:
         self._characters = 0
         self._running = False
         self._probed: tuple[float, bool] = (0.0, False)
+        self._suspects: frozenset[str] | None = None
+        """Writers of open turns whose places were free when `recover` looked last; None before it ever did."""
 
     @property
     def queued(self) -> int:
@@ -135,12 +137,16 @@ class SqlAuditLog:
         """Close, as `turn.interrupted`, the turns of processes that ended without closing them; return how many.
 
         Call it at start, and now and then where several gateways share a database: the turns of a living process are
-        left alone. `abandoned` names turns of this process that it can no longer close by itself.
+        left alone. A place that is free may be that of a writer whom a restart of the server cut off a moment ago: its
+        turns are closed when the place is free again at the next call, or, at the first one, after `Writer.away_s`.
+        `abandoned` names turns of this process that it can no longer close by itself.
         """
+        before, suspects = self._suspects, await self._absent_writers()
+        self._suspects = suspects
+        if before is None and suspects:
+            await asyncio.sleep(self._writer.away_s)
         closed = 0
-        for writer_id in await self._readers.writers_of_open_turns():
-            if writer_id == self._writer.writer_id:
-                continue
+        for writer_id in sorted(suspects if before is None or not self._writer.away_s else suspects & before):
             async with self._writer.claim(writer_id) as dead:
                 if dead:
                     closed += await self._close_turns(await self._readers.open_turns(writer_id))
@@ -148,6 +154,15 @@ class SqlAuditLog:
             mine = await self._readers.open_turns(self._writer.writer_id)
             closed += await self._close_turns(tuple(turn for turn in mine if turn.turn_id in abandoned))
         return closed
+
+    async def _absent_writers(self) -> frozenset[str]:
+        """Return the other writers that have open turns and are not at their places."""
+        absent = set()
+        for writer_id in await self._readers.writers_of_open_turns():
+            if writer_id != self._writer.writer_id:
+                async with self._writer.claim(writer_id) as free:
+                    absent |= {writer_id} if free else set()
+        return frozenset(absent)
 
     async def _close_turns(self, opened: tuple[Entry, ...]) -> int:
         for start in range(0, len(opened), _CLOSED_TOGETHER):

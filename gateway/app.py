@@ -69,7 +69,7 @@ from inference.openai_compat import Bounds, OpenAICompatModel
 from migrations.run import upgrade
 
 SWEEP_S = 60.0
-"""How often turns of gateways that died are looked for and closed."""
+"""How often turns of gateways that died are looked for; they are closed at the second look."""
 
 
 def create_app(settings: Settings) -> Litestar:  # noqa: PLR0915 - one list, in order

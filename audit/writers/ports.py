@@ -32,6 +32,8 @@ class Writer(Protocol):
     """The one that commits. It drains what is waiting into one transaction, commits durably, then settles."""
 
     writer_id: str
+    away_s: float
+    """How long a living writer may be without its place, in seconds; 0 where only its end frees it."""
 
     async def start(self) -> None:
         """Open the database. Raises `audit.ports.AuditUnavailableError`."""

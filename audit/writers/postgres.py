@@ -17,13 +17,16 @@ from audit.ring import ERASED_MEANWHILE, ERASURES, ERASURES_ASKED_S, KeyDestroye
 from audit.rows import COLUMNS, NamedEntry, RowMaker, Rows, name_texts, subjects_with_texts
 from audit.writers.failures import mapped
 from audit.writers.ports import PROBE_BYTES, Settle, Submission, take_batch
+from audit.writers.postgres_options import in_time, of_writer
 from audit.writers.postgres_statements import FIND_KEY, INSERT, INSERT_KEY, arrays, look_up
 
 _SMALL_CHARACTERS = 20_000
 """Batches with more text than this are encrypted in a thread, so that the event loop goes on."""
 _WEAK_COMMITS = ("off", "local")
-_KEEPALIVE = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
-"""A writer whose host vanished loses its place after a minute, not two hours: until then its turns stay open."""
+_KEEP_S = 2.0
+"""How often a writer that has nothing to write sees to its connection, and so to its place among the writers."""
+_KEPT_S = 3.0
+"""How long the server may take to say that the connection is there."""
 _FAULTS_OF_ONE = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
@@ -37,6 +40,8 @@ _FAULTS_OF_ONE = (
 class PostgresWriter:
     """Commits submissions to PostgreSQL. See `audit.writers.ports.Writer`."""
 
+    away_s = 5.0
+
     def __init__(
         self,
         options: Mapping[str, Any],
@@ -48,7 +53,7 @@ class PostgresWriter:
     ) -> None:
         """`options` are those of `asyncpg.connect`."""
         self.writer_id = writer_id
-        self._options = {name: value for name, value in options.items() if name in _CONNECT_OPTIONS}
+        self._options = in_time(options, 2 * lock_wait_s)
         self._settle = settle
         self._lock_wait_s = lock_wait_s
         self._ring = KeyRing(master)
@@ -93,7 +98,7 @@ class PostgresWriter:
     async def claim(self, writer_id: str) -> AsyncIterator[bool]:
         """Hold a dead writer's place: the server freed its advisory lock when the connection ended."""
         try:
-            connection = await asyncpg.connect(**self._in_time())
+            connection = await asyncpg.connect(**self._options)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise _mapped(error) from error
         try:
@@ -105,11 +110,25 @@ class PostgresWriter:
         while self._queue or not self._ending:
             if not self._queue:
                 self._wake.clear()
-                await self._wake.wait()
+                await self._rest()
                 continue
             batch = take_batch(self._queue.popleft(), lambda: self._queue.popleft() if self._queue else None)
             await self._commit_all(batch)
             self._settle(batch)
+
+    async def _rest(self) -> None:
+        """Wait for a submission, and keep our place meanwhile.
+
+        A server that was started again has given it up, and another gateway would take our turns for abandoned ones.
+        """
+        try:
+            async with asyncio.timeout(_KEEP_S):
+                await self._wake.wait()
+        except TimeoutError:
+            try:
+                await (await self._connected()).execute("SELECT 1", timeout=_KEPT_S)
+            except Exception:  # noqa: BLE001 - whatever it is, whoever writes next is told
+                await self._disconnect()
 
     async def _commit_all(self, batch: list[Submission]) -> None:
         """Commit a batch, or give each submission its error. Never raises: the task must live."""
@@ -230,13 +249,7 @@ class PostgresWriter:
 
     async def _connect(self) -> "asyncpg.Connection":
         self._placed = False
-        settings = {
-            "application_name": "attest-audit",
-            **_KEEPALIVE,
-            **self._options.get("server_settings", {}),
-            "lock_timeout": str(int(self._lock_wait_s * 1000)),
-        }
-        connection: asyncpg.Connection = await asyncpg.connect(**self._in_time() | {"server_settings": settings})
+        connection: asyncpg.Connection = await asyncpg.connect(**of_writer(self._options, self._lock_wait_s))
         self._connection = connection
         if await connection.fetchval("SHOW synchronous_commit") in _WEAK_COMMITS:
             await connection.execute("SET synchronous_commit = on")
@@ -255,10 +268,6 @@ class PostgresWriter:
         self._placed = bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", _lock_of(self.writer_id)))
         return connection
 
-    def _in_time(self) -> dict[str, Any]:
-        """Return the options of a connection that notices when the database answers no more."""
-        return {"timeout": 10, "command_timeout": 2 * self._lock_wait_s, **self._options}
-
     async def _disconnect(self) -> None:
         """Drop the connection; what was not committed is undone. The next batch opens a new one."""
         connection, self._connection = self._connection, None
@@ -267,15 +276,6 @@ class PostgresWriter:
         if connection is not None:
             with contextlib.suppress(Exception):
                 await connection.close(timeout=2)
-
-
-_CONNECT_OPTIONS = frozenset(
-    (
-        *("dsn", "host", "port", "user", "password", "passfile", "database", "timeout", "ssl", "direct_tls"),
-        *("command_timeout", "server_settings", "target_session_attrs", "krbsrvname", "gsslib"),
-    )
-)
-"""What of a database URL concerns the connection itself; SQLAlchemy's own options are left out."""
 
 
 async def _maybe_in_thread(in_thread: bool, work: Any) -> Any:

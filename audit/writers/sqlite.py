@@ -39,6 +39,8 @@ _FAULTS_OF_ONE = (
 class SqliteWriter:
     """Commits submissions to a SQLite file. See `audit.writers.ports.Writer`."""
 
+    away_s = 0.0
+
     def __init__(
         self, path: Path, writer_id: str, master: MasterKey, settle: Settle, *, busy_timeout_s: float = 5.0
     ) -> None:

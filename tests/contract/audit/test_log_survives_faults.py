@@ -16,7 +16,7 @@ from audit.ports import AuditUnavailableError, TurnFilter
 from audit.writers import sqlite as writer
 from migrations.run import upgrade
 from tests.contract.audit.conftest import opened
-from tests.contract.audit.turns import accepted
+from tests.contract.audit.turns import accepted, completed, released
 from tests.rig.postgres import own_postgres
 
 SHORT = LogLimits(lock_wait_s=0.3, probe_s=2.0, probe_kept_s=0.0)
@@ -168,3 +168,31 @@ async def test_postgresql_stopped_and_started_again(own_server):
         assert await log.ready()
         assert {turn.turn_id for turn in await log.turns(TurnFilter())} == {"before", "after"}
         assert await other.recover() == 0  # the first log took its place again
+
+
+async def test_turns_that_run_while_postgresql_is_started_again_are_left_alone(own_server):
+    database = own_server.url.render_as_string(hide_password=False)
+    await asyncio.to_thread(upgrade, database)
+    async with opened(database) as log, opened(database) as other:
+        await log.append(accepted("t1"), released("First. ", 0, "t1"))
+        await asyncio.to_thread(own_server.stop)
+        await asyncio.to_thread(own_server.start)
+        assert await other.recover() == 0  # at once, before the first log has anything to write
+        assert await other.recover() == 0
+        await log.append(released("Second.", 7, "t1"), completed("First. Second.", "t1"))
+        assert (await other.turn("t1")).closing_kind == "turn.completed"
+
+
+async def test_a_writer_without_its_place_is_given_up_at_the_second_look(own_server, monkeypatch):
+    monkeypatch.setattr("audit.writers.postgres._KEEP_S", 3600.0)  # as if it could not reach the server
+    database = own_server.url.render_as_string(hide_password=False)
+    await asyncio.to_thread(upgrade, database)
+    async with opened(database) as log, opened(database) as other:
+        assert await other.recover() == 0
+        await log.append(accepted("t1"))
+        await asyncio.to_thread(own_server.stop)
+        await asyncio.to_thread(own_server.start)
+        await other.append(accepted("t2"))
+        assert await other.recover() == 0
+        assert await other.recover() == 1
+        assert (await other.turn("t1")).closing_kind == "turn.interrupted"
