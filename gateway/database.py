@@ -8,7 +8,6 @@ writes goes through `transact`.
 
 import asyncio
 import contextlib
-import socket
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
@@ -135,11 +134,15 @@ def _on_postgresql(url: URL, command_s: float | None, options: dict[str, Any]) -
     return made
 
 
+class NotReachedError(ConnectionError):
+    """No connection to the database could be opened; told apart from what else is refused or late."""
+
+
 async def _connection_in_time(*where: Any, **options: Any) -> "asyncpg.Connection":
     try:
         return await asyncpg.connect(*where, **options)
-    except TimeoutError:  # whoever waits here may have a time limit of their own, which is told by the same error
-        raise ConnectionError("the database did not answer a new connection in time") from None
+    except OSError as error:
+        raise NotReachedError(f"the database cannot be reached ({type(error).__name__})") from error
 
 
 def _look_at_connection(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
@@ -171,7 +174,7 @@ def unreachable(error: BaseException) -> bool:
     Not so for a statement that it understood and refused, or that is wrong: that is a fault of whoever wrote it.
     """
     if not isinstance(error, DBAPIError):
-        return isinstance(error, PoolTimeoutError | ConnectionError | TimeoutError | socket.gaierror)
+        return isinstance(error, PoolTimeoutError | NotReachedError)
     state = getattr(error.orig, "sqlstate", None)
     code = getattr(error.orig, "sqlite_errorcode", None)
     return (

@@ -16,6 +16,8 @@ ACCESS = "access"
 RECORDED = "recorded"
 """Which refusals of a route become records, by their status."""
 ANYONE = "public"
+UNCHECKED = "attest_unchecked"
+"""Key in the scope's state of an address that is open to anyone: the error for which nobody knows who asks."""
 
 
 class Access(TypedDict):

@@ -24,6 +24,7 @@ _EN = {
     "ended.text": "Your access to Attest was ended. Ask your administrator, or sign in with another account.",
     "unavailable.title": "Signing in is not possible right now",
     "unavailable.provider": "The sign-in service does not answer now. Please try again shortly.",
+    "unavailable.database": "The database does not answer now. Please try again shortly.",
     "unavailable.audit": "The audit log cannot take the record of your sign-in, so you are not signed in. "
     "Please try again shortly.",
     "signing_out.title": "Signing out",
@@ -52,6 +53,7 @@ _ZH = {
     "ended.text": "您对 Attest 的访问权限已被终止。请联系管理员，或使用其他账号登录。",
     "unavailable.title": "目前无法登录",
     "unavailable.provider": "登录服务目前没有响应，请稍后再试。",
+    "unavailable.database": "数据库目前没有应答，请稍后再试。",
     "unavailable.audit": "审计日志目前无法记录您的登录，因此您未登录。请稍后再试。",
     "signing_out.title": "正在退出",
     "signing_out.text": "您已退出 Attest，正在请登录服务一并退出。",

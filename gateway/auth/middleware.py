@@ -11,7 +11,7 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.auth.access import ACCESS, check_access
+from gateway.auth.access import ACCESS, ANYONE, UNCHECKED, check_access
 from gateway.auth.bearer import BearerTokens
 from gateway.auth.checks import SessionChecks
 from gateway.auth.principal import Principal
@@ -26,9 +26,9 @@ from gateway.keys.recognised import RecognisedKeys
 from gateway.problems import (
     AccessEndedError,
     AttestError,
+    DatabaseUnavailableError,
     ForbiddenError,
     OtherPersonError,
-    ProviderUnavailableError,
     UnauthenticatedError,
 )
 
@@ -112,11 +112,12 @@ class AuthenticationMiddleware(ASGIMiddleware):
             return None
         except (SQLAlchemyError, OSError, AttestError) as error:
             structlog.get_logger("attest.auth").error("session.unreadable", error=type(error).__name__)
-            if scope["route_handler"].opt.get(ACCESS) == ("public",):
+            gone = DatabaseUnavailableError("Your session cannot be checked now; try again shortly.", retry_after=5)
+            why = error if isinstance(error, AttestError) else gone
+            if scope["route_handler"].opt.get(ACCESS) == (ANYONE,):
+                scope["state"][UNCHECKED] = why
                 return None
-            raise ProviderUnavailableError(
-                "Your session cannot be checked now; try again shortly.", retry_after=5
-            ) from None
+            raise why from None
 
     def _check_same_site(self, connection: Connection) -> None:
         """Let an unsafe request of a session pass only from our own pages.

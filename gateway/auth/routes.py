@@ -20,8 +20,9 @@ from gateway.auth.roles import RoleMap
 from gateway.auth.sealing import looks_like_secret, new_secret
 from gateway.auth.session import Cookies, Ended, Sessions
 from gateway.auth.trail import Trail
+from gateway.database import unreachable
 from gateway.ending.ended import EndedAccess
-from gateway.problems import AttestError, AuditUnavailableProblemError
+from gateway.problems import AttestError, AuditUnavailableProblemError, DatabaseUnavailableError
 
 _PROVIDER_ERRORS = frozenset(
     (
@@ -190,6 +191,7 @@ class SignInRoutes:
 
     def _unavailable(self, request: AnyRequest, error: Exception) -> Response[Any]:
         text = "unavailable.audit" if isinstance(error, AuditUnavailableProblemError) else "unavailable.provider"
+        text = "unavailable.database" if isinstance(error, DatabaseUnavailableError) or unreachable(error) else text
         structlog.get_logger("attest.auth").warning("login.unavailable", error=type(error).__name__)
         response = self._pages.message(
             request.headers.get("accept-language", ""), "unavailable.title", text, status=503

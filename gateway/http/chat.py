@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, PathParameter, QueryParameter, URLEncodedBody
 from litestar.response import Redirect, Response
 
-from gateway.auth.access import OWN_PAGE, PUBLIC, open_to, own_only
+from gateway.auth.access import OWN_PAGE, PUBLIC, UNCHECKED, open_to, own_only
 from gateway.auth.principal import Principal, Role
 from gateway.auth.return_path import safe_return_path
 from gateway.history.records import Conversation, StoredMessage
@@ -62,6 +62,8 @@ async def conversation_page(
 async def _chat(request: ChatRequest, pages: Pages, history: HistoryStore, conversation_id: str) -> Response[Any]:
     view = pages.view(request)
     if view.principal is None:
+        if (unchecked := request.scope["state"].get(UNCHECKED)) is not None:
+            raise unchecked  # signing in again would help nobody: the session may well be there
         return Redirect("/auth/login", query_params={"next": request.url.path})
     if not view.may_chat:
         return view.page("problem.html", status=403, code="no-role")

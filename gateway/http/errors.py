@@ -6,13 +6,16 @@ Under `/v1` and `/scim/v2` they have the shape of these protocols.
 import re
 from typing import Any
 
+import structlog
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.response import Redirect
 
+from gateway.database import unreachable
 from gateway.problems import (
     AttestError,
     BadRequestError,
+    DatabaseUnavailableError,
     ForbiddenError,
     MethodNotAllowedError,
     NotFoundError,
@@ -106,7 +109,10 @@ def on_recursion(request: AnyRequest, error: RecursionError) -> Response[Any]:
 
 
 def on_any_exception(request: AnyRequest, error: Exception) -> Response[Any]:
-    """Map what nobody foresaw: counted and logged by its type and place, never by its message."""
+    """Map a database that is gone, and what nobody foresaw: that is counted and logged by its type and place alone."""
+    if unreachable(error):
+        structlog.get_logger("attest.http").error("database.unreachable", error=type(error).__name__)
+        return respond(request, DatabaseUnavailableError(retry_after=5))
     telemetry: Telemetry = request.app.state["telemetry"]
     telemetry.fault("http", error)
     return respond(request, AttestError())

@@ -13,11 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.auth.principal import Credential, Principal
 from gateway.auth.roles import RoleMap
-from gateway.database import make_engine, unreachable
+from gateway.database import NotReachedError, make_engine, unreachable
 from gateway.ending.ended import EndedAccess
 from gateway.ending.watch import AccessWatch
 from gateway.problems import DatabaseUnavailableError
 from tests.rig.databases import migrated
+from tests.rig.ports import free_port
 from tests.rig.silent_proxy import SilentProxy
 
 
@@ -94,3 +95,11 @@ async def test_the_watch_goes_on_and_says_meanwhile_what_is_wrong(
         await watch.refresh()
         ended.standing(person)
     await engine.dispose()
+
+
+async def test_a_server_that_is_not_there_is_not_reached():
+    engine = make_engine(f"postgresql+asyncpg://attest@127.0.0.1:{free_port()}/attest")
+    with pytest.raises(NotReachedError) as failure:
+        await ask(engine)
+    assert isinstance(failure.value.__cause__, ConnectionRefusedError)
+    assert unreachable(failure.value)

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from gateway.database import make_engine, unreachable
+from gateway.database import NotReachedError, make_engine, unreachable
 
 
 def _of_postgres(kind: type[asyncpg.PostgresError], wrapped: type[DBAPIError] = DBAPIError) -> DBAPIError:
@@ -20,8 +20,7 @@ def _of_postgres(kind: type[asyncpg.PostgresError], wrapped: type[DBAPIError] = 
 @pytest.mark.parametrize(
     "error",
     [
-        ConnectionRefusedError(),
-        TimeoutError(),
+        NotReachedError(),
         PoolTimeoutError(),
         _of_postgres(asyncpg.AdminShutdownError),
         _of_postgres(asyncpg.LockNotAvailableError),
@@ -42,6 +41,8 @@ def test_a_database_that_is_gone_or_has_no_room_is_unavailable(error: Exception)
         _of_postgres(asyncpg.UniqueViolationError, IntegrityError),
         _of_postgres(asyncpg.InvalidTextRepresentationError),
         FileNotFoundError(),
+        TimeoutError(),
+        ConnectionResetError(),
         KeyError("x"),
     ],
     ids=lambda error: type(getattr(error, "orig", error)).__name__,
