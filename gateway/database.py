@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import asyncpg
 from sqlalchemy import URL, AdaptedConnection, Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -179,7 +179,6 @@ def unreachable(error: BaseException) -> bool:
     code = getattr(error.orig, "sqlite_errorcode", None)
     return (
         error.connection_invalidated
-        or isinstance(error, InterfaceError)
         or (isinstance(error, OperationalError) and code != sqlite3.SQLITE_ERROR)
         or (state or "").startswith(_UNREACHABLE)
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.auth.principal import Credential, Principal
@@ -95,6 +95,19 @@ async def test_the_watch_goes_on_and_says_meanwhile_what_is_wrong(
         await watch.refresh()
         ended.standing(person)
     await engine.dispose()
+
+
+async def test_a_value_that_no_column_takes_is_a_fault_of_ours(server: str):
+    engine = make_engine(server)
+    async with engine.connect() as connection:
+        with pytest.raises(DBAPIError) as failure:
+            await connection.execute(text("SELECT CAST(:number AS bigint)"), {"number": 2**70})
+        await connection.rollback()
+        with pytest.raises(DBAPIError) as other:
+            await connection.execute(text("SELECT CAST(:number AS bigint)"), {"number": "x"})
+    await engine.dispose()
+    assert not unreachable(failure.value)
+    assert not unreachable(other.value)
 
 
 async def test_a_server_that_is_not_there_is_not_reached():

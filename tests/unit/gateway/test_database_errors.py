@@ -5,7 +5,7 @@ import sqlite3
 import asyncpg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from gateway.database import NotReachedError, make_engine, unreachable
@@ -40,6 +40,7 @@ def test_a_database_that_is_gone_or_has_no_room_is_unavailable(error: Exception)
         _of_postgres(asyncpg.UndefinedColumnError, ProgrammingError),
         _of_postgres(asyncpg.UniqueViolationError, IntegrityError),
         _of_postgres(asyncpg.InvalidTextRepresentationError),
+        InterfaceError("SELECT 1", {}, asyncpg.InterfaceError("invalid input for query argument $1")),
         FileNotFoundError(),
         TimeoutError(),
         ConnectionResetError(),
