@@ -18,6 +18,8 @@ from safety.classifier.tokenise import HAN, LATIN, Ids
 LITTLE, MUCH = 0.05, 0.4
 """A text is in English with much Latin and little Chinese, in Chinese with much of that: shares of its tokens. About
 others, a row of emoji or a mixture, the first reader decides alone."""
+FRAGMENT, FRAGMENT_SHARE = 8, 0.5
+"""Of a fragment, a text of at most so many tokens, no specialist is as sure as of sentences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,14 @@ class WithSpecialists:
             if rows:
                 # One by one: in a batch its texts would share the scales of int8, and change each other's logits.
                 second = np.concatenate([reader.model.run([sequences[at]]) for at in rows])
-                logits[rows] += reader.asked.share * (second - logits[rows])
+                shares = np.array([[_share(reader.asked, sequences[at])] for at in rows], np.float32)
+                logits[rows] += shares * (second - logits[rows])
         return logits
 
     def _reads(self, specialist: Specialist, ids: Ids) -> bool:
         latin, han = np.bincount(self._scripts[ids], minlength=3)[[LATIN, HAN]] / len(ids)
         return bool(latin >= MUCH and han <= LITTLE if specialist.language == "en" else han >= MUCH)
+
+
+def _share(specialist: Specialist, ids: Ids) -> float:
+    return min(specialist.share, FRAGMENT_SHARE) if len(ids) - 2 <= FRAGMENT else specialist.share

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from safety.classifier.readings import readings
+from safety.classifier.tables import beside
 from safety.classifier.tokenise import CHUNK, Ids, Tokeniser, Tokens, Unit
 from safety.normalise import NormalisedText
 
@@ -51,6 +52,9 @@ def cut(
     stretches = _of(units, tokeniser.parts(tokens, first_new), wording, text.original_span)
     for segment in text.segments:
         stretches += _inside(segment.text, tokeniser, (segment.start, segment.end), wording)
+    if said := beside(text.text):
+        units = tokeniser.units(tokeniser.encode(said))
+        stretches += [Stretch(unit.ids, 0, len(text.original), READING_DOUBT) for unit in units]
     for reading in readings(text):
         units = tokeniser.units(tokeniser.encode(reading))
         stretches += [Stretch(unit.ids, 0, len(text.original), READING_DOUBT) for unit in units]

@@ -6,7 +6,8 @@ comma of lists (`、`) between the cells they are what they are, a list of words
 
 import re
 
-_CELL = r"[^,\t|\n。！？!?；;：:]{0,8}"
+_CELL = r"(?:[^,\t|\n。！？!?；;：:]{0,8}(?=[,\t|\n]|\Z)|(?=[^,\t|\n\d]{0,39}\d)[ -+\--{}~]{0,40})"
+"""A few characters, or what has a digit and no Chinese in it: a date, a time, an address, an order's number."""
 _ROW = re.compile(rf"^[ |]*+{_CELL}(?:[,\t|]{_CELL}){{2,}}+$", re.MULTILINE)
 _SEPARATOR = re.compile(r"[,\t|]")
 _HAN = re.compile("[\u3400-\u9fff]")
@@ -29,3 +30,9 @@ def joined(text: str) -> str:
 
 def _of_words(row: str) -> bool:
     return _HAN.search(row) is not None and _DIGIT.search(row) is None
+
+
+def beside(text: str) -> str:
+    """Return what stands beside the rows of a text, or nothing where there are none: a table drowns a demand."""
+    found = _ROW.sub(lambda row: "" if _HAN.search(row[0]) else row[0], text)
+    return found.strip() if found != text else ""

@@ -11,12 +11,15 @@ _BEGINS = r"(?-i:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
 _ENDS = r"(?-i:(?![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
 _ORDER = re.compile(
     r"(?i)订单号?|单号|流水|编号|物流|快递|运单"
-    rf"|{_BEGINS}(?:order|tracking|invoice|ticket|ref(?:erence)?|sku|isbn)s?(?:id|no|nr|sn|num(?:ber)?)?{_ENDS}"
+    rf"|{_BEGINS}(?:order|tracking|invoice|ticket|ref(?:erence)?|sku|isbn)s?(?:ids?|no|nr|sn|num(?:ber)?)?{_ENDS}"
 )
+_ROW, _ROW_SIGNS, _DIGITS = 200, " ,;、", "0123456789"
+"""Code points of a row of numbers that is looked back over, and what stands between them."""
+_TO_BLANKS = str.maketrans(dict.fromkeys(_ROW_SIGNS, " "))
 _OF_NUMBERS = re.compile(
     r"(?i)(?:(?<=[号码])\([^()]{1,8}\)|[\W_单号编代条码流水尾是为即]|查询|信息|详情|状态|成功"
     r"|[已待未](?:付款|支付|发货|签收|送达|揽收|取件|完成|下单|出库)"
-    r"|no|nr|sn|id|is|was|are|num(?:ber)?s?|code|ref)*+"
+    r"|no|nr|sn|ids?|is|was|are|num(?:ber)?s?|code|ref)*+"
 )
 """What may stand between the word for an order and its number: signs and words for numbers, never a name or a card."""
 _ORDERS = ("订单", "单号", "流水", "运单", "order", "Order", "ORDER", "tracking", "Tracking", "invoice", "Invoice")
@@ -55,7 +58,21 @@ def called_an_order(candidate: Candidate) -> bool:
 
     Of a table the nearest line about orders counts alone: one further up may be the head of another table.
     """
-    return _ends_with_order(text_before(candidate, 24)) or _ends_with_order(head_of_column(candidate, _ORDERS))
+    before = text_before(candidate, 24)
+    return (
+        _ends_with_order(before)
+        or (before[-1:] in _ROW_SIGNS and _in_a_row_of_orders(candidate))
+        or _ends_with_order(head_of_column(candidate, _ORDERS))
+    )
+
+
+def _in_a_row_of_orders(candidate: Candidate) -> bool:
+    """Whether the number stands in a row of numbers as long as it, before which the word for an order stands."""
+    before = text_before(candidate, _ROW)
+    words = before.rstrip(_ROW_SIGNS + _DIGITS)
+    numbers = before[len(words) :].translate(_TO_BLANKS).split()
+    alike = {len(number) for number in numbers} == {len(candidate.value)}
+    return alike and candidate.value.isdigit() and _ends_with_order(words[-24:])
 
 
 def _ends_with_order(text: str) -> bool:

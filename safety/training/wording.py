@@ -38,8 +38,8 @@ def learn(rows: Sequence[Example], tokeniser: Tokeniser) -> Learned:
     matrix = csr_matrix(
         (
             np.repeat(1 / np.sqrt(np.maximum(lengths, 1)), lengths),
-            np.concatenate(features),
-            np.concatenate([[0], np.cumsum(lengths)]),
+            np.concatenate(features).astype(np.int32),
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32),
         ),
         shape=(len(rows), BUCKETS),
     )

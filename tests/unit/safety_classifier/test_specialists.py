@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from safety.classifier.engine import Engine
 from safety.classifier.manifest import OUTPUTS, SHIPPED, Specialist, load
 from safety.classifier.onnx import OnnxModel
-from safety.classifier.specialists import Reader, WithSpecialists
+from safety.classifier.specialists import FRAGMENT, FRAGMENT_SHARE, Reader, WithSpecialists
 from safety.classifier.tokenise import HAN, LATIN, Tokeniser
 from safety.training import graph, smoothing, specialist
 from safety.training.corpus import Example
@@ -59,6 +59,13 @@ def test_any_other_text_is_read_by_the_specialist_of_its_language():
     logits = readers(Fixed(0.0), en=english, zh=chinese).run([ENGLISH, CHINESE, MIXED, EMOJI])
     assert [set(row) for row in logits.tolist()] == [{1.0}, {2.0}, {0.0}, {0.0}]
     assert (english.asked, chinese.asked) == ([tuple(ENGLISH)], [tuple(CHINESE)])
+
+
+def test_of_a_fragment_a_specialist_is_half_as_sure_at_most():
+    found = [Reader(Fixed(10.0), Specialist("zh", -1.0, 0.7))]
+    for length, share in ((FRAGMENT, FRAGMENT_SHARE), (FRAGMENT + 1, 0.7)):
+        ids = np.array([2, *[11] * length, 3])
+        assert WithSpecialists(Fixed(0.0), found, SCRIPTS).run([ids])[0, 0] == pytest.approx(10 * share)
 
 
 def test_a_specialist_that_fails_fails_the_run():
