@@ -27,6 +27,8 @@ FORGOTTEN_S = 90 * 86_400
 _TIDY_EVERY_S = 3600
 _PAGE = 1000
 """Rows that are taken at a time: requests are answered in between."""
+_CUT_SHORT = (-1, -1)
+"""What `_look` never says: changes are still to be taken."""
 
 
 class Scope(StrEnum):
@@ -80,9 +82,10 @@ class EndedAccess:
 
     async def refresh(self) -> None:
         """Read what changed since the last time. Raises `sqlalchemy.exc.SQLAlchemyError` or `OSError`."""
-        since, asked_at = self._seen_us - OVERLAP_US, self._monotonic()
+        cut_short, asked_at = self._taken == _CUT_SHORT, self._monotonic()
+        since = self._seen_us if cut_short else self._seen_us - OVERLAP_US
         async with self._engine.connect() as connection:
-            if not self._seen_us or await self._look(connection, since) != self._taken:
+            if not self._seen_us or cut_short or await self._look(connection, since) != self._taken:
                 await self._read(connection, since)
         self._read_at = asked_at
         if asked_at - self._tidied_at > _TIDY_EVERY_S:
@@ -100,15 +103,16 @@ class EndedAccess:
         return count, int(later)
 
     async def _read(self, connection: AsyncConnection, since: int) -> None:
-        """Take the changes from a time on (µs)."""
+        """Take the changes from a time on (µs), in their order: a read that is cut short goes on where it was."""
         table, seen = tables.ended, list[int]()
+        self._taken = _CUT_SHORT
         query = sa.select(table).where(table.c.changed_us >= since).order_by(table.c.changed_us)
         async for rows in (await connection.stream(query)).partitions(_PAGE):
             for row in rows:
                 self._take(row)
             seen += [row.changed_us for row in rows]
+            self._seen_us = max(self._seen_us, seen[-1])
             await asyncio.sleep(0)
-        self._seen_us = max([self._seen_us, *seen[-1:]])
         oldest = self._seen_us - OVERLAP_US
         again = [at - oldest for at in seen if at >= oldest]
         self._taken = (len(again), sum(again))

@@ -96,6 +96,35 @@ async def test_a_disabled_person_loses_everything_until_restored(rig: Rig) -> No
     assert await rig.records() == [("person.disabled", "alice"), ("person.restored", "alice")]
 
 
+async def test_a_list_that_takes_several_tries_to_read_is_read(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each try ends after a page: the next one goes on, and nobody is let in before all is read."""
+    monkeypatch.setattr("gateway.ending.ended._PAGE", 2)
+    people = [f"p{number}" for number in range(9)]
+    for name in people:
+        rig.time.now += 400
+        await rig.endings.disable(name, reason="administrator", by="ada")
+    pages = iter(range(100))
+    goes_on = asyncio.sleep
+
+    async def cut(_seconds: float) -> None:
+        if next(pages) % 2:
+            raise TimeoutError
+        await goes_on(0)
+
+    monkeypatch.setattr("gateway.ending.ended.asyncio.sleep", cut)
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            await rig.ended.refresh()
+            break
+        except TimeoutError:
+            with pytest.raises(DatabaseUnavailableError):
+                rig.ended.standing(person())
+    assert 1 < tries < len(people)
+    assert all(map(rig.ended.disabled, people))
+
+
 async def test_ending_sessions_leaves_the_person_free_to_sign_in_again(rig: Rig) -> None:
     first = await rig.sessions.open(person(), "", "t", None)
     second = await rig.sessions.open(person(), "", "t", None)
