@@ -41,15 +41,19 @@ def telling(candidate: Policy, in_force: Policy) -> Telling:
 
 
 def told(result: Result, how: Telling) -> tuple[Result | None, Telling]:
-    """Return as much of a result as may be told, and how much that is."""
-    if how is Telling.TOTALS and result.turns < FEWEST_TURNS:
+    """Return as much of a result as may be told, and how much that is.
+
+    Which turns cannot be judged, the words decide as well: they count among the others, so that no number is exact.
+    """
+    looked_at = result.turns + result.unjudged
+    if how is Telling.TOTALS and looked_at < FEWEST_TURNS:
         how = Telling.FEW
     if how is Telling.ALL:
         return result, how
     if how is not Telling.TOTALS:
         return None, how
-    rounded = {name: getattr(result, name) // STEP * STEP for name in ("stricter", "milder", "unjudged")}
-    return replace(result, **rounded, moves=(), categories=(), groups=(), examples=()), how
+    rounded = {name: getattr(result, name) // STEP * STEP for name in ("stricter", "milder")}
+    return replace(result, **rounded, turns=looked_at, unjudged=0, moves=(), categories=(), groups=(), examples=()), how
 
 
 def _words(policy: Policy) -> dict[str, tuple[frozenset[str], frozenset[str]]]:

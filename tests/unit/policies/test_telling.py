@@ -57,6 +57,13 @@ def test_with_other_words_only_rounded_totals_are_told(lists):
     assert told(replace(RESULT, turns=FEWEST_TURNS - 1), Telling.TOTALS) == (None, Telling.FEW)
 
 
+def test_which_turns_cannot_be_judged_is_told_by_no_number():
+    """A word that finds something in such a turn keeps it blocked, and so judged."""
+    found, other = replace(RESULT, turns=FEWEST_TURNS), replace(RESULT, turns=FEWEST_TURNS - 1, unjudged=1)
+    assert told(found, Telling.TOTALS) == told(other, Telling.TOTALS)
+    assert told(other, Telling.ALL) == (other, Telling.ALL)
+
+
 @pytest.mark.parametrize(
     "fields",
     [
