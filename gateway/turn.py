@@ -301,6 +301,8 @@ class _Conductor:
         except asyncio.CancelledError:
             if self._log.open:
                 self._abandoned(reason)
+            else:
+                self._ended(Outcome.ABORTED, reason=reason)
             raise
         return self._ended(Outcome.ABORTED, reason=reason)
 

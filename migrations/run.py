@@ -106,6 +106,8 @@ async def _connected(engine: AsyncEngine) -> AsyncConnection:
     """Open a connection. Raises `MigrationError` that quotes nothing where the driver cannot read the address."""
     try:
         return await engine.connect()
+    except OSError:  # a certificate that is not trusted is a ValueError as well
+        raise
     except (TypeError, ValueError):
         raise MigrationError(
             "The database cannot be migrated: ATTEST_DATABASE_URL has an option after its ? that the driver does not "

@@ -95,10 +95,11 @@ def counted(turns: TurnService) -> Counter[tuple[str, str]]:
     return Counter({(one.labels["outcome"], one.labels["reason"]): int(one.value) for one in ended})
 
 
+@pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("after_s", [0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.035, 0.04, 0.045, 0.05, 0.06])
-async def test_a_turn_whose_reader_left_is_counted_as_its_record_says(after_s: float):
+async def test_a_turn_whose_reader_left_is_counted_as_its_record_says(after_s: float, *, fails: bool):
     trace = Trace()
-    turns = service(trace, ScriptedModel(trace, "One. ", "Two. ", "Three"), ListLog(trace, slow_s=0.01))
+    turns = service(trace, ScriptedModel(trace, "One. ", "Two. ", "Three", fails=fails), ListLog(trace, slow_s=0.01))
     reading = asyncio.create_task(run(turns, "hello"))
     await asyncio.sleep(after_s)
     reading.cancel()
