@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from safety.classifier.readings import readings
-from safety.classifier.tables import beside
+from safety.classifier.tables import beside, spelt
 from safety.classifier.tokenise import CHUNK, Ids, Tokeniser, Tokens, Unit
 from safety.normalise import NormalisedText
 
 READING_DOUBT = 2.0
 """A second reading counts where it is twice as sure: nobody wrote those words."""
+SPELT_DOUBT = 5.0
+"""What the cells of an ordinary table say looks like much when it is run together: it must be nearly certain."""
 ALONE = 8
 """Sentences of a long text that are judged alone: those of the likeliest wording. More found nothing more."""
 ALONE_DOUBT = 20.0
@@ -52,12 +54,11 @@ def cut(
     stretches = _of(units, tokeniser.parts(tokens, first_new), wording, text.original_span)
     for segment in text.segments:
         stretches += _inside(segment.text, tokeniser, (segment.start, segment.end), wording)
-    if said := beside(text.text):
-        units = tokeniser.units(tokeniser.encode(said))
-        stretches += [Stretch(unit.ids, 0, len(text.original), READING_DOUBT) for unit in units]
-    for reading in readings(text):
+    said = [(beside(text.text), READING_DOUBT), (spelt(text.text), SPELT_DOUBT)]
+    said += [(reading, READING_DOUBT) for reading in readings(text)]
+    for reading, doubt in said:
         units = tokeniser.units(tokeniser.encode(reading))
-        stretches += [Stretch(unit.ids, 0, len(text.original), READING_DOUBT) for unit in units]
+        stretches += [Stretch(unit.ids, 0, len(text.original), doubt) for unit in units]
     return stretches, tokens
 
 

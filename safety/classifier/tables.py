@@ -12,6 +12,9 @@ _ROW = re.compile(rf"^[ |]*+{_CELL}(?:[,\t|]{_CELL}){{2,}}+$", re.MULTILINE)
 _SEPARATOR = re.compile(r"[,\t|]")
 _HAN = re.compile("[\u3400-\u9fff]")
 _DIGIT = re.compile(r"\d")
+_NUMBERED = re.compile(r"^\s*\d{1,3}(?:[.、)．]|\s|$)")
+_SPELT = re.compile("[A-Za-z\u3400-\u9fff](?:[^,\t|\n]*[A-Za-z\u3400-\u9fff])?")
+"""What a cell says in words: from its first letter to its last."""
 
 
 def as_lists(text: str) -> str:
@@ -26,6 +29,21 @@ def joined(text: str) -> str:
     """
     found = _ROW.sub(lambda row: _SEPARATOR.sub("", row[0]) if _of_words(row[0]) else row[0], text)
     return found if found != text else ""
+
+
+def spelt(text: str) -> str:
+    """Return a text with what the cells of rows with numbers say in words run together, or nothing without such a row.
+
+    `1,怎么,2,制作` has the numbers of a list between the cells of a demand; a cell that is part number says nothing.
+    """
+    found = _ROW.sub(lambda row: row[0] if not _HAN.search(row[0]) or _of_words(row[0]) else _words_of(row[0]), text)
+    return found if found != text else ""
+
+
+def _words_of(row: str) -> str:
+    cells = (_NUMBERED.sub("", cell, count=1) for cell in _SEPARATOR.split(row))
+    said = [found[0] for cell in cells if not _DIGIT.search(cell) and (found := _SPELT.search(cell))]
+    return "".join(f" {word}" if word[0].isascii() else word for word in said).lstrip()
 
 
 def _of_words(row: str) -> bool:
