@@ -15,8 +15,8 @@ _PLACEHOLDER = re.compile(
     r"(?i)^(?:<|\$?\{|\$\(|\[|\(|%\(|\$[A-Za-z_]\w*$|%[A-Za-z_]+%?$)|^(?:x+|\*+|\.+|-+|_+)$"
     r"|your[-_]|change[-_]?me|example|placeholder|dummy|redacted|\*{3,}|x{4,}|\.{3}"
 )
-_GIVEN = re.compile(r"[\[【][A-Z][A-Z0-9_]{0,60}_[0-9]{1,3}[\]】]")
-"""What stands for a value: a pseudonym (`safety.pseudonyms`), or a place in a form (`[PASSWORD_1]`)."""
+_GIVEN = re.compile(r"[\[【][A-Z][A-Z0-9_]{0,60}_[0-9]{1,3}[\]】](?![0-9A-Za-z$#%^+=@\[-])")
+"""What stands for a value: a pseudonym (`safety.pseudonyms`), or a place in a form (`[PASSWORD_1]`), whole."""
 _COMMON = frozenset(
     [
         "password",
