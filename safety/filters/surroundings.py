@@ -15,6 +15,7 @@ _ORDER = re.compile(
 )
 _ROW, _ROW_SIGNS, _DIGITS = 200, " ,;、", "0123456789"
 """Code points of a row of numbers that is looked back over, and what stands between them."""
+_MOBILE = 11
 _TO_BLANKS = str.maketrans(dict.fromkeys(_ROW_SIGNS, " "))
 _OF_NUMBERS = re.compile(
     r"(?i)(?:(?<=[号码])\([^()]{1,8}\)|[\W_单号编代条码流水尾是为即]|查询|信息|详情|状态|成功"
@@ -72,7 +73,9 @@ def _in_a_row_of_orders(candidate: Candidate) -> bool:
     words = before.rstrip(_ROW_SIGNS + _DIGITS)
     numbers = before[len(words) :].translate(_TO_BLANKS).split()
     alike = {len(number) for number in numbers} == {len(candidate.value)}
-    return alike and candidate.value.isdigit() and _ends_with_order(words[-24:])
+    # A mobile number behind a waybill's is the recipient's: only what is as long as a card looks like one by chance.
+    long = len(candidate.value) > _MOBILE and candidate.value.isdigit()
+    return alike and long and _ends_with_order(words[-24:])
 
 
 def _ends_with_order(text: str) -> bool:
