@@ -14,6 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from inference.chatglm3.pickled import pickled_tensors
+
 SUMS = "SHA256SUMS"
 """The manifest that a folder may have: `sha256sum * > SHA256SUMS`."""
 
@@ -139,7 +141,7 @@ def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
                 for name in file.keys():  # noqa: SIM118 - no mapping
                     yield name, file.get_tensor(name)
         else:
-            yield from _unpickled(path).items()
+            yield from pickled_tensors(path).items()
     except _DAMAGED as error:
         raise _damaged(path, error) from None
 
@@ -160,7 +162,7 @@ def described(path: Path) -> dict[str, Described]:
                     name: Described(tuple(each.get_shape()), _TYPES.get(each.get_dtype()))
                     for name, each in slices.items()
                 }
-        return {name: Described(tuple(tensor.shape), tensor.dtype) for name, tensor in _unpickled(path).items()}
+        return {name: Described(tuple(tensor.shape), tensor.dtype) for name, tensor in pickled_tensors(path).items()}
     except _DAMAGED as error:
         raise _damaged(path, error) from None
 
@@ -174,35 +176,6 @@ def _damaged(path: Path, error: Exception) -> FolderError:
         return unreadable
     what = "" if path.suffix == ".safetensors" else ", or a pickle that holds more than plain tensors"
     return FolderError(f"{path} is damaged{what} ({type(error).__name__})")
-
-
-def _unpickled(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a `.bin`, mapped. What a file claims may take no more memory than the file has bytes."""
-    with zipfile.ZipFile(path) as records:
-        if any(record.compress_type != zipfile.ZIP_STORED for record in records.infolist()):
-            raise ValueError  # torch stores them as they are; a compressed one unpacks to any size
-    state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    if not isinstance(state, dict) or not all(isinstance(name, str) and _plain(each) for name, each in state.items()):
-        raise TypeError
-    # Tensors that share memory are small in the file, and each is as large as its shape says once it is converted.
-    if sum(tensor.nbytes for tensor in state.values()) > path.stat().st_size:
-        raise ValueError
-    return state
-
-
-def _plain(value: object) -> bool:
-    """Say whether each value of a tensor stands in the file, one after the other, as it is.
-
-    It does not where a tensor is sparse, nested, quantised or on another device, or only looks at a piece of memory
-    through strides or with another sign.
-    """
-    return (
-        isinstance(value, Tensor)
-        and value.layout is torch.strided
-        and value.device.type == "cpu"
-        and not (value.is_nested or value.is_quantized or value.is_neg() or value.is_conj())
-        and value.is_contiguous()
-    )
 
 
 def revision(folder: Path, weights: Weights, known: Mapping[str, str] | None = None) -> str:

@@ -9,6 +9,8 @@ from inference.chatglm3.tokenizer import Tokenizer, TokenizerError
 from inference.engine.base import ModelFolderError
 
 _INDEX = "model.safetensors.index.json"
+_OF_A_TRAINING = ("training_args.bin", "optimizer.bin")
+"""Ends of names that vLLM leaves out among `.bin` files."""
 
 
 @dataclass(frozen=True)
@@ -43,4 +45,5 @@ def _read_by_vllm(folder: Path, weights: folders.Weights) -> list[Path]:
     """
     kinds = set() if weights.said_by == _INDEX else {".safetensors", weights.files[0].suffix}
     strays = folders.unused(folder, weights)
-    return [path for path in strays if path.suffix in kinds or path.match("consolidated*.safetensors")]
+    read = [path for path in strays if path.suffix in kinds or path.match("consolidated*.safetensors")]
+    return [path for path in read if not path.name.endswith(_OF_A_TRAINING)]

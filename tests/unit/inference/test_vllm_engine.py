@@ -133,6 +133,14 @@ def test_a_folder_of_bin_has_no_other_weights_for_vllm(tmp_path: Path, stray: st
         VllmEngine(Upstream("http://127.0.0.1:1/v1", "model"), folder)
 
 
+def test_what_a_training_left_beside_a_bin_is_no_weights_for_vllm(tmp_path: Path) -> None:
+    folder = tiny.build(tmp_path / "model", shards=1)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    for name in ("training_args.bin", "optimizer.bin"):
+        (folder / name).write_bytes(b"arguments")
+    VllmEngine(Upstream("http://127.0.0.1:1/v1", "model"), folder)
+
+
 def event(*ids: int, **fields: object) -> bytes:
     choice = {"index": 0, "text": "", "token_ids": list(ids), "finish_reason": None} | fields
     return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
