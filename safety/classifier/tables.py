@@ -11,15 +11,16 @@ _CELL = r"(?:[^,\t|\n。！？!?；;：:]{0,8}(?=[,\t|\n]|\Z)|(?=[^,\t|\n\d]{0,3
 _ROW = re.compile(rf"^[ |]*+{_CELL}(?:[,\t|]{_CELL}){{2,}}+$", re.MULTILINE)
 _SEPARATOR = re.compile(r"[,\t|]")
 _HAN = re.compile("[\u3400-\u9fff]")
+_LATIN = re.compile("[A-Za-z]")
 _DIGIT = re.compile(r"\d")
-_NUMBERED = re.compile(r"^\s*\d{1,3}(?:[.、)．]|\s|$)")
+_NUMBER = re.compile(r"[()]?\d++[.、)]?")
 _SPELT = re.compile("[A-Za-z\u3400-\u9fff](?:[^,\t|\n]*[A-Za-z\u3400-\u9fff])?")
 """What a cell says in words: from its first letter to its last."""
 
 
 def as_lists(text: str) -> str:
     """Return a text, as long as it was, with each row of three cells and more read as a list; linear."""
-    return _ROW.sub(lambda row: _SEPARATOR.sub("、", row[0]) if _HAN.search(row[0]) else row[0], text)
+    return _ROW.sub(lambda row: _SEPARATOR.sub("、", row[0]) if _in_chinese(row[0]) else row[0], text)
 
 
 def joined(text: str) -> str:
@@ -34,15 +35,14 @@ def joined(text: str) -> str:
 def spelt(text: str) -> str:
     """Return a text with what the cells of rows with numbers say in words run together, or nothing without such a row.
 
-    `1,怎么,2,制作` has the numbers of a list between the cells of a demand; a cell that is part number says nothing.
+    `1,怎么,2.制作` has the numbers of a list between the cells of a demand, or in them.
     """
     found = _ROW.sub(lambda row: row[0] if not _HAN.search(row[0]) or _of_words(row[0]) else _words_of(row[0]), text)
     return found if found != text else ""
 
 
 def _words_of(row: str) -> str:
-    cells = (_NUMBERED.sub("", cell, count=1) for cell in _SEPARATOR.split(row))
-    said = [found[0] for cell in cells if not _DIGIT.search(cell) and (found := _SPELT.search(cell))]
+    said = [found[0] for cell in _SEPARATOR.split(_NUMBER.sub("", row)) if (found := _SPELT.search(cell))]
     return "".join(f" {word}" if word[0].isascii() else word for word in said).lstrip()
 
 
@@ -54,3 +54,8 @@ def beside(text: str) -> str:
     """Return what stands beside the rows of a text, or nothing where there are none: a table drowns a demand."""
     found = _ROW.sub(lambda row: "" if _HAN.search(row[0]) else row[0], text)
     return found.strip() if found != text else ""
+
+
+def _in_chinese(row: str) -> bool:
+    """Whether a row is written in Chinese: one character of it among English words makes no Chinese table."""
+    return 0 < 2 * len(_HAN.findall(row)) >= len(_LATIN.findall(row))
