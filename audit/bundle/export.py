@@ -32,7 +32,8 @@ from audit.signing import Signers
 from audit.tiles import read_nodes
 from audit.tree import consistency_spans, inclusion_spans, nodes_of, path
 from audit.verification.drivers import SharedRows, Values
-from audit.verification.source import Source, snapshot
+from audit.verification.opening import snapshot
+from audit.verification.source import Source
 
 WHOLE_PAGE = 1000
 CHOSEN_PAGE = 200

@@ -31,7 +31,7 @@ from audit.ring import KeyRing
 from audit.sinks.ports import Document
 from audit.tables import AUDIT_ENTRY, OUTBOX
 from audit.trail import checked_entry
-from audit.verification.source import snapshot
+from audit.verification.opening import snapshot
 from audit.verify import Finding, Report
 
 _RECORDS = 500

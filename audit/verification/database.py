@@ -15,9 +15,10 @@ from audit.keys import KeyFileError, MasterKey
 from audit.record import Kind
 from audit.verification.drivers import Values
 from audit.verification.helpers import Help, Sound, hire
+from audit.verification.opening import opened_source
 from audit.verification.page import Page
 from audit.verification.rows import check_columns
-from audit.verification.source import PAGE, Source, opened_source
+from audit.verification.source import PAGE, Source
 from audit.verification.texts import Texts
 from audit.verification.tiles import Tiles
 from audit.verify import (

@@ -24,8 +24,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from audit.keys import KeyFileError, MasterKey
 from audit.record import Kind
 from audit.verification.brief import Read
+from audit.verification.opening import opened_source
 from audit.verification.page import Page
-from audit.verification.source import PAGE, Source, opened_source
+from audit.verification.source import PAGE, Source
 from audit.verification.texts import Texts
 from audit.verify import Report
 

@@ -3,17 +3,11 @@
 Values are whatever is stored, of whatever type: a database that was tampered with owes nobody the right one.
 """
 
-import contextlib
 import json
-import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-
-from audit.verification.drivers import LoneRows, Rows, SharedRows, Values
+from audit.verification.drivers import Rows, Values
 
 PAGE = 1024
 """Records at once: four whole tiles, which fit into a processor's cache."""
@@ -269,36 +263,3 @@ class Source:
 
     async def _all(self, statement: str, **values: Any) -> list[Values]:
         return await self._rows.all(statement, values)
-
-
-@contextlib.asynccontextmanager
-async def opened_source(engine: AsyncEngine, *, alone: bool = False) -> AsyncIterator[Source]:
-    """Open the database as it is at one moment.
-
-    `alone`: this process has nothing else to do meanwhile, and its event loop may stand still.
-    """
-    if alone and engine.dialect.name == "sqlite" and engine.url.database:
-        with contextlib.closing(_opened(engine.url.database)) as connection:
-            yield Source(LoneRows(connection))
-        return
-    async with snapshot(engine) as shared:
-        yield Source(SharedRows(shared))
-
-
-def _opened(path: str) -> sqlite3.Connection:
-    try:
-        connection = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, isolation_level=None)
-        connection.execute("BEGIN")
-    except sqlite3.Error as error:
-        raise DBAPIError.instance("BEGIN", None, error, sqlite3.Error) from error
-    return connection
-
-
-@contextlib.asynccontextmanager
-async def snapshot(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Open the database as it is at one moment; writers go on meanwhile."""
-    async with engine.connect() as connection:
-        if connection.dialect.name != "sqlite":
-            await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        async with connection.begin():
-            yield connection

@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.response import Redirect
 
 from gateway.database import unreachable
+from gateway.problem_documents import openai_error, problem, scim_error
 from gateway.problems import (
     AttestError,
     BadRequestError,
@@ -22,9 +23,6 @@ from gateway.problems import (
     TooLargeError,
     UnauthenticatedError,
     UnsupportedMediaError,
-    openai_error,
-    problem,
-    scim_error,
 )
 from gateway.telemetry import Telemetry
 from gateway.web.pages import Pages, place_of

@@ -32,13 +32,13 @@ from gateway.http.openai_types import (
 from gateway.http.sse import data as sse_data
 from gateway.http.sse import with_heartbeat
 from gateway.models import ModelCatalogue
+from gateway.problem_documents import openai_error
 from gateway.problems import (
     AccessEndedError,
     AttestError,
     AuditUnavailableProblemError,
     ContextTooLongError,
     InferenceUnavailableError,
-    openai_error,
 )
 from gateway.settings import Settings
 from gateway.turn import TurnService

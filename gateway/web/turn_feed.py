@@ -17,7 +17,8 @@ from gateway.database import unreachable
 from gateway.history.records import OpenedTurn
 from gateway.history.store import HistoryStore
 from gateway.http.sse import event as sse_event
-from gateway.problems import AttestError, DatabaseUnavailableError, problem
+from gateway.problem_documents import problem
+from gateway.problems import AttestError, DatabaseUnavailableError
 from gateway.turn import TurnService
 from gateway.turn_events import Outcome, TextReleased, TurnEnded, TurnEvent, TurnRequest, TurnStarted
 from gateway.turn_log import CLOSING_TRIES

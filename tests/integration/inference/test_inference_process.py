@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from inference.cli import _bind
+from inference.serving import bind
 from tests.integration.inference.tier import Tier, head_of
 from tests.rig.process import stop, wait_for
 from tests.unit.inference import tiny
@@ -228,7 +228,7 @@ def test_a_taken_port_is_refused(tmp_path):
 
 def test_small_answers_do_not_wait_for_an_acknowledgement():
     """Without it each streamed answer over a kept connection took 45 ms instead of 1."""
-    with _bind("127.0.0.1", 0) as bound:
+    with bind("127.0.0.1", 0) as bound:
         bound.listen()
         with socket.create_connection(bound.getsockname()), bound.accept()[0] as accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

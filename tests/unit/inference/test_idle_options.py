@@ -26,7 +26,7 @@ OF_ALL = {"--host", "--port", "--engine", "--help"}
 @pytest.fixture(autouse=True)
 def nothing_is_served(monkeypatch):
     monkeypatch.setattr("inference.logs.configure", lambda _: None)
-    monkeypatch.setattr("inference.cli._bind", lambda *_: pytest.fail("begins to serve", pytrace=False))
+    monkeypatch.setattr("inference.cli.bind", lambda *_: pytest.fail("begins to serve", pytrace=False))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,6 @@ def test_what_the_environment_says_for_another_engine_is_no_fault(environment, m
     def begins(*_):
         raise click.ClickException("begins to serve")
 
-    monkeypatch.setattr("inference.cli._bind", begins)
+    monkeypatch.setattr("inference.cli.bind", begins)
     done = CliRunner().invoke(inference, ["--engine", "scripted"], env=environment)
     assert (done.exit_code, "begins to serve" in done.output) == (1, True)
