@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import text
@@ -17,25 +16,18 @@ from gateway.database import NotReachedError, make_engine, unreachable
 from gateway.ending.ended import EndedAccess
 from gateway.ending.watch import AccessWatch
 from gateway.problems import DatabaseUnavailableError
-from tests.rig.databases import migrated
 from tests.rig.ports import free_port
 from tests.rig.silent_proxy import SilentProxy
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with migrated(request, "postgresql", tmp_path) as url:
-        yield url
-
-
-@pytest.fixture
-async def proxy(server: str) -> AsyncIterator[SilentProxy]:
-    async with SilentProxy(make_url(server).port or 5432) as proxy:
+async def proxy(postgresql: str) -> AsyncIterator[SilentProxy]:
+    async with SilentProxy(make_url(postgresql).port or 5432) as proxy:
         yield proxy
 
 
-def through(server: str, proxy: SilentProxy) -> str:
-    return make_url(server).set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+def through(postgresql: str, proxy: SilentProxy) -> str:
+    return make_url(postgresql).set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
 
 
 async def ask(engine: AsyncEngine, statement: str = "SELECT 1") -> None:
@@ -44,10 +36,10 @@ async def ask(engine: AsyncEngine, statement: str = "SELECT 1") -> None:
 
 
 async def test_connections_that_rest_are_given_up_together_and_new_ones_work(
-    server: str, proxy: SilentProxy, monkeypatch: pytest.MonkeyPatch
+    postgresql: str, proxy: SilentProxy, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("gateway.database.LOOK_S", 1.0)
-    engine = make_engine(through(server, proxy))
+    engine = make_engine(through(postgresql, proxy))
     await asyncio.gather(*(ask(engine, "SELECT pg_sleep(0.2)") for _ in range(6)))
     proxy.silence()
     began = time.monotonic()
@@ -60,8 +52,10 @@ async def test_connections_that_rest_are_given_up_together_and_new_ones_work(
     await engine.dispose()
 
 
-async def test_a_statement_that_is_never_answered_ends_and_keeps_no_place_in_the_pool(server: str, proxy: SilentProxy):
-    engine = make_engine(through(server, proxy), command_s=1.0, pool_size=1, max_overflow=0)
+async def test_a_statement_that_is_never_answered_ends_and_keeps_no_place_in_the_pool(
+    postgresql: str, proxy: SilentProxy
+):
+    engine = make_engine(through(postgresql, proxy), command_s=1.0, pool_size=1, max_overflow=0)
     async with asyncio.timeout(30):
         async with engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
@@ -74,11 +68,11 @@ async def test_a_statement_that_is_never_answered_ends_and_keeps_no_place_in_the
 
 
 async def test_the_watch_goes_on_and_says_meanwhile_what_is_wrong(
-    server: str, proxy: SilentProxy, monkeypatch: pytest.MonkeyPatch
+    postgresql: str, proxy: SilentProxy, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("gateway.database.LOOK_S", 60.0)
     monkeypatch.setattr("gateway.ending.watch.READ_S", 1.0)
-    engine = make_engine(through(server, proxy))
+    engine = make_engine(through(postgresql, proxy))
     ended = EndedAccess(engine, RoleMap("groups", {}), 5.0)
     watch, person = (
         AccessWatch(ended, {}),
@@ -97,8 +91,8 @@ async def test_the_watch_goes_on_and_says_meanwhile_what_is_wrong(
     await engine.dispose()
 
 
-async def test_a_value_that_no_column_takes_is_a_fault_of_ours(server: str):
-    engine = make_engine(server)
+async def test_a_value_that_no_column_takes_is_a_fault_of_ours(postgresql: str):
+    engine = make_engine(postgresql)
     async with engine.connect() as connection:
         with pytest.raises(DBAPIError) as failure:
             await connection.execute(text("SELECT CAST(:number AS bigint)"), {"number": 2**70})

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,27 +17,20 @@ from audit.signing import SigningKeys
 from gateway.database import make_engine
 from tests.contract.audit.conftest import opened
 from tests.contract.audit.turns import accepted
-from tests.rig.databases import migrated
 
 QUICK = SequencerLimits(cadence_s=0.05, healthy_s=0.5)
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with migrated(request, "postgresql", tmp_path) as url:
-        yield url
-
-
-@pytest.fixture
-async def engine(server: str) -> AsyncIterator[AsyncEngine]:
-    engine = make_engine(server)
+async def engine(postgresql: str) -> AsyncIterator[AsyncEngine]:
+    engine = make_engine(postgresql)
     yield engine
     await engine.dispose()
 
 
 @pytest.fixture
-async def other(server: str) -> AsyncIterator[AsyncEngine]:
-    engine = make_engine(server)
+async def other(postgresql: str) -> AsyncIterator[AsyncEngine]:
+    engine = make_engine(postgresql)
     yield engine
     await engine.dispose()
 
@@ -74,10 +67,10 @@ async def test_one_that_is_frozen_while_it_sequences_loses_the_lock(
 
 
 async def test_records_that_wait_for_one_that_is_frozen_are_told(
-    server: str, engine: AsyncEngine, other: AsyncEngine, tmp_path: Path
+    postgresql: str, engine: AsyncEngine, other: AsyncEngine, tmp_path: Path
 ):
     sequencer = Sequencer(engine, SigningKeys(tmp_path / "keys"), QUICK)
-    async with opened(server) as log:
+    async with opened(postgresql) as log:
         await sequencer.start()
         async with other.connect() as frozen:
             while not await take_lock(frozen):

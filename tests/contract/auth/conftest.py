@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.database import make_engine
+from tests.contract.auth.endings import Rig
 
 
 @pytest.fixture
@@ -11,3 +12,8 @@ async def engine(database: str) -> AsyncIterator[AsyncEngine]:
     made = make_engine(database)
     yield made
     await made.dispose()
+
+
+@pytest.fixture
+def rig(engine: AsyncEngine) -> Rig:
+    return Rig(engine)

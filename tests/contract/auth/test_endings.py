@@ -1,42 +1,19 @@
 """Access that ends, on each database: what is let in before and after, and the record that says so."""
 
 import asyncio
-import contextlib
 from typing import Any
 
-import msgspec
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.governing import Governor, now_us
-from audit.tables import AUDIT_ENTRY
-from gateway.auth.principal import Credential, Principal, Role
-from gateway.auth.roles import RoleMap
-from gateway.auth.session import Sessions, SessionTimes
+from gateway.auth.principal import Role
 from gateway.ending import tables
-from gateway.ending.ended import FORGOTTEN_S, EndedAccess
-from gateway.ending.endings import Endings, Move
-from gateway.ending.watch import AccessWatch
-from gateway.problems import AccessEndedError, DatabaseUnavailableError, ProviderUnavailableError
-
-NOW = 1_800_000_000
-ROLES = RoleMap("groups", {"staff": "staff", "audit": "compliance"})
-
-
-def person(subject: str = "alice", issued_at: int = NOW - 100, sid: str = "") -> Principal:
-    groups = ("/staff", "/audit")
-    return Principal(
-        subject, subject.title(), groups, ROLES.roles(groups), session=True,
-        credential=Credential("session", "x", issued_at, sid),
-    )  # fmt: skip
-
-
-class Time:
-    now = float(NOW)
-
-    def __call__(self) -> float:
-        return self.now
+from gateway.ending.ended import FORGOTTEN_S
+from gateway.ending.endings import Move
+from gateway.problems import DatabaseUnavailableError
+from tests.contract.auth.endings import NOW, Rig, person
 
 
 class Statements:
@@ -48,35 +25,6 @@ class Statements:
 
     def _see(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         self.rows += "ended_by" in statement and statement.startswith("SELECT")
-
-
-class Rig:
-    """Two gateways on one database: one changes, the other must notice."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
-        self.time, self.monotonic = Time(), Time()
-        self.endings = Endings(Governor(engine), self.time)
-        self.sessions = Sessions(engine, ROLES, SessionTimes(3600, 36_000), self.time)
-        self.ended = EndedAccess(engine, ROLES, 60, unix_time=self.time, monotonic=self.monotonic)
-
-    async def let_in(self, principal: Principal) -> bool:
-        await self.ended.refresh()
-        try:
-            self.ended.standing(principal)
-        except AccessEndedError:
-            return False
-        return True
-
-    async def records(self) -> list[tuple[str, str]]:
-        query = sa.select(AUDIT_ENTRY.c.kind, AUDIT_ENTRY.c.subject).order_by(AUDIT_ENTRY.c.entry_id)
-        async with self.engine.connect() as connection:
-            return [tuple(row) for row in (await connection.execute(query)).all()]
-
-
-@pytest.fixture
-def rig(engine: AsyncEngine) -> Rig:
-    return Rig(engine)
 
 
 async def test_a_disabled_person_loses_everything_until_restored(rig: Rig) -> None:
@@ -225,91 +173,3 @@ async def test_sessions_of_the_provider_that_ended_long_ago_are_forgotten(rig: R
     assert await rig.let_in(person(sid="old")), "nothing that names a session counts as long as that"
     assert not await rig.let_in(person(sid="newer"))
     assert not await rig.let_in(person("bob", issued_at=NOW + FORGOTTEN_S))
-
-
-class Found:
-    """Credentials as one test wants them found."""
-
-    def __init__(self) -> None:
-        self.principals: dict[str, Principal] = {}
-        self.error: Exception | None = None
-
-    async def standing(self, ids: Any) -> dict[str, Principal]:
-        if self.error:
-            raise self.error
-        return {each: self.principals[each] for each in ids if each in self.principals}
-
-
-async def test_streams_end_with_their_session_their_role_or_their_person(rig: Rig) -> None:
-    found, alice = Found(), person()
-    watch = AccessWatch(rig.ended, {"session": found})
-    await rig.ended.refresh()
-    found.principals["x"] = alice
-    with watch.over(alice) as watched:
-        await watch.look()
-        watched.check()
-        found.error = sa.exc.OperationalError("x", {}, Exception())
-        await watch.look()
-        watched.check()
-        found.error = None
-        found.principals["x"] = Principal("alice", "Alice", ("/staff",), frozenset({Role.STAFF}), session=True)
-        await watch.look()
-        with pytest.raises(AccessEndedError):
-            watched.check()
-    for ends in ("gone", "unknown", "disabled"):
-        found.principals, found.error = {"x": alice}, None
-        with watch.over(alice) as watched:
-            if ends == "gone":
-                found.principals = {}
-            elif ends == "unknown":
-                found.error = ProviderUnavailableError()
-            else:
-                await rig.endings.disable("alice", reason="administrator", by="ada")
-                await rig.ended.refresh()
-            await watch.look()
-            with pytest.raises(AccessEndedError):
-                watched.check()
-    with pytest.raises(AccessEndedError), watch.over(alice):
-        pass
-
-
-class Unanswered(Found):
-    """Sessions whose provider does not answer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: set[str] = set()
-
-    async def standing(self, ids: Any) -> dict[str, Principal]:
-        self.asked |= set(ids)
-        await asyncio.sleep(3600)
-        return {}
-
-
-def with_key(subject: str) -> Principal:
-    groups = ("/staff",)
-    return Principal(subject, subject, groups, ROLES.roles(groups), credential=Credential("key", subject, NOW + 100))
-
-
-async def test_a_silent_provider_holds_up_neither_the_lists_nor_streams_that_need_no_provider(rig: Rig) -> None:
-    sessions, keys = Unanswered(), Found()
-    watch = AccessWatch(rig.ended, {"session": sessions, "key": keys})
-    await rig.ended.refresh()
-    people = [person(f"p{number}") for number in range(4)]
-    people = [msgspec.structs.replace(each, credential=Credential("session", each.subject, NOW)) for each in people]
-    keys.principals = {"good": with_key("good"), "bad": with_key("bad")}
-    with contextlib.ExitStack() as open_streams:
-        streams = [open_streams.enter_context(watch.over(each)) for each in people]
-        good, bad = (open_streams.enter_context(watch.over(with_key(each))) for each in ("good", "bad"))
-        running = asyncio.create_task(watch.run())
-        async with asyncio.timeout(10):
-            while sessions.asked != {"p0", "p1", "p2", "p3"}:  # noqa: ASYNC110 - at the same time, told by a set
-                await asyncio.sleep(0.01)
-        await rig.endings.disable("p0", reason="administrator", by="ada")
-        del keys.principals["bad"]
-        async with asyncio.timeout(10):
-            while not (bad.ended and streams[0].ended):  # noqa: ASYNC110 - as a stream looks
-                await asyncio.sleep(0.01)
-        running.cancel()
-        await asyncio.wait([running])
-        assert [each.ended for each in (good, bad, *streams)] == [False, True, True, False, False, False]

@@ -75,6 +75,10 @@ class Scim:
         body = {"schemas": [USER], "userName": name, "externalId": name, "active": True, **attributes}
         return await self.send("POST", "/Users", body, 201)
 
+    async def group(self, name: str, *users: Any) -> Any:
+        body = {"schemas": [GROUP], "displayName": name, "members": [{"value": user["id"]} for user in users]}
+        return await self.send("POST", "/Groups", body, 201)
+
     async def patch(self, path: str, *operations: dict[str, Any], status: int = 200, **headers: str) -> Any:
         return await self.send("PATCH", path, {"schemas": [PATCH], "Operations": list(operations)}, status, **headers)
 
