@@ -52,7 +52,7 @@ SHARE_OF_WORDING, OFFSET_OF_WORDING = 0.3, 0.3
 """What the wording's logit is multiplied by before it is added, and what is added to it first: it makes every score
 lower on average, and half of that goes back to catching more (docs/decisions/0026)."""
 LAST_SHARE = 0.5
-LAST_SHARES_OF_SPECIALISTS = {"en": 0.7, "zh": 0.5}
+LAST_SHARES_OF_SPECIALISTS = {"en": 0.7, "zh": 0.8}
 """Weight of a run's last weights where it went on from a shipped classifier; the rest are its first ones."""
 OTHER_SHARE = 0.3
 """Weight of another run's weights in the mean with this run's."""
@@ -80,7 +80,7 @@ def load_trained(plan: Plan) -> Network:
     """Read the network of the run's last checkpoint.
 
     A run that went on from a shipped classifier ends in a mean of its first and its last weights: on dev better than
-    either (docs/decisions/0009, 0019, 0025), of the English specialist's with more of the last ones (0023). So does a
+    either (docs/decisions/0009, 0019, 0025), of a specialist's with more of the last ones (0023, 0032). So does a
     specialist's with those of another run (docs/decisions/0016).
     """
     tokenizer: Tokenizer = Tokenizer.from_file(str(plan.out / TOKENIZER_FILE))

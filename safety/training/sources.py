@@ -40,9 +40,9 @@ NOISY = frozenset(
 """The harmful bit itself comes from a word list or from the question that is answered; or taunts count as harmless."""
 
 SOURCE_PRESENTATIONS = {
-    "thu-coai/COLDataset": 1.7,
+    "thu-coai/COLDataset": 2.2,
     "aggiejiang/SWSR": 1.0,
-    "zjunlp/ChineseHarm-bench": 2.0,
+    "zjunlp/ChineseHarm-bench": 1.2,
     "qiuhuachuan/PsyGUARD": 1.6,
     "JimmyMa99/TeleAntiFraud": 0.8,
     "thu-coai/CrossWOZ": 0.8,
@@ -133,6 +133,10 @@ SEED_FILES = {
     "en_tenth": 12.0,
     "zh_eleventh": 12.0,
     "en_eleventh": 12.0,
+    "zh_twelfth": 12.0,
+    "en_twelfth": 12.0,
+    "zh_thirteenth": 24.0,
+    "zh_conversations": 12.0,
 }
 """By the beginning of a file's name, instead: what the data shows otherwise (`zh_fifth`), and the latest rounds."""
 SEEDS_HELD_OUT = 10
