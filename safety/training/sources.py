@@ -136,6 +136,7 @@ SEED_FILES = {
     "zh_twelfth": 12.0,
     "en_twelfth": 12.0,
     "zh_thirteenth": 24.0,
+    "zh_fourteenth": 24.0,
     "zh_conversations": 12.0,
 }
 """By the beginning of a file's name, instead: what the data shows otherwise (`zh_fifth`), and the latest rounds."""
